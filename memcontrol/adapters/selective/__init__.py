@@ -1,0 +1,10 @@
+"""Selective fine-tuning: full, bias, norm and attention tuning, and unions of these."""
+
+from memcontrol.adapters.registry import register
+from memcontrol.adapters.selective.config import Selection, SelectiveConfig
+from memcontrol.adapters.selective.layer import SelectiveLayer
+from memcontrol.adapters.selective.model import SelectiveModel
+
+__all__ = ["Selection", "SelectiveConfig", "SelectiveLayer", "SelectiveModel"]
+
+register("SELECTIVE", SelectiveConfig, SelectiveModel)

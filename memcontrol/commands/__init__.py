@@ -1,0 +1,1 @@
+"""Commands of our own, beside the Trainer's."""

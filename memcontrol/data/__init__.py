@@ -1,0 +1,1 @@
+"""Captioned images: MIMIC-CXR, image folders, prepared tables, and drawn phantoms."""

@@ -1,0 +1,273 @@
+"""The datamodule that all sources of captioned images share."""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from memcontrol.data.cache import CacheOptions, clear_cache, fill, open_store
+from memcontrol.data.check import check_rows, raise_or_drop
+from memcontrol.data.dataset import Cached, CaptionedImages
+from memcontrol.data.images import FileReader, ImageReader, Transform, Variant
+from memcontrol.data.sampler import DrawSampler, ResumableLoader
+from memcontrol.data.splits import SPLITS, MemorizationSubset, assign_splits, take
+from memcontrol.data.store import key_of
+from memcontrol.errors import DataError
+from memcontrol.types import ImageEncoder, TextEncoder
+
+__all__ = ["CaptionedImageDataModule"]
+
+log = logging.getLogger(__name__)
+
+
+class CaptionedImageDataModule(LightningDataModule):
+    """Images with captions, split by subject, checked, and encoded once.
+
+    A source says which rows there are (`rows`) and how images are read (`reader`); everything else is here.
+
+    Args:
+        batch_size: Training samples per step and device.
+        eval_batch_size: Validation and test samples per step and device.
+        num_workers: Processes that load samples (0: none besides the main one).
+        seed: Seed of splits, shares, order and draws.
+        split_fractions: Shares of subjects for train, validate and test, where the source has no splits.
+        data_fraction: Seeded share of the training rows that is used, in (0, 1].
+        max_train_images: Upper bound on the training rows, drawn by seed.
+        max_eval_images: Upper bound on the rows of validation and of test, drawn by seed.
+        memorization: Training images that are deliberately repeated.
+        transform: Size, crop and flip.
+        cache: Where encoded images and texts are kept.
+        on_bad_row: Whether a bad row stops the run (`raise`) or is left out and listed in
+            `rejected.csv` (`skip`).
+
+    Raises:
+        DataError: If a share or a bound is out of range.
+    """
+
+    def __init__(
+        self,
+        batch_size: int = 16,
+        eval_batch_size: int = 64,
+        num_workers: int = 0,
+        seed: int = 0,
+        split_fractions: list[float] = [0.8, 0.1, 0.1],  # noqa: B006 - a default that YAML can show
+        data_fraction: float = 1.0,
+        max_train_images: int | None = None,
+        max_eval_images: int | None = None,
+        memorization: MemorizationSubset = MemorizationSubset(),  # noqa: B008 - frozen
+        transform: Transform = Transform(),  # noqa: B008 - frozen
+        cache: CacheOptions = CacheOptions(),  # noqa: B008 - frozen
+        on_bad_row: Literal["raise", "skip"] = "raise",
+    ) -> None:
+        super().__init__()
+        if not 0 < data_fraction <= 1:
+            raise DataError(f"Argument `data_fraction` must be in (0, 1], but got {data_fraction}.")
+        for name, bound in (("max_train_images", max_train_images), ("max_eval_images", max_eval_images)):
+            if bound is not None and bound < 1:
+                raise DataError(f"Argument `{name}` must be at least 1, but got {bound}.")
+        if min(batch_size, eval_batch_size) < 1:
+            raise DataError(
+                f"Arguments `batch_size` and `eval_batch_size` must be at least 1, but got {batch_size} and "
+                f"{eval_batch_size}."
+            )
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.split_fractions = list(split_fractions)
+        self.data_fraction = data_fraction
+        self.max_train_images = max_train_images
+        self.max_eval_images = max_eval_images
+        self.memorization = memorization
+        self.transform = transform
+        self.cache = cache
+        self.on_bad_row = on_bad_row
+        self.datasets: dict[str, CaptionedImages] = {}
+
+    @abstractmethod
+    def rows(self) -> pd.DataFrame:
+        """Return the rows of the source.
+
+        Returns:
+            A table with the columns path and text, and where the source knows them subject_id, label and
+            split (`train`, `validate`, `test`).
+
+        Raises:
+            DataError: If the source is missing or malformed.
+        """
+
+    @property
+    def reader(self) -> ImageReader:
+        """How images are read."""
+        return FileReader()
+
+    # Lightning's hooks
+
+    def setup(self, stage: str) -> None:
+        """Read, check and split the rows, once."""
+        if self.datasets:
+            return
+        if self.cache.clear:
+            clear_cache(self.cache)
+        table = self._checked(self._with_splits(self.rows()))
+        for split in SPLITS:
+            self.datasets[split] = self._make_dataset(split, table[table["split"] == split])
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Return seeded, resumable batches of the training split."""
+        dataset = self.datasets["train"]
+        rank, num_ranks = self._rank()
+        sampler = DrawSampler(len(dataset), self.batch_size, self.seed, rank, num_ranks)
+        return ResumableLoader(dataset, sampler, self._progress, drop_last=True, **self._loader_options())
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Return the validation split in order."""
+        return self._eval_loader("validate")
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Return the test split in order."""
+        return self._eval_loader("test")
+
+    # What others ask for
+
+    def table(self, split: str) -> pd.DataFrame:
+        """Return the rows of a split, each once: path, text, subject_id, content and what else there is."""
+        return self.datasets[split].table
+
+    def memorized_rows(self) -> np.ndarray:
+        """Return the row numbers of the training split that are deliberately repeated."""
+        rows, counts = np.unique(self.datasets["train"].order, return_counts=True)
+        return rows[counts > 1] if self.memorization.repeats > 1 else rows[:0]
+
+    def encode(
+        self, splits: tuple[str, ...], images: ImageEncoder | None, texts: TextEncoder, batch_size: int
+    ) -> None:
+        """Fill the cache with what is missing of these splits, and read from it from now on.
+
+        Args:
+            splits: Names of the splits.
+            images: Encodes images, or None where latents are not to be cached.
+            texts: Encodes captions.
+            batch_size: Images or captions encoded at once.
+
+        Raises:
+            CacheError: If the cache has no room.
+        """
+        if not self.cache.enabled:
+            log.info("The cache is off: each step encodes its images and texts")
+            return
+        for split in splits:
+            dataset = self.datasets[split]
+            dataset.text_states = self._cached_texts(dataset, texts, batch_size)
+            if dataset.draws_variants:
+                log.info("Random crops are drawn anew each time: each step encodes its images")
+            elif images is not None:
+                dataset.latents = self._cached_latents(dataset, images, batch_size)
+
+    # Parts
+
+    def _with_splits(self, table: pd.DataFrame) -> pd.DataFrame:
+        table = table.reset_index(drop=True)
+        if "subject_id" not in table:
+            log.warning("The rows name no subject, so each image counts as one: splits may share patients")
+            table = table.assign(subject_id=table["path"])
+        if "split" not in table:
+            table = table.assign(split=assign_splits(table["subject_id"], self.split_fractions, self.seed))
+        return table
+
+    def _checked(self, table: pd.DataFrame) -> pd.DataFrame:
+        ledger = self.cache.path / "verdicts.sqlite" if self.cache.enabled else None
+        folder = self.trainer.log_dir if self.trainer is not None else None
+        checked = check_rows(table, self.reader, ledger)
+        return raise_or_drop(checked, self.on_bad_row, Path(folder or ".") / "rejected.csv")
+
+    def _make_dataset(self, split: str, table: pd.DataFrame) -> CaptionedImages:
+        table = table.reset_index(drop=True)
+        if table.empty and split != "test":
+            raise DataError(
+                f"The split `{split}` has no rows. Change `data.split_fractions` ({self.split_fractions}) or "
+                "give more subjects."
+            )
+        is_training = split == "train"
+        bound = self._num_rows(split, len(table))
+        table = table.iloc[take(len(table), bound, self.seed, split)].reset_index(drop=True)
+        draws = is_training and not self.transform.is_cacheable
+        variants = self.transform.variants() if is_training and not draws else [Variant()]
+        return CaptionedImages(
+            table,
+            self.reader,
+            self.transform,
+            variants,
+            order=self._training_order(len(table)) if is_training else None,
+            seed=self.seed,
+            draws_variants=draws,
+        )
+
+    def _num_rows(self, split: str, available: int) -> int:
+        if split != "train":
+            return min(available, self.max_eval_images or available)
+        share = max(1, round(available * self.data_fraction))
+        return min(share, self.max_train_images or share)
+
+    def _training_order(self, num_rows: int) -> np.ndarray:
+        subset = self.memorization
+        if subset.num_images > num_rows:
+            raise DataError(
+                f"Argument `memorization.num_images` is {subset.num_images}, but there are only {num_rows} "
+                "training rows. Lower it, or raise `data_fraction` or `max_train_images`."
+            )
+        repeated = take(num_rows, subset.num_images, self.seed, "memorization")
+        return np.concatenate([np.arange(num_rows), np.repeat(repeated, subset.repeats - 1)])
+
+    def _cached_texts(self, dataset: CaptionedImages, texts: TextEncoder, batch_size: int) -> Cached:
+        store = open_store(self.cache, "texts", texts.digest, texts.record_shape)
+        keys = dataset.text_keys()
+
+        def encode(rows: list[int]) -> Tensor:
+            return texts.encode([dataset.texts[row] for row in rows])
+
+        fill(store, self.cache, keys, encode, batch_size, "texts")
+        return Cached(store, store.positions(keys))
+
+    def _cached_latents(self, dataset: CaptionedImages, images: ImageEncoder, batch_size: int) -> Cached:
+        size = self.transform.size
+        digest = key_of(images.digest, str(size)).hex()
+        store = open_store(self.cache, "latents", digest, images.record_shape(size, size))
+        keys = dataset.image_keys()
+        num_variants = len(dataset.variants)
+
+        def encode(items: list[int]) -> Tensor:
+            pixels = [dataset.pixels(i // num_variants, dataset.variants[i % num_variants]) for i in items]
+            return images.encode(torch.stack(pixels))
+
+        fill(store, self.cache, keys, encode, batch_size, "images")
+        return Cached(store, store.positions(keys).reshape(-1, num_variants))
+
+    def _eval_loader(self, split: str) -> DataLoader[Any]:
+        return DataLoader(self.datasets[split], batch_size=self.eval_batch_size, **self._loader_options())
+
+    def _loader_options(self) -> dict[str, Any]:
+        return {
+            "num_workers": self.num_workers,
+            "pin_memory": torch.cuda.is_available(),
+            "persistent_workers": self.num_workers > 0,
+        }
+
+    def _rank(self) -> tuple[int, int]:
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size
+
+    def _progress(self) -> tuple[int, int]:
+        assert self.trainer is not None
+        loop = self.trainer.fit_loop
+        return loop.epoch_progress.current.processed, loop.epoch_loop.batch_progress.current.ready

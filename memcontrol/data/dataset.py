@@ -1,0 +1,108 @@
+"""The samples of one split, from the cache where it holds them and from the images where not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import Dataset
+
+from memcontrol.data.images import ImageReader, Transform, Variant
+from memcontrol.data.sampler import Draw
+from memcontrol.data.store import ArrayStore, key_of
+from memcontrol.seeds import derive_seed
+
+__all__ = ["Cached", "CaptionedImages"]
+
+
+@dataclass
+class Cached:
+    """Records of a split in a store: which record belongs to which row (and variant)."""
+
+    store: ArrayStore
+    positions: np.ndarray
+
+    def read(self, *index: int) -> torch.Tensor:
+        """Return one record in single precision."""
+        record = self.store.read(int(self.positions[index]))
+        return torch.from_numpy(np.asarray(record, dtype=np.float32))
+
+
+class CaptionedImages(Dataset[dict[str, Any]]):
+    """Captioned images of one split.
+
+    Args:
+        table: Rows with the columns path, text, subject_id and content.
+        reader: Reads the images.
+        transform: Cuts them.
+        variants: Variants that are kept in the cache.
+        order: Row of each position; a row that is repeated in training has several.
+        seed: Seed of samples that are indexed by a bare position (validation, test).
+        draws_variants: Whether each draw is a fresh variant, which no cache can hold.
+    """
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        reader: ImageReader,
+        transform: Transform,
+        variants: list[Variant],
+        order: np.ndarray | None = None,
+        seed: int = 0,
+        draws_variants: bool = False,
+    ) -> None:
+        self.table = table
+        self.paths = table["path"].tolist()
+        self.texts = table["text"].astype(str).tolist()
+        self.reader = reader
+        self.transform = transform
+        self.variants = variants
+        self.order = np.arange(len(table)) if order is None else order
+        self.seed = seed
+        self.draws_variants = draws_variants
+        self.latents: Cached | None = None
+        self.text_states: Cached | None = None
+
+    def __len__(self) -> int:
+        """Return the number of positions."""
+        return len(self.order)
+
+    def __getitem__(self, draw: Draw | int) -> dict[str, Any]:
+        """Return one sample: see `memcontrol.types.Batch`."""
+        if isinstance(draw, tuple):
+            row, seed = int(self.order[draw[0]]), draw[1]
+        else:
+            row = int(self.order[draw])
+            seed = derive_seed(self.seed, "sample", self.table["content"].iat[row], row)
+        sample: dict[str, Any] = {"index": row, "seed": seed, "text": self.texts[row]}
+        if self.text_states is not None:
+            sample["text_states"] = self.text_states.read(row)
+        if self.latents is not None:
+            sample["latents"] = self.latents.read(row, derive_seed(seed, "variant") % len(self.variants))
+        else:
+            sample["pixels"] = self.pixels(row, self._variant(seed))
+        return sample
+
+    def _variant(self, seed: int) -> Variant:
+        if self.draws_variants:
+            return self.transform.drawn(seed)
+        return self.variants[derive_seed(seed, "variant") % len(self.variants)]
+
+    def pixels(self, row: int, variant: Variant) -> torch.Tensor:
+        """Read and cut an image: shape `(3, H, W)`, values in [-1, 1]."""
+        return self.transform.apply(self.reader.read(self.paths[row]), variant)
+
+    def image_keys(self) -> list[bytes]:
+        """Return the cache key of each row and variant, row by row."""
+        return [
+            key_of(content, self.transform.describe(variant))
+            for content in self.table["content"]
+            for variant in self.variants
+        ]
+
+    def text_keys(self) -> list[bytes]:
+        """Return the cache key of each row's text."""
+        return [key_of(text) for text in self.texts]

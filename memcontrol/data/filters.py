@@ -1,0 +1,67 @@
+"""Row filters of a table, as text in a config: comparisons only, no calls."""
+
+from __future__ import annotations
+
+import ast
+from typing import Final
+
+import pandas as pd
+
+from memcontrol.errors import DataError
+
+__all__ = ["keep_where"]
+
+ALLOWED: Final = (
+    ast.Expression,
+    ast.BoolOp,
+    ast.And,
+    ast.Or,
+    ast.UnaryOp,
+    ast.Not,
+    ast.USub,
+    ast.Compare,
+    ast.Eq,
+    ast.NotEq,
+    ast.Lt,
+    ast.LtE,
+    ast.Gt,
+    ast.GtE,
+    ast.In,
+    ast.NotIn,
+    ast.Name,
+    ast.Load,
+    ast.Constant,
+    ast.List,
+    ast.Tuple,
+)
+
+
+def keep_where(table: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Return the rows for which a comparison holds.
+
+    Args:
+        table: The rows.
+        where: E.g. `seen == 0` or `view in ["AP", "PA"] and age >= 18`; columns, numbers, texts, lists,
+            `and`, `or`, `not` and comparisons are allowed.
+
+    Raises:
+        DataError: If the text is no such comparison, names an unknown column, or leaves no row.
+    """
+    try:
+        tree = ast.parse(where.strip(), mode="eval")
+    except SyntaxError as error:
+        raise DataError(f"Argument `where` must be a comparison like `seen == 0`, but got {where!r}.") from error
+    for node in ast.walk(tree):
+        if not isinstance(node, ALLOWED):
+            raise DataError(
+                f"Argument `where` may only compare columns with values, but got {where!r}, which has a "
+                f"{type(node).__name__}. Example: `seen == 0 and view in ['AP', 'PA']`."
+            )
+        if isinstance(node, ast.Name) and node.id not in table.columns:
+            raise DataError(
+                f"Argument `where` names the column {node.id!r}, but the table has {list(table.columns)}."
+            )
+    kept = table.query(where.strip(), engine="python", local_dict={}, global_dict={})
+    if kept.empty:
+        raise DataError(f"Argument `where` is {where!r}, which keeps none of the {len(table)} rows.")
+    return kept.reset_index(drop=True)

@@ -1,0 +1,77 @@
+"""Splits by subject, and seeded shares of rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from memcontrol.errors import DataError
+from memcontrol.seeds import derive_seed
+
+__all__ = ["SPLITS", "MemorizationSubset", "assign_splits", "take"]
+
+SPLITS = ("train", "validate", "test")
+
+
+@dataclass(frozen=True)
+class MemorizationSubset:
+    """Training images that are deliberately repeated, as in the paper's protocol.
+
+    Args:
+        num_images: How many training images are repeated.
+        repeats: How often each of them stands in one epoch (1: not repeated).
+
+    Raises:
+        DataError: If a number is out of range.
+
+    References:
+        Dutt et al., "MemControl", WACV 2025, https://arxiv.org/abs/2405.19458 (section 4).
+    """
+
+    num_images: int = 0
+    repeats: int = 50
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.num_images < 0 or self.repeats < 1:
+            raise DataError(
+                "Arguments `memorization.num_images` >= 0 and `memorization.repeats` >= 1 are needed, but "
+                f"got {self.num_images} and {self.repeats}."
+            )
+
+
+def assign_splits(subjects: pd.Series, fractions: list[float], seed: int) -> pd.Series:
+    """Put each subject into one split.
+
+    Args:
+        subjects: Subject of each row.
+        fractions: Shares of subjects for train, validate and test, adding up to 1.
+        seed: Seed of the draw.
+
+    Returns:
+        `train`, `validate` or `test` for each row; all rows of a subject are in the same one.
+
+    Raises:
+        DataError: If the shares are not three numbers in [0, 1] that add up to 1.
+    """
+    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise DataError(
+            "Argument `split_fractions` must be three shares (train, validate, test) that add up to 1, but "
+            f"got {fractions}."
+        )
+    names = np.array(sorted(subjects.astype(str).unique()))
+    rng = np.random.default_rng(derive_seed(seed, "splits"))
+    order = rng.permutation(len(names))
+    bounds = np.rint(np.cumsum(fractions) * len(names)).astype(int)
+    split_of: dict[str, str] = {}
+    for split, start, end in zip(SPLITS, (0, *bounds[:2]), bounds, strict=True):
+        split_of.update(dict.fromkeys(names[order[start:end]], split))
+    return subjects.astype(str).map(split_of)
+
+
+def take(num_rows: int, num_taken: int, seed: int, stream: str) -> np.ndarray:
+    """Draw some of the row numbers, in ascending order; a larger draw contains a smaller one."""
+    order = np.random.default_rng(derive_seed(seed, stream)).permutation(num_rows)
+    return np.sort(order[:num_taken])

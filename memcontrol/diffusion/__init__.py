@@ -1,0 +1,1 @@
+"""Diffusion: parts of the pipeline, forward process, loss, sampling."""

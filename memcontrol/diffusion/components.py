@@ -1,0 +1,235 @@
+"""Load or build the parts of a Stable Diffusion pipeline."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    DDPMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from huggingface_hub import snapshot_download
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from memcontrol.errors import BaseModelError
+from memcontrol.seeds import scoped_seed
+
+__all__ = ["Components", "Vae", "build_skeleton", "load_components", "locate"]
+
+Vae = AutoencoderKL | AutoencoderTiny
+
+ASSETS: Final = Path(__file__).parents[1] / "assets"
+ALIASES: Final = {"embedded": ASSETS / "phantom-sd", "sd15": ASSETS / "sd15"}
+SD15_IDS: Final = (
+    "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "runwayml/stable-diffusion-v1-5",
+    "CompVis/stable-diffusion-v1-4",
+)
+PARTS: Final = {
+    "unet": "config.json",
+    "vae": "config.json",
+    "text_encoder": "config.json",
+    "tokenizer": "tokenizer_config.json",
+    "scheduler": "scheduler_config.json",
+}
+HUB_FILES: Final = ["model_index.json", "*.json", "*.txt", "*/*.safetensors"]
+
+
+@dataclass
+class Components:
+    """The parts of one base model.
+
+    Args:
+        unet: The denoiser.
+        vae: The auto-encoder, frozen, in eval mode.
+        text_encoder: The text encoder, frozen, in eval mode.
+        tokenizer: The tokenizer.
+        scheduler: The noise schedule of training: betas and what is predicted.
+    """
+
+    unet: UNet2DConditionModel
+    vae: Vae
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    scheduler: DDPMScheduler
+
+    def pipeline(self) -> StableDiffusionPipeline:
+        """Return a diffusers pipeline of these parts, without copying them."""
+        return StableDiffusionPipeline(
+            vae=self.vae,
+            text_encoder=self.text_encoder,
+            tokenizer=self.tokenizer,
+            unet=self.unet,
+            scheduler=self.scheduler,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+
+
+def locate(base: str, download: bool = True) -> Path | str:
+    """Find a base model.
+
+    Args:
+        base: `embedded` (the phantom model that comes with memcontrol), `sd15` (Stable Diffusion 1.5's
+            configs, without weights), a diffusers folder, or a hub id.
+        download: Whether a hub id is fetched; if not, the id itself is returned.
+
+    Returns:
+        A folder, or the hub id.
+
+    Raises:
+        BaseModelError: If there is no such folder, or the hub cannot be reached.
+    """
+    if base in ALIASES:
+        return ALIASES[base]
+    folder = Path(base).expanduser()
+    if folder.is_dir():
+        return folder
+    if base.count("/") != 1 or base.startswith((".", "/", "~")):
+        raise BaseModelError(
+            f"Argument `base` is {base!r}, which is no folder. Allowed are `embedded`, a diffusers folder "
+            "(with unet/, vae/, ...), or a hub id such as stable-diffusion-v1-5/stable-diffusion-v1-5."
+        )
+    if not download:
+        return base
+    try:
+        return Path(snapshot_download(base, allow_patterns=HUB_FILES))
+    except (OSError, ValueError) as error:
+        raise BaseModelError(
+            f"Argument `base` is {base!r}, which is no folder here and could not be fetched from the hub: "
+            f"{str(error).splitlines()[0]} Check the spelling and the network, or give a folder."
+        ) from error
+
+
+def load_components(base: str, random_init: bool = False, seed: int = 0) -> Components:
+    """Load a base model, in single precision.
+
+    Args:
+        base: See `locate`.
+        random_init: Whether to build the parts from their configs alone, with random weights. What the
+            folder lacks of the tokenizer is then taken from the embedded base.
+        seed: Seed of the random weights.
+
+    Raises:
+        BaseModelError: If the model is not found, lacks a part, or has no attentions.
+    """
+    folder = Path(locate(base))
+    _check_parts(folder, base, random_init)
+    _check_unet(json.loads((folder / "unet" / "config.json").read_text()), base)
+    try:
+        parts = _build(folder, seed) if random_init else _load(folder)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise BaseModelError(f"The base model {base!r} could not be loaded: {error}") from error
+    parts.vae.requires_grad_(False).eval()
+    parts.text_encoder.requires_grad_(False).eval()
+    return parts
+
+
+def build_skeleton(base: str) -> UNet2DConditionModel:
+    """Build the U-Net of a base on the `meta` device: names and shapes, no memory, no weights.
+
+    Stable Diffusion 1.x ids need no network: their config comes with the package.
+
+    Raises:
+        BaseModelError: If the config is not found, or has no attentions.
+    """
+    where = ALIASES["sd15"] if base in SD15_IDS else locate(base, download=False)
+    if isinstance(where, Path):
+        path = where / "unet" / "config.json"
+        if not path.is_file():
+            raise BaseModelError(f"The base model {base!r} has no unet/config.json in {where}.")
+        config = json.loads(path.read_text())
+    else:
+        try:
+            config = UNet2DConditionModel.load_config(where, subfolder="unet")
+        except OSError as error:
+            raise BaseModelError(f"The hub could not give the config of {base!r}: {error}") from error
+    _check_unet(config, base)
+    with torch.device("meta"):
+        return UNet2DConditionModel.from_config(config)
+
+
+def _check_parts(folder: Path, base: str, random_init: bool) -> None:
+    needed = {k: v for k, v in PARTS.items() if not (random_init and k == "tokenizer")}
+    absent = [part for part, file in needed.items() if not (folder / part / file).is_file()]
+    if "tokenizer" in absent and (folder / "tokenizer" / "vocab.json").is_file():
+        absent.remove("tokenizer")
+    if absent:
+        raise BaseModelError(
+            f"The base model {base!r} lacks {absent} in {folder}. A diffusers Stable Diffusion folder has "
+            f"{list(PARTS)}."
+        )
+    if not random_init and not list((folder / "unet").glob("*.safetensors")):
+        raise BaseModelError(
+            f"The base model {base!r} has no weights (unet/*.safetensors) in {folder}. Give a folder with "
+            "weights, or `--model.random_init true` to build it with random ones."
+        )
+
+
+def _check_unet(config: dict[str, Any], base: str) -> None:
+    if config.get("_class_name", "UNet2DConditionModel") != "UNet2DConditionModel":
+        raise BaseModelError(
+            f"The base model {base!r} has a {config['_class_name']}, but memcontrol adapts "
+            "UNet2DConditionModel (Stable Diffusion 1.x and 2.x)."
+        )
+    blocks = [*config.get("down_block_types", ()), *config.get("up_block_types", ())]
+    if not any("CrossAttn" in block for block in blocks):
+        raise BaseModelError(
+            f"The U-Net of {base!r} has no attentions ({blocks}), so there is no text to follow and no slot "
+            "to adapt. Give a text-to-image U-Net."
+        )
+
+
+def _vae_class(folder: Path) -> type[Vae]:
+    name = json.loads((folder / "vae" / "config.json").read_text()).get("_class_name", "AutoencoderKL")
+    if name not in ("AutoencoderKL", "AutoencoderTiny"):
+        raise BaseModelError(f"The auto-encoder must be AutoencoderKL or AutoencoderTiny, but got {name}.")
+    return AutoencoderTiny if name == "AutoencoderTiny" else AutoencoderKL
+
+
+def _scheduler(folder: Path) -> DDPMScheduler:
+    config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+    scheduler = DDPMScheduler.from_config(config)
+    if scheduler.config["prediction_type"] not in ("epsilon", "v_prediction"):
+        raise BaseModelError(
+            "The scheduler's `prediction_type` must be epsilon or v_prediction, but got "
+            f"{scheduler.config['prediction_type']!r}."
+        )
+    return scheduler
+
+
+def _load(folder: Path) -> Components:
+    options: dict[str, Any] = {"torch_dtype": torch.float32, "low_cpu_mem_usage": True}
+    return Components(
+        unet=UNet2DConditionModel.from_pretrained(folder / "unet", use_safetensors=True, **options),
+        vae=_vae_class(folder).from_pretrained(folder / "vae", use_safetensors=True, **options),
+        text_encoder=CLIPTextModel.from_pretrained(
+            folder / "text_encoder", use_safetensors=True, dtype=torch.float32
+        ),
+        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+        scheduler=_scheduler(folder),
+    )
+
+
+def _build(folder: Path, seed: int) -> Components:
+    def config(part: str) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((folder / part / PARTS[part]).read_text())
+        return content
+
+    own = folder / "tokenizer"
+    with scoped_seed(seed, "random weights"):
+        return Components(
+            unet=UNet2DConditionModel.from_config(config("unet")),
+            vae=_vae_class(folder).from_config(config("vae")),
+            text_encoder=CLIPTextModel(CLIPTextConfig.from_dict(config("text_encoder"))),
+            tokenizer=CLIPTokenizer.from_pretrained(own if own.is_dir() else ALIASES["embedded"] / "tokenizer"),
+            scheduler=_scheduler(folder),
+        )

@@ -1,0 +1,51 @@
+"""Errors that a user can mend: each names the argument, what it got, what is allowed and a way out."""
+
+from __future__ import annotations
+
+__all__ = [
+    "AdapterError",
+    "BaseModelError",
+    "CacheError",
+    "CheckpointError",
+    "DataError",
+    "MaskError",
+    "MemControlError",
+    "PromptError",
+    "UntrustedConfigError",
+]
+
+
+class MemControlError(Exception):
+    """Base of every error that memcontrol raises on purpose."""
+
+
+class MaskError(MemControlError, ValueError):
+    """A mask or a slot layout does not fit the U-Net."""
+
+
+class AdapterError(MemControlError, ValueError):
+    """An adapter cannot be put where it was asked for."""
+
+
+class BaseModelError(MemControlError, ValueError):
+    """A base model is missing, incomplete, or not one that can be adapted."""
+
+
+class DataError(MemControlError, ValueError):
+    """A data set is missing, malformed, or would leak from one split into another."""
+
+
+class CacheError(MemControlError, RuntimeError):
+    """The cache of latents and text states cannot be used as configured."""
+
+
+class CheckpointError(MemControlError, ValueError):
+    """A run folder, checkpoint or adapter folder cannot be loaded."""
+
+
+class PromptError(MemControlError, ValueError):
+    """Prompts are missing or unreadable."""
+
+
+class UntrustedConfigError(MemControlError, ValueError):
+    """A config names code outside the packages that are trusted."""

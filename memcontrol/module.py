@@ -1,0 +1,351 @@
+"""The LightningModule: a U-Net under a masked adapter, and the loss it is trained with."""
+
+from __future__ import annotations
+
+import logging
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionPipeline
+from lightning.pytorch import LightningModule
+from peft.config import PeftConfig
+from torch import Tensor, nn
+
+from memcontrol.adapters import AdaptedUNet, LayoutName, adapt, resolve_mask
+from memcontrol.adapters.configs import config_from_plain, config_to_plain
+from memcontrol.checkpoints import CARD_KEY, Card
+from memcontrol.diffusion.codecs import LatentCodec, TextCodec
+from memcontrol.diffusion.components import Components, build_skeleton, load_components
+from memcontrol.diffusion.digests import fingerprint
+from memcontrol.diffusion.losses import denoising_errors, min_snr_weights
+from memcontrol.diffusion.noising import draw_timesteps, drop_captions, noise_latents
+from memcontrol.diffusion.sampling import SamplingOptions
+from memcontrol.errors import CheckpointError, MemControlError
+from memcontrol.masks import Mask, MaskSpec
+from memcontrol.optimizers import OptimizerOptions, make_optimizer, make_schedule
+from memcontrol.seeds import derive_seed
+from memcontrol.types import Batch
+
+__all__ = ["MemControlModule"]
+
+log = logging.getLogger(__name__)
+
+
+class MemControlModule(LightningModule):
+    """Fine-tunes a masked, adapted U-Net to predict noise.
+
+    Args:
+        base: Base model: `embedded`, `sd15` (configs only), a diffusers folder, or a hub id.
+        adapter: PEFT config of the method, or null to run the base alone.
+        slots: Slot layout, see `memcontrol.adapters.slots`.
+        mask: Which slots are adapted: `all`, `none`, a list of 0 and 1, `bits:0110...`, a YAML file, or slot
+            names with globs.
+        optimizer: Optimizer, learning rate and schedule.
+        snr_gamma: Bound of the min-SNR weight of the loss, or null for no weight.
+        noise_offset: See `memcontrol.diffusion.noising.noise_latents`.
+        input_perturbation: See `memcontrol.diffusion.noising.noise_latents`.
+        caption_dropout: Share of captions replaced by the empty one, in [0, 1].
+        gradient_checkpointing: Whether to save memory by computing activations twice.
+        eval_draws: Noise and timestep pairs per held-out image; fixed, so that losses compare.
+        encode_batch_size: Images or captions encoded at once when the cache is filled.
+        sampling: How images are drawn.
+        random_init: Whether the base is built from its configs with random weights.
+        seed: Seed of everything random in training.
+
+    Raises:
+        MemControlError: If a number is out of range.
+    """
+
+    def __init__(
+        self,
+        base: str = "embedded",
+        adapter: PeftConfig | None = None,
+        slots: LayoutName = "paper13",
+        mask: MaskSpec = "all",
+        optimizer: OptimizerOptions = OptimizerOptions(),  # noqa: B008 - frozen
+        snr_gamma: float | None = None,
+        noise_offset: float = 0.0,
+        input_perturbation: float = 0.0,
+        caption_dropout: float = 0.1,
+        gradient_checkpointing: bool = False,
+        eval_draws: int = 4,
+        encode_batch_size: int = 32,
+        sampling: SamplingOptions = SamplingOptions(),  # noqa: B008 - frozen
+        random_init: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not 0 <= caption_dropout <= 1 or eval_draws < 1 or encode_batch_size < 1:
+            raise MemControlError(
+                "Arguments `caption_dropout` in [0, 1], `eval_draws` >= 1 and `encode_batch_size` >= 1 are "
+                f"needed, but got {caption_dropout}, {eval_draws} and {encode_batch_size}."
+            )
+        self.adapter = config_from_plain(adapter) if isinstance(adapter, dict) else adapter
+        self.save_hyperparameters(ignore=["adapter", "optimizer", "sampling"])
+        self.base = base
+        self.slots = slots
+        self.mask_spec = mask
+        self.optimizer_options = optimizer
+        self.snr_gamma = snr_gamma
+        self.noise_offset = noise_offset
+        self.input_perturbation = input_perturbation
+        self.caption_dropout = caption_dropout
+        self.gradient_checkpointing = gradient_checkpointing
+        self.eval_draws = eval_draws
+        self.encode_batch_size = encode_batch_size
+        self.sampling = sampling
+        self.random_init = random_init
+        self.seed = seed
+        self.image_size = 0
+        self.strict_loading = False
+        self._adapted: AdaptedUNet | None = None
+
+    # Parts
+
+    def check(self) -> AdaptedUNet:
+        """Adapt the U-Net on the `meta` device: every error of base, slots, mask and adapter, at no cost.
+
+        Returns:
+            The adapted skeleton, which may train nothing.
+        """
+        unet = build_skeleton(self.base)
+        layout, mask = resolve_mask(unet, self.slots, self.mask_spec)
+        return adapt(unet, self.adapter, layout, mask, allow_empty=True)
+
+    def configure_model(self) -> None:
+        """Load the base and put the adapter in; does nothing the second time."""
+        if self._adapted is not None:
+            return
+        parts = load_components(self.base, self.random_init, self.seed)
+        layout, mask = resolve_mask(parts.unet, self.slots, self.mask_spec)
+        self.base_fingerprint = fingerprint(parts.unet)
+        self._adapted = adapt(parts.unet, self.adapter, layout, mask, self.seed, allow_empty=not self._trains)
+        if self.gradient_checkpointing:
+            parts.unet.enable_gradient_checkpointing()
+        self.unet = parts.unet
+        self.vae = parts.vae
+        self.text_encoder = parts.text_encoder
+        self.placeholder = nn.Parameter(torch.zeros(()), requires_grad=not self._adapted.trainable())
+        self._parts = [parts]
+        self.latent_codec = LatentCodec(parts.vae)
+        self.text_codec = TextCodec(parts.tokenizer, parts.text_encoder)
+        self.image_size = self.image_size or parts.unet.config["sample_size"] * self.latent_codec.factor
+
+    @property
+    def _trains(self) -> bool:
+        return self.adapter is not None and getattr(self, "_trainer", None) is not None and self.trainer.training
+
+    @property
+    def adapted(self) -> AdaptedUNet:
+        """The U-Net with its adapter."""
+        assert self._adapted is not None, "configure_model has not been called"
+        return self._adapted
+
+    @property
+    def parts(self) -> Components:
+        """The parts of the pipeline; the U-Net among them is the adapted one."""
+        found: Components = self._parts[0]
+        return found
+
+    @property
+    def mask(self) -> Mask:
+        """Which slots are on."""
+        return self.adapted.mask
+
+    def pipeline(self) -> StableDiffusionPipeline:
+        """Return a diffusers pipeline that draws with the present weights."""
+        return self.parts.pipeline()
+
+    def train(self, mode: bool = True) -> MemControlModule:
+        """Set the mode of the U-Net; the frozen ends stay in eval mode."""
+        super().train(mode)
+        for part in ("vae", "text_encoder"):
+            if hasattr(self, part):
+                getattr(self, part).eval()
+        return self
+
+    # Lightning's hooks
+
+    def setup(self, stage: str) -> None:
+        """Learn the image size from the data, and find errors of the config before anything is loaded."""
+        transform = getattr(getattr(self.trainer, "datamodule", None), "transform", None)
+        self.image_size = getattr(transform, "size", self.image_size)
+        if self._adapted is None:
+            self.check()
+
+    def on_fit_start(self) -> None:
+        """Say what is trained, and fill the cache."""
+        self._report()
+        self._encode_splits("train", "validate")
+        self.null_states = self.text_codec.encode([""])
+
+    def on_validation_start(self) -> None:
+        """Fill the cache for `validate`."""
+        if not self.trainer.training and not self.trainer.sanity_checking:
+            self._encode_splits("validate")
+
+    def on_test_start(self) -> None:
+        """Fill the cache for `test`."""
+        self._encode_splits("test")
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the weighted loss of a batch."""
+        torch.manual_seed(
+            derive_seed(self.seed, "step", self.current_epoch, batch_idx, self.trainer.global_rank)
+        )
+        errors, t = self.training_errors(batch)
+        if self.snr_gamma is not None:
+            errors = errors * min_snr_weights(self.parts.scheduler, t, self.snr_gamma)
+        loss = errors.mean() + (0 * self.placeholder if self.placeholder.requires_grad else 0)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(errors), sync_dist=True)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Log the held-out denoising loss and return it per sample."""
+        return self._eval_step(batch, "val/loss")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Log the held-out denoising loss and return it per sample."""
+        return self._eval_step(batch, "test/loss")
+
+    def configure_optimizers(self) -> Any:
+        """Return AdamW over what is trained, with a schedule per step."""
+        scale = self.trainer.accumulate_grad_batches * self.trainer.world_size * self._batch_size()
+        trainable = self.adapted.trainable() or {"placeholder": self.placeholder}
+        optimizer = make_optimizer(self.unet, trainable, self.optimizer_options, scale)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = make_schedule(optimizer, self.optimizer_options, steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what is trained, not the base, and say what it belongs to."""
+        trained = {f"unet.{name}" for name in self.adapted.trainable()}
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
+        checkpoint[CARD_KEY] = self.card().to_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse weights that were trained under another mask or on another base.
+
+        Raises:
+            CheckpointError: If they do not fit.
+        """
+        self.configure_model()
+        if CARD_KEY not in checkpoint:
+            raise CheckpointError(f"The checkpoint has no `{CARD_KEY}` record: memcontrol did not write it.")
+        theirs, ours = checkpoint[CARD_KEY]["mask"], self.mask.to_dict()
+        if theirs != ours:
+            raise CheckpointError(
+                f"The checkpoint was trained with slots `{theirs['layout']}` and mask "
+                f"bits:{''.join(map(str, theirs['bits']))}, but the config says `{ours['layout']}` and "
+                f"bits:{self.mask.bit_string}. Give the config of its run (config.yaml in the run folder)."
+            )
+        expected = {f"unet.{name}" for name in self.adapted.trainable()}
+        if set(checkpoint["state_dict"]) != expected:
+            raise CheckpointError(
+                f"The checkpoint holds {len(checkpoint['state_dict'])} trained tensors, but the config trains "
+                f"{len(expected)} others. Give the adapter that it was trained with: "
+                f"{checkpoint[CARD_KEY]['adapter']}."
+            )
+        if checkpoint[CARD_KEY]["base_fingerprint"] != self.base_fingerprint:
+            raise CheckpointError(
+                f"The checkpoint was trained on the base {checkpoint[CARD_KEY]['base']!r}, whose U-Net has other "
+                f"weights than that of {self.base!r}. Give `--model.base` the model it was trained on."
+            )
+
+    # Losses
+
+    def moments(self, batch: Batch) -> Tensor:
+        """Return latents from the cache, or encode the images of the batch."""
+        if "latents" in batch:
+            return batch["latents"]
+        return self.latent_codec.encode(batch["pixels"])
+
+    def text_states(self, batch: Batch) -> Tensor:
+        """Return text states from the cache, or encode the captions of the batch."""
+        if "text_states" in batch:
+            return batch["text_states"]
+        return self.text_codec.encode(batch["text"])
+
+    def training_errors(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the error and the timestep of each sample, both with shape `(B,)`; lower is better."""
+        seeds = torch.tensor([derive_seed(self.seed, seed) for seed in batch["seed"].tolist()])
+        t = draw_timesteps(seeds, self.num_timesteps)
+        noised = noise_latents(
+            self.parts.scheduler,
+            self.moments(batch),
+            seeds,
+            t,
+            self.noise_offset,
+            self.input_perturbation,
+        )
+        states = drop_captions(self.text_states(batch), self.null_states, seeds, self.caption_dropout)
+        prediction = self.unet(noised.x_t, noised.t, states).sample
+        return denoising_errors(prediction, noised.target), noised.t
+
+    @torch.no_grad()
+    def heldout_errors(self, batch: Batch) -> Tensor:
+        """Return the error of each sample at fixed noise and timesteps, with shape `(B,)`; lower is better.
+
+        The schedule is cut into `eval_draws` equal parts with one draw each, so that a few draws cover it.
+        """
+        moments, states = self.moments(batch), self.text_states(batch)
+        errors = []
+        for draw in range(self.eval_draws):
+            t = draw_timesteps(batch["seed"], self.num_timesteps, draw, self.eval_draws)
+            noised = noise_latents(self.parts.scheduler, moments, batch["seed"], t, stream=f"heldout {draw}")
+            prediction = self.unet(noised.x_t, noised.t, states).sample
+            errors.append(denoising_errors(prediction, noised.target))
+        return torch.stack(errors).mean(dim=0)
+
+    @property
+    def num_timesteps(self) -> int:
+        """Length of the noise schedule."""
+        return int(self.parts.scheduler.config["num_train_timesteps"])
+
+    def card(self) -> Card:
+        """Return what a checkpoint of this module belongs to."""
+        try:
+            installed = version("memcontrol")
+        except PackageNotFoundError:
+            installed = "unknown"
+        return Card(
+            base=self.base,
+            base_fingerprint=self.base_fingerprint,
+            random_init=self.random_init,
+            seed=self.seed,
+            adapter=config_to_plain(self.adapter),
+            mask=self.mask.to_dict(),
+            image_size=self.image_size,
+            step=self.global_step if getattr(self, "_trainer", None) is not None else 0,
+            version=installed,
+        )
+
+    def _eval_step(self, batch: Batch, name: str) -> dict[str, Tensor]:
+        errors = self.heldout_errors(batch)
+        self.log(name, errors.mean(), prog_bar=True, batch_size=len(errors), sync_dist=True)
+        return {"index": batch["index"], "errors": errors}
+
+    def _encode_splits(self, *splits: str) -> None:
+        encode = getattr(getattr(self.trainer, "datamodule", None), "encode", None)
+        if encode is not None:
+            encode(splits, self.latent_codec, self.text_codec, self.encode_batch_size)
+
+    def _batch_size(self) -> int:
+        return int(getattr(getattr(self.trainer, "datamodule", None), "batch_size", 1))
+
+    def _report(self) -> None:
+        count = sum(p.numel() for p in self.adapted.trainable().values())
+        total = sum(p.numel() for p in build_skeleton(self.base).parameters())
+        log.info(
+            "Training %s of %s parameters (%.4f %%) of the U-Net; %d of %d slots of `%s` are on: %s",
+            f"{count:,}",
+            f"{total:,}",
+            100 * count / total,
+            sum(self.mask.bits),
+            len(self.mask.bits),
+            self.mask.layout,
+            ", ".join(self.mask.on) or "none",
+        )
+
+

@@ -1,0 +1,117 @@
+"""AdamW and its schedules, over what is trained."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from diffusers.optimization import get_scheduler
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from memcontrol.errors import MemControlError
+
+__all__ = ["OptimizerOptions", "make_optimizer", "make_schedule"]
+
+Schedule = Literal[
+    "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"
+]
+
+
+@dataclass(frozen=True)
+class OptimizerOptions:
+    """How the trained parameters move.
+
+    Args:
+        name: `adamw`, or `adamw8bit` (bitsandbytes, the extra `8bit`).
+        lr: Learning rate.
+        lr_1d: Learning rate of SVDiff's shifts of norms (1-D weights), or null for the same; the paper's
+            authors fix it at 1e-6.
+        scale_lr: Whether to multiply learning rates by the global batch size.
+        betas: Decay of the first and second moment.
+        weight_decay: Decoupled weight decay.
+        eps: Term added to the denominator.
+        schedule: Name of a schedule of diffusers.
+        warmup_steps: Steps over which the rate rises, where the schedule warms up.
+
+    Raises:
+        MemControlError: If a number is out of range, or bitsandbytes is asked for and absent.
+    """
+
+    name: Literal["adamw", "adamw8bit"] = "adamw"
+    lr: float = 1e-4
+    lr_1d: float | None = None
+    scale_lr: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 1e-2
+    eps: float = 1e-8
+    schedule: Schedule = "constant"
+    warmup_steps: int = 0
+
+    def __post_init__(self) -> None:
+        """Check ranges and that the optimizer is there."""
+        if self.lr <= 0 or (self.lr_1d is not None and self.lr_1d < 0):
+            raise MemControlError(
+                f"Arguments `optimizer.lr` > 0 and `optimizer.lr_1d` >= 0 are needed, but got {self.lr} and "
+                f"{self.lr_1d}."
+            )
+        if self.name == "adamw8bit" and importlib.util.find_spec("bitsandbytes") is None:
+            raise MemControlError(
+                "Argument `optimizer.name` is `adamw8bit`, which needs bitsandbytes: pip install "
+                "'memcontrol[8bit]', or use `adamw`."
+            )
+
+
+def make_optimizer(
+    unet: nn.Module, trainable: dict[str, nn.Parameter], options: OptimizerOptions, batch_size: int
+) -> torch.optim.Optimizer:
+    """Build the optimizer.
+
+    Args:
+        unet: The adapted U-Net.
+        trainable: What is trained, by name.
+        options: Rates and decay.
+        batch_size: Global batch size, for `scale_lr`.
+    """
+    factor = batch_size if options.scale_lr else 1
+    vectors = {name for name in trainable if _is_vector_shift(unet, name)}
+    groups: list[dict[str, Any]] = []
+    for names, lr in (
+        ([n for n in trainable if n not in vectors], options.lr),
+        (sorted(vectors), options.lr if options.lr_1d is None else options.lr_1d),
+    ):
+        if names:
+            groups.append({"params": [trainable[name] for name in names], "lr": factor * lr})
+    settings: dict[str, Any] = {
+        "lr": factor * options.lr,
+        "betas": tuple(options.betas),
+        "weight_decay": options.weight_decay,
+        "eps": options.eps,
+    }
+    if options.name == "adamw8bit":
+        from bitsandbytes.optim import AdamW8bit
+
+        optimizer: torch.optim.Optimizer = AdamW8bit(groups, **settings)
+        return optimizer
+    return torch.optim.AdamW(groups, **settings)
+
+
+def make_schedule(
+    optimizer: torch.optim.Optimizer, options: OptimizerOptions, num_steps: int
+) -> LRScheduler:
+    """Build diffusers' schedule over the optimizer's steps."""
+    schedule: LRScheduler = get_scheduler(
+        options.schedule,
+        optimizer,
+        num_warmup_steps=options.warmup_steps,
+        num_training_steps=max(1, num_steps),
+    )
+    return schedule
+
+
+def _is_vector_shift(unet: nn.Module, name: str) -> bool:
+    """Whether a parameter is SVDiff's single shift of a norm."""
+    owner, _, _ = name.partition(".svdiff_shift.")
+    return owner != name and bool(getattr(unet.get_submodule(owner), "is_vector", False))

@@ -1,0 +1,93 @@
+"""From a run, checkpoint or adapter folder to a diffusers pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionPipeline
+from peft import PeftModel
+
+from memcontrol.adapters import adapt, resolve_mask
+from memcontrol.adapters.configs import config_from_plain
+from memcontrol.checkpoints import Card, find_checkpoint, read_checkpoint
+from memcontrol.diffusion.components import Components, load_components
+from memcontrol.diffusion.digests import fingerprint
+from memcontrol.errors import CheckpointError
+
+__all__ = ["load_pipeline"]
+
+
+def load_pipeline(
+    path: str | Path,
+    base: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    merge: bool = True,
+) -> StableDiffusionPipeline:
+    """Load what a run has trained as a pipeline of diffusers.
+
+    Args:
+        path: A run folder, a checkpoint, or a PEFT folder (`adapter/` of a run, or any PEFT folder for a
+            diffusers U-Net).
+        base: Base model, if not the one that the run names.
+        dtype: Type of the weights.
+        merge: Whether to write the adapter into the weights, which draws faster.
+
+    Returns:
+        A pipeline on the CPU, which draws at the size that was trained on.
+
+    Raises:
+        CheckpointError: If there is nothing to load, it would run code, or it belongs to another base.
+        BaseModelError: If the base is not found.
+
+    Example:
+        >>> pipeline = load_pipeline("runs/demo/version_0")  # doctest: +SKIP
+        >>> pipeline("CXR PA, 60M; no acute finding").images[0]  # doctest: +SKIP
+    """
+    path = Path(path).expanduser()
+    is_peft_folder = (path / "adapter_config.json").is_file()
+    parts = _from_peft_folder(path, base, merge) if is_peft_folder else _from_checkpoint(path, base, merge)
+    pipeline: StableDiffusionPipeline = parts.pipeline().to(dtype)
+    return pipeline
+
+
+def _from_checkpoint(path: Path, base: str | None, merge: bool) -> Components:
+    card, weights = read_checkpoint(find_checkpoint(path))
+    parts = _load_base(card, base)
+    layout, mask = resolve_mask(parts.unet, card.mask["layout"], card.mask["bits"])
+    if list(mask.names) != card.mask["names"]:
+        raise CheckpointError(f"{path} has slots {card.mask['names']}, but its base has {list(mask.names)}.")
+    adapted = adapt(parts.unet, config_from_plain(card.adapter), layout, mask, card.seed, allow_empty=True)
+    if set(weights) != set(adapted.trainable()):
+        raise CheckpointError(f"{path} holds other weights than its own adapter and mask call for.")
+    parts.unet.load_state_dict(weights, strict=False)
+    if merge:
+        adapted.merge_and_eject()
+    return parts
+
+
+def _from_peft_folder(path: Path, base: str | None, merge: bool) -> Components:
+    if not (path / "adapter_model.safetensors").is_file():
+        raise CheckpointError(
+            f"{path} has no adapter_model.safetensors; other formats can run code and are not loaded."
+        )
+    card = Card.read(path)
+    if card is None and base is None:
+        raise CheckpointError(f"{path} does not name its base: give it as `base`.")
+    parts = _load_base(card, base) if card is not None else load_components(str(base))
+    model = PeftModel.from_pretrained(parts.unet, str(path))
+    if merge:
+        model.merge_and_unload()
+    return parts
+
+
+def _load_base(card: Card, base: str | None) -> Components:
+    parts = load_components(base or card.base, card.random_init, card.seed)
+    if fingerprint(parts.unet) != card.base_fingerprint:
+        raise CheckpointError(
+            f"The adapter was trained on the base {card.base!r}, but the U-Net of {base or card.base!r} has other "
+            "weights. Give the base that it was trained on."
+        )
+    factor = 2 ** (len(parts.vae.config["block_out_channels"]) - 1)
+    parts.unet.register_to_config(sample_size=card.image_size // factor)
+    return parts

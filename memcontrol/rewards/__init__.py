@@ -1,0 +1,1 @@
+"""Rewards: measured quantities with intervals."""

@@ -1,0 +1,1 @@
+"""Pure functions from values or features to numbers."""

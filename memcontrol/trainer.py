@@ -1,0 +1,130 @@
+"""Lightning's Trainer, with commands of our own as methods and checkpoints loaded as plain data only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+
+from memcontrol.commands.export import export_pipeline
+from memcontrol.commands.predict import draw_prompts
+from memcontrol.commands.slots import slots_table
+from memcontrol.diffusion.sampling import SamplingOptions
+
+__all__ = ["MemControlTrainer"]
+
+
+class MemControlTrainer(Trainer):
+    """A Trainer whose methods are the commands of the command line."""
+
+    def fit(  # type: ignore[override]
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule | None = None,
+        ckpt_path: str | None = None,
+    ) -> None:
+        """Fine-tune under the mask.
+
+        Args:
+            model: The module.
+            datamodule: The data.
+            ckpt_path: Checkpoint or run folder to go on from.
+        """
+        super().fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
+
+    def validate(  # type: ignore[override]
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule | None = None,
+        ckpt_path: str | None = None,
+    ) -> Any:
+        """Score the validation split.
+
+        Args:
+            model: The module.
+            datamodule: The data.
+            ckpt_path: Checkpoint or run folder to score; without it the base is scored.
+        """
+        return super().validate(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
+
+    def test(  # type: ignore[override]
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule | None = None,
+        ckpt_path: str | None = None,
+    ) -> Any:
+        """Score the test split.
+
+        Args:
+            model: The module.
+            datamodule: The data.
+            ckpt_path: Checkpoint or run folder to score; without it the base is scored.
+        """
+        return super().test(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
+
+    def predict(  # type: ignore[override]
+        self,
+        model: LightningModule,
+        ckpt_path: str | None = None,
+        prompts: list[str] | None = None,
+        prompts_file: str | None = None,
+        prompt_column: str = "text",
+        images_per_prompt: int = 1,
+        sampling: SamplingOptions = SamplingOptions(),  # noqa: B008 - frozen
+        size: int | None = None,
+        output: str = "samples",
+        seed: int = 0,
+        device: str = "auto",
+    ) -> Path:
+        """Draw images for prompts, from a run, checkpoint, adapter folder, or the base.
+
+        Args:
+            model: The module; without `ckpt_path`, its base draws.
+            ckpt_path: Run folder, checkpoint or PEFT folder to draw with.
+            prompts: Prompts.
+            prompts_file: A csv, xlsx, parquet or jsonl table of prompts.
+            prompt_column: Its column of prompts.
+            images_per_prompt: Images per prompt.
+            sampling: Steps, guidance, scheduler, batch size.
+            size: Height and width in pixels; by default what was trained on.
+            output: Folder for the images and `prompts.csv`.
+            seed: Seed; each prompt's number is mixed in, so an image does not depend on the batch.
+            device: Where to draw: `auto`, `cpu`, `cuda`, `cuda:1`, ...
+        """
+        return draw_prompts(
+            ckpt_path,
+            str(model.base),  # type: ignore[arg-type]
+            prompts,
+            prompts_file,
+            prompt_column,
+            images_per_prompt,
+            sampling,
+            size,
+            Path(output),
+            seed,
+            device,
+        )
+
+    def slots(self, model: LightningModule, datamodule: LightningDataModule | None = None) -> None:
+        """Print the slots of the U-Net and how many parameters each trains; needs no weights."""
+        print(slots_table(model.check(), str(model.base)))  # type: ignore[operator]
+
+    def export(
+        self,
+        ckpt_path: str,
+        output: str,
+        model: LightningModule,
+        datamodule: LightningDataModule | None = None,
+        dtype: str = "float32",
+    ) -> Path:
+        """Write a merged pipeline folder that plain diffusers loads.
+
+        Args:
+            ckpt_path: Run folder, checkpoint or PEFT folder.
+            output: Folder to write.
+            model: The module (its base is not used: the checkpoint names its own).
+            datamodule: The data (not used).
+            dtype: `float32`, `float16` or `bfloat16`.
+        """
+        return export_pipeline(ckpt_path, Path(output), dtype)
