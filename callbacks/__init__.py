@@ -1,0 +1,8 @@
+"""Callbacks that configs name: they observe, log and write files."""
+
+from callbacks.baseline import BaselineCallback
+from callbacks.checkpoint import AdapterCheckpoint
+from callbacks.ema import EMACallback
+from callbacks.samples import SampleGridCallback
+
+__all__ = ["AdapterCheckpoint", "BaselineCallback", "EMACallback", "SampleGridCallback"]

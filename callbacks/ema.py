@@ -1,0 +1,94 @@
+"""Average what is trained; validation, samples and checkpoints use the average."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diffusers.training_utils import EMAModel
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from memcontrol.module import MemControlModule
+
+__all__ = ["EMACallback"]
+
+
+class EMACallback(Callback):
+    """Exponential moving average of the trained parameters only; it changes what a checkpoint holds.
+
+    As in Lightning's WeightAveraging, a checkpoint's `state_dict` holds the average and
+    `current_model_state` the weights that training goes on from.
+
+    Args:
+        decay: Largest decay; the decay rises to it over the first steps.
+    """
+
+    def __init__(self, decay: float = 0.999) -> None:
+        self.decay = decay
+        self.average: EMAModel | None = None
+        self._last_step = -1
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start at the present weights."""
+        if self.average is None:
+            self.average = EMAModel(self._trained(pl_module), decay=self.decay, use_ema_warmup=True, power=0.75)
+        self.average.to(device=pl_module.device)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Average after each optimizer step."""
+        if self.average is not None and trainer.global_step != self._last_step:
+            self._last_step = trainer.global_step
+            self.average.step(self._trained(pl_module))
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Validate the average."""
+        if trainer.training or trainer.sanity_checking:
+            self._swap_in(pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Train on with the weights themselves."""
+        if self.average is not None and self.average.temp_stored_params is not None:
+            self.average.restore(self._trained(pl_module))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """End with the average as the module's weights."""
+        if self.average is not None:
+            self.average.copy_to(self._trained(pl_module))
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Put the average where inference looks, and keep the weights for training."""
+        assert isinstance(pl_module, MemControlModule)
+        if self.average is None:
+            return
+        names = [f"unet.{name}" for name in pl_module.adapted.trainable()]
+        checkpoint["current_model_state"] = {n: checkpoint["state_dict"][n] for n in names}
+        for name, value in zip(names, self.average.shadow_params, strict=True):
+            checkpoint["state_dict"][name] = value.detach().clone()
+        checkpoint["ema_step"] = self.average.optimization_step
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Go on from both."""
+        if "current_model_state" not in checkpoint or not trainer.training:
+            return
+        assert isinstance(pl_module, MemControlModule)
+        pl_module.configure_model()
+        averaged = checkpoint["state_dict"]
+        self.average = EMAModel(self._trained(pl_module), decay=self.decay, use_ema_warmup=True, power=0.75)
+        names = [f"unet.{name}" for name in pl_module.adapted.trainable()]
+        self.average.shadow_params = [averaged[name].clone() for name in names]
+        self.average.optimization_step = checkpoint["ema_step"]
+        checkpoint["state_dict"] = checkpoint["current_model_state"]
+
+    def _swap_in(self, pl_module: LightningModule) -> None:
+        if self.average is not None:
+            self.average.store(self._trained(pl_module))
+            self.average.copy_to(self._trained(pl_module))
+
+    def _trained(self, pl_module: LightningModule) -> list[Any]:
+        assert isinstance(pl_module, MemControlModule)
+        return list(pl_module.adapted.trainable().values())

@@ -1,0 +1,76 @@
+"""Draw the same prompts with the same seeds at every validation, as one picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from torchvision.utils import make_grid, save_image
+
+from memcontrol.diffusion.sampling import SamplingOptions, sample
+from memcontrol.module import MemControlModule
+from memcontrol.seeds import derive_seed
+
+__all__ = ["SampleGridCallback"]
+
+
+class SampleGridCallback(Callback):
+    """Writes `samples/step-NNNNNNN.png` into the run folder, and to TensorBoard, which stays on this machine.
+
+    Args:
+        prompts: Prompts; by default those of the first validation images.
+        num_images: Images in the grid, where prompts are the default.
+        every_n_validations: Draw at every n-th validation, and at the last.
+        sampling: Steps, guidance and scheduler; by default the model's.
+        columns: Images per row.
+        seed: Seed of the pictures.
+    """
+
+    def __init__(
+        self,
+        prompts: list[str] | None = None,
+        num_images: int = 16,
+        every_n_validations: int = 1,
+        sampling: SamplingOptions | None = None,
+        columns: int = 8,
+        seed: int = 0,
+    ) -> None:
+        self.prompts = prompts
+        self.num_images = num_images
+        self.every_n_validations = every_n_validations
+        self.sampling = sampling
+        self.columns = columns
+        self.seed = seed
+        self._count = 0
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw on the first process; the others go on."""
+        if trainer.sanity_checking or not trainer.training or trainer.log_dir is None:
+            return
+        self._count += 1
+        if (self._count - 1) % self.every_n_validations and trainer.global_step < trainer.max_steps:
+            return
+        if trainer.is_global_zero and isinstance(pl_module, MemControlModule):
+            self._draw(trainer, pl_module)
+
+    def _draw(self, trainer: Trainer, module: MemControlModule) -> None:
+        prompts = self.prompts or self._default_prompts(trainer)
+        seeds = [derive_seed(self.seed, "grid", i) for i in range(len(prompts))]
+        options = self.sampling or module.sampling
+        was_training = module.unet.training
+        module.unet.eval()
+        with module.adapted.merged(), trainer.precision_plugin.forward_context():
+            images = sample(module.pipeline(), prompts, seeds, options, module.image_size, progress=False)
+        module.unet.train(was_training)
+        folder = Path(str(trainer.log_dir)) / "samples"
+        folder.mkdir(parents=True, exist_ok=True)
+        grid = make_grid(images, nrow=self.columns, padding=2, pad_value=1.0)
+        save_image(grid, folder / f"step-{trainer.global_step:07d}.png")
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image("samples", grid, trainer.global_step)
+
+    def _default_prompts(self, trainer: Trainer) -> list[str]:
+        texts = trainer.datamodule.table("validate")["text"]  # type: ignore[attr-defined]
+        return [str(text) for text in texts.drop_duplicates().head(self.num_images)]

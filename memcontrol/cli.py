@@ -1,0 +1,133 @@
+"""The command line: Lightning's, with commands of our own and configs that are not trusted to run code."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from memcontrol.checkpoints import find_checkpoint, find_run
+from memcontrol.config_files import resolve_names
+from memcontrol.config_trust import check_config
+from memcontrol.errors import MemControlError
+from memcontrol.module import MemControlModule
+from memcontrol.trainer import MemControlTrainer
+
+__all__ = ["MemControlCLI", "main"]
+
+COMMANDS: dict[str, set[str]] = {
+    "fit": {"model", "datamodule"},
+    "validate": {"model", "datamodule"},
+    "test": {"model", "datamodule"},
+    "predict": {"model", "datamodule"},
+    "slots": {"model", "datamodule"},
+    "export": {"model", "datamodule"},
+}
+WITHOUT_DATA = ("predict", "slots", "export")
+
+
+class MemControlCLI(LightningCLI):
+    """Lightning's command line in subclass mode, with our Trainer's methods as commands."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Return the commands with the arguments that the command line fills itself."""
+        return COMMANDS
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Pass the one seed on, and allow the switch that trusts a config."""
+        parser.add_argument(
+            "--trust-config",
+            action="store_true",
+            help="Let the config import code from outside the trusted packages.",
+        )
+        parser.set_defaults({"model": {"class_path": "memcontrol.MemControlModule"}})
+        for target in ("model", "data"):
+            parser.link_arguments("seed_everything", f"{target}.init_args.seed", compute_fn=int)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and find the checkpoint that a run folder stands for."""
+        super().parse_arguments(parser, args)
+        config = self.config[self.config.subcommand]
+        self._ckpt_path = config.get("ckpt_path")
+        if "ckpt_path" in config:
+            # Lightning would take hyper-parameters, class paths among them, out of the file.
+            config["ckpt_path"] = None
+
+    def before_instantiate_classes(self) -> None:
+        """Go on in the run folder that a checkpoint lies in."""
+        config = self.config[self.subcommand]
+        if self._ckpt_path is None:
+            return
+        if self.subcommand in ("predict", "export"):
+            config["ckpt_path"] = self._ckpt_path
+            return
+        config["ckpt_path"] = str(find_checkpoint(self._ckpt_path))
+        run = find_run(Path(self._ckpt_path).expanduser())
+        if self.subcommand == "fit" and run is not None:
+            self.save_config_kwargs["overwrite"] = True
+            _continue_in(run, config["trainer"].get("logger"))
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """Leave loggers and callbacks out where nothing is trained."""
+        if self.subcommand in WITHOUT_DATA:
+            kwargs = {"logger": False, "callbacks": [], "enable_checkpointing": False, **kwargs}
+        return super().instantiate_trainer(**kwargs)
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        arguments: dict[str, Any] = super()._prepare_subcommand_kwargs(subcommand)
+        if subcommand == "predict":
+            arguments.pop("datamodule", None)
+        return arguments
+
+
+def _continue_in(run: Path, logger: Any) -> None:
+    """Make the first logger write into a run folder again, keeping what is there."""
+    first = logger[0] if isinstance(logger, list) else logger
+    if not first or "init_args" not in first:
+        return
+    first["init_args"]["save_dir"] = str(run.parent.parent)
+    first["init_args"]["name"] = run.parent.name
+    first["init_args"]["version"] = run.name
+    metrics = run / "metrics.csv"
+    if metrics.is_file():
+        number = len(list(run.glob("metrics.*.csv")))
+        metrics.rename(run / f"metrics.{number}.csv")
+
+
+def main(args: list[str] | None = None) -> MemControlCLI:
+    """Run a command.
+
+    Args:
+        args: Arguments, by default those of the process.
+
+    Raises:
+        SystemExit: With code 2 and a message, if something can be mended by the user.
+    """
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("memcontrol").setLevel(logging.INFO)
+    given = sys.argv[1:] if args is None else args
+    kept = sys.argv
+    try:
+        names = resolve_names(given)
+        check_config(names)
+        sys.argv = [kept[0], *names]
+        return MemControlCLI(
+            MemControlModule,
+            LightningDataModule,
+            trainer_class=MemControlTrainer,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+    except MemControlError as error:
+        print(f"\nError: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    finally:
+        sys.argv = kept
