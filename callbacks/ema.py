@@ -56,9 +56,7 @@ class EMACallback(Callback):
         if self.average is not None:
             self.average.copy_to(self._trained(pl_module))
 
-    def on_save_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Put the average where inference looks, and keep the weights for training."""
         assert isinstance(pl_module, MemControlModule)
         if self.average is None:
@@ -69,9 +67,7 @@ class EMACallback(Callback):
             checkpoint["state_dict"][name] = value.detach().clone()
         checkpoint["ema_step"] = self.average.optimization_step
 
-    def on_load_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Go on from both."""
         if "current_model_state" not in checkpoint or not trainer.training:
             return

@@ -227,7 +227,7 @@ def _parameter_type(holder: Any, name: str) -> Any:
             break
     if not found or UNKNOWN in found:
         return UNKNOWN
-    return Union[tuple(found)]
+    return Union[tuple(found)]  # noqa: UP007 - built at run time
 
 
 def _members(place: Any) -> list[Any]:
@@ -242,7 +242,7 @@ def _members(place: Any) -> list[Any]:
 
 def _item_type(place: Any) -> Any:
     members = _members(place)
-    return Union[tuple(members)] if members else UNKNOWN
+    return Union[tuple(members)] if members else UNKNOWN  # noqa: UP007 - built at run time
 
 
 def _is_plain(place: Any) -> bool:

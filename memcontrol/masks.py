@@ -43,9 +43,7 @@ class Mask:
                 f"`{self.layout}`, but got {len(self.bits)}.\n{self.table()}"
             )
         if any(bit not in (0, 1) for bit in self.bits):
-            raise MaskError(
-                f"Argument `mask` must consist of 0 and 1, but got {list(self.bits)}.\n{self.table()}"
-            )
+            raise MaskError(f"Argument `mask` must consist of 0 and 1, but got {list(self.bits)}.\n{self.table()}")
 
     @property
     def on(self) -> tuple[str, ...]:
@@ -96,7 +94,7 @@ class Mask:
         Raises:
             MaskError: If the length is wrong, a name matches no slot, or the form is unknown.
         """
-        if isinstance(spec, bool) or isinstance(spec, int):
+        if isinstance(spec, int):
             raise MaskError(
                 f"Argument `mask` must not be a bare number, but got {spec!r} (YAML reads 0110 as the "
                 f"octal number 72). Write `mask: [0, 1, ...]` or `mask: bits:01...`.\n"
@@ -119,9 +117,7 @@ class Mask:
         if text.startswith("bits:"):
             digits = text.removeprefix("bits:")
             if set(digits) - {"0", "1"}:
-                raise MaskError(
-                    f"Argument `mask` must have only 0 and 1 after `bits:`, but got {text!r}."
-                )
+                raise MaskError(f"Argument `mask` must have only 0 and 1 after `bits:`, but got {text!r}.")
             return cls(layout, names, tuple(map(int, digits)))
         if text and not set(text) - {"0", "1"}:
             raise MaskError(f"Argument `mask` got the digits {text!r}. Write `bits:{text}`.")

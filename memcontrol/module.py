@@ -191,9 +191,7 @@ class MemControlModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the weighted loss of a batch."""
-        torch.manual_seed(
-            derive_seed(self.seed, "step", self.current_epoch, batch_idx, self.trainer.global_rank)
-        )
+        torch.manual_seed(derive_seed(self.seed, "step", self.current_epoch, batch_idx, self.trainer.global_rank))
         errors, t = self.training_errors(batch)
         if self.snr_gamma is not None:
             errors = errors * min_snr_weights(self.parts.scheduler, t, self.snr_gamma)
@@ -347,5 +345,3 @@ class MemControlModule(LightningModule):
             self.mask.layout,
             ", ".join(self.mask.on) or "none",
         )
-
-

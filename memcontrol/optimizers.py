@@ -15,9 +15,7 @@ from memcontrol.errors import MemControlError
 
 __all__ = ["OptimizerOptions", "make_optimizer", "make_schedule"]
 
-Schedule = Literal[
-    "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"
-]
+Schedule = Literal["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"]
 
 
 @dataclass(frozen=True)
@@ -98,9 +96,7 @@ def make_optimizer(
     return torch.optim.AdamW(groups, **settings)
 
 
-def make_schedule(
-    optimizer: torch.optim.Optimizer, options: OptimizerOptions, num_steps: int
-) -> LRScheduler:
+def make_schedule(optimizer: torch.optim.Optimizer, options: OptimizerOptions, num_steps: int) -> LRScheduler:
     """Build diffusers' schedule over the optimizer's steps."""
     schedule: LRScheduler = get_scheduler(
         options.schedule,

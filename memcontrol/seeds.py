@@ -41,9 +41,7 @@ def generator(*parts: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(derive_seed(*parts))
 
 
-def normal_like_seeds(
-    seeds: Sequence[int] | Tensor, shape: tuple[int, ...], stream: str
-) -> Tensor:
+def normal_like_seeds(seeds: Sequence[int] | Tensor, shape: tuple[int, ...], stream: str) -> Tensor:
     """Draw one standard normal tensor per seed.
 
     Args:

@@ -9,9 +9,7 @@ from torch import Tensor, nn
 __all__ = ["add_copies", "copies_of"]
 
 
-def add_copies(
-    layer: nn.Module, prefix: str, adapter_name: str, module_name: str, free: Iterable[str]
-) -> None:
+def add_copies(layer: nn.Module, prefix: str, adapter_name: str, module_name: str, free: Iterable[str]) -> None:
     """Give a layer trainable copies of those of its base's parameters that are named in `free`.
 
     Args:

@@ -70,6 +70,9 @@ class AdaptedUNet:
             self.peft_model.unmerge_adapter()
             with torch.no_grad():
                 for name, parameter in self._base_parameters():
+                    # Some methods merge into a tensor of another layout, which rounds otherwise.
+                    if parameter.stride() != kept[name].stride():
+                        parameter.data = kept[name]
                     parameter.copy_(kept[name])
 
     def eject(self) -> nn.Module:

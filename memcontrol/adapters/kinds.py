@@ -81,5 +81,5 @@ def _handles(config: PeftConfig, kind: str) -> bool:
             return False
     has_parameters = any(p.requires_grad for p in model.parameters())
     starts_elsewhere = False in (getattr(config, "init_lora_weights", 1), getattr(config, "init_weights", 1))
-    error = float((output - expected).abs().max())
+    error = float((output - expected).detach().abs().max())
     return has_parameters and (starts_elsewhere or error < FRESH_TOLERANCE)

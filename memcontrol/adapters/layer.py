@@ -29,9 +29,7 @@ class LeafLayer(nn.Module, BaseTunerLayer):
         module_name: Full name of the layer in the model.
     """
 
-    def __init__(
-        self, base_layer: nn.Module, adapter_name: str, config: PeftConfig, module_name: str
-    ) -> None:
+    def __init__(self, base_layer: nn.Module, adapter_name: str, config: PeftConfig, module_name: str) -> None:
         super().__init__()
         self.base_layer = base_layer
         self.merged_adapters: list[str] = []

@@ -80,9 +80,7 @@ class SVDiffMethod(Method[SVDiffConfig]):
     def units(self, unet: nn.Module) -> list[str]:
         """Return modules with a weight."""
         return [
-            name
-            for name, module in leaves(unet).items()
-            if isinstance(module, SPECTRAL) and module.weight is not None
+            name for name, module in leaves(unet).items() if isinstance(module, SPECTRAL) and module.weight is not None
         ]
 
     def targeting(self, units: list[str]) -> SVDiffConfig:
@@ -127,9 +125,7 @@ class SelectiveMethod(Method[SelectiveConfig]):
         """Add what the paper's attention tuning leaves free: all of the attentions but `attn*`."""
         if self.config.tune != "attention":
             return []
-        return _parameters(
-            leaves(unet), lambda name, _, __: ".attentions." in f".{name}" and not _is_attention(name)
-        )
+        return _parameters(leaves(unet), lambda name, _, __: ".attentions." in f".{name}" and not _is_attention(name))
 
     def targeting(self, units: list[str]) -> SelectiveConfig:
         """Free the parameters."""

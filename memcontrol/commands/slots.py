@@ -43,9 +43,7 @@ def slots_table(adapted: AdaptedUNet, model_base: str) -> str:
     total = sum(p.numel() for p in base.parameters())
     mask, layout = adapted.mask, adapted.layout
     everything = build_skeleton(model_base)
-    all_on = adapt(
-        everything, adapted.config, layout, mask.with_bits((1,) * len(mask.bits)), allow_empty=True
-    )
+    all_on = adapt(everything, adapted.config, layout, mask.with_bits((1,) * len(mask.bits)), allow_empty=True)
     if_on = count_by_slot(all_on, base)
     now = sum(p.numel() for p in adapted.trainable().values())
     most = sum(p.numel() for p in all_on.trainable().values())
@@ -64,8 +62,6 @@ def _unadaptable(adapted: AdaptedUNet, base: nn.Module) -> list[str]:
     if adapted.config is None:
         return ["no adapter: nothing is trained"]
     plan = make_plan(base, adapted.config, adapted.layout)
-    kinds = Counter(
-        module.rsplit("(", 1)[1].rstrip(")") for modules in plan.unadaptable.values() for module in modules
-    )
+    kinds = Counter(module.rsplit("(", 1)[1].rstrip(")") for modules in plan.unadaptable.values() for module in modules)
     listed = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     return [f"inside slots, not adapted by this method: {listed}"] if listed else []

@@ -148,9 +148,7 @@ class CaptionedImageDataModule(LightningDataModule):
         rows, counts = np.unique(self.datasets["train"].order, return_counts=True)
         return rows[counts > 1] if self.memorization.repeats > 1 else rows[:0]
 
-    def encode(
-        self, splits: tuple[str, ...], images: ImageEncoder | None, texts: TextEncoder, batch_size: int
-    ) -> None:
+    def encode(self, splits: tuple[str, ...], images: ImageEncoder | None, texts: TextEncoder, batch_size: int) -> None:
         """Fill the cache with what is missing of these splits, and read from it from now on.
 
         Args:

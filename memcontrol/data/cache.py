@@ -121,9 +121,7 @@ def fill(
             batch = missing[start : start + batch_size]
             records = encode([item_of[key] for key in batch]).detach().float().cpu().numpy()
             if not np.isfinite(records.astype(store.dtype)).all():
-                raise CacheError(
-                    f"Encoded {what} hold values beyond {store.dtype}. Set `data.cache.dtype: float32`."
-                )
+                raise CacheError(f"Encoded {what} hold values beyond {store.dtype}. Set `data.cache.dtype: float32`.")
             store.append(batch, records)
     return len(missing)
 

@@ -61,9 +61,7 @@ def find_problems(checked: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _look(
-    paths: list[str], reader: ImageReader, known: sqlite3.Connection | None
-) -> dict[str, tuple[str, str]]:
+def _look(paths: list[str], reader: ImageReader, known: sqlite3.Connection | None) -> dict[str, tuple[str, str]]:
     """Return digest and problem of each path."""
     verdicts: dict[str, tuple[str, str]] = {}
     stamps: dict[str, str] = {}
@@ -129,9 +127,7 @@ def _remember(known: sqlite3.Connection | None, rows: dict[str, tuple[str, str, 
     if known is None or not rows:
         return
     with known:
-        known.executemany(
-            "INSERT OR REPLACE INTO verdict VALUES (?, ?, ?, ?)", [(p, *row) for p, row in rows.items()]
-        )
+        known.executemany("INSERT OR REPLACE INTO verdict VALUES (?, ?, ?, ?)", [(p, *row) for p, row in rows.items()])
 
 
 def raise_or_drop(checked: pd.DataFrame, on_bad_row: str, rejected: Path) -> pd.DataFrame:

@@ -58,9 +58,7 @@ def keep_where(table: pd.DataFrame, where: str) -> pd.DataFrame:
                 f"{type(node).__name__}. Example: `seen == 0 and view in ['AP', 'PA']`."
             )
         if isinstance(node, ast.Name) and node.id not in table.columns:
-            raise DataError(
-                f"Argument `where` names the column {node.id!r}, but the table has {list(table.columns)}."
-            )
+            raise DataError(f"Argument `where` names the column {node.id!r}, but the table has {list(table.columns)}.")
     kept = table.query(where.strip(), engine="python", local_dict={}, global_dict={})
     if kept.empty:
         raise DataError(f"Argument `where` is {where!r}, which keeps none of the {len(table)} rows.")

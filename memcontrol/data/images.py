@@ -119,9 +119,7 @@ class Transform:
     def __post_init__(self) -> None:
         """Check the ranges."""
         if self.size < 8 or self.size % 8:
-            raise DataError(
-                f"Argument `transform.size` must be a positive multiple of 8, but got {self.size}."
-            )
+            raise DataError(f"Argument `transform.size` must be a positive multiple of 8, but got {self.size}.")
         if self.crop_variants < 0 or self.random_crop_scale < 1:
             raise DataError(
                 "Arguments `transform.crop_variants` >= 0 and `transform.random_crop_scale` >= 1 are needed, "

@@ -30,9 +30,7 @@ class DrawSampler(DistributedSampler[Draw]):
         num_ranks: Number of processes.
     """
 
-    def __init__(
-        self, num_positions: int, batch_size: int, seed: int, rank: int = 0, num_ranks: int = 1
-    ) -> None:
+    def __init__(self, num_positions: int, batch_size: int, seed: int, rank: int = 0, num_ranks: int = 1) -> None:
         super().__init__(range(num_positions), num_replicas=num_ranks, rank=rank)  # type: ignore[arg-type]
         self.num_positions = num_positions
         self.batch_size = batch_size

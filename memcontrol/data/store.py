@@ -76,9 +76,7 @@ class ArrayStore:
     def read(self, position: int | NDArray[np.int64]) -> NDArray[np.generic]:
         """Return a copy of one record, or of several with shape `(n, *shape)`."""
         if self._map is None:
-            self._map = np.memmap(
-                self.folder / "data.bin", dtype=self.dtype, mode="r", shape=(len(self), *self.shape)
-            )
+            self._map = np.memmap(self.folder / "data.bin", dtype=self.dtype, mode="r", shape=(len(self), *self.shape))
         return np.array(self._map[position])
 
     @contextmanager

@@ -34,8 +34,7 @@ def read_table(path: Path, argument: str) -> pd.DataFrame:
             table = pd.read_csv(path, low_memory=False)
         else:
             raise DataError(
-                f"Argument `{argument}` must be a csv, csv.gz, xlsx, parquet or jsonl file, but got "
-                f"{str(path)!r}."
+                f"Argument `{argument}` must be a csv, csv.gz, xlsx, parquet or jsonl file, but got {str(path)!r}."
             )
     except ImportError as error:
         raise DataError(f"Reading {path.suffix} needs an extra: pip install 'memcontrol[tables]'.") from error

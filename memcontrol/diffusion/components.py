@@ -211,9 +211,7 @@ def _load(folder: Path) -> Components:
     return Components(
         unet=UNet2DConditionModel.from_pretrained(folder / "unet", use_safetensors=True, **options),
         vae=_vae_class(folder).from_pretrained(folder / "vae", use_safetensors=True, **options),
-        text_encoder=CLIPTextModel.from_pretrained(
-            folder / "text_encoder", use_safetensors=True, dtype=torch.float32
-        ),
+        text_encoder=CLIPTextModel.from_pretrained(folder / "text_encoder", use_safetensors=True, dtype=torch.float32),
         tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
         scheduler=_scheduler(folder),
     )

@@ -9,7 +9,7 @@ from peft.config import PeftConfig
 
 from memcontrol.errors import AdapterError
 
-__all__ = ["SelectiveConfig", "Selection"]
+__all__ = ["Selection", "SelectiveConfig"]
 
 Selection = Literal["full", "bias", "norm", "norm_bias", "attention", "norm_bias_attention"]
 
@@ -43,7 +43,5 @@ class SelectiveConfig(PeftConfig):
         """Check the selection and set the type by which PEFT finds the tuner."""
         super().__post_init__()
         if self.tune not in get_args(Selection):
-            raise AdapterError(
-                f"Argument `tune` must be one of {list(get_args(Selection))}, but got {self.tune!r}."
-            )
+            raise AdapterError(f"Argument `tune` must be one of {list(get_args(Selection))}, but got {self.tune!r}.")
         self.peft_type = "SELECTIVE"

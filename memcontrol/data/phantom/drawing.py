@@ -95,9 +95,7 @@ def _torso(x: Map, y: Map, body: Body) -> Map:
     chest = np.maximum(np.abs(x) - flank, slope - y)
     arms = np.maximum(np.abs(np.abs(x) - 1.0 - 0.12 * y) - 0.14, slope + 0.02 - y)
     neck = np.abs(x) - 0.24 - 0.25 * np.maximum(0, y + 0.85)
-    return np.maximum(
-        np.maximum(_inside(chest, 0.05), 0.75 * _inside(arms, 0.05)), 0.8 * _inside(neck, 0.06)
-    )
+    return np.maximum(np.maximum(_inside(chest, 0.05), 0.75 * _inside(arms, 0.05)), 0.8 * _inside(neck, 0.06))
 
 
 def _lungs(x: Map, y: Map, body: Body, study: Study) -> Map:
@@ -109,8 +107,8 @@ def _lungs(x: Map, y: Map, body: Body, study: Study) -> Map:
     inner = body.mediastinum + 0.05 * np.maximum(0, y + 0.1) + 0.05 * np.exp(-(((y + 0.05) / 0.18) ** 2))
     wall = np.maximum(np.abs(x) - outer, inner - np.abs(x))
     middle = 0.5 * (inner + outer)
-    dome = base - np.where(x < 0, 0.06, 0.0) + 0.9 * (np.abs(x) - middle) ** 2 + 0.12 * np.maximum(
-        0, np.abs(x) - middle
+    dome = (
+        base - np.where(x < 0, 0.06, 0.0) + 0.9 * (np.abs(x) - middle) ** 2 + 0.12 * np.maximum(0, np.abs(x) - middle)
     )
     apex = body.lung_apex + 0.9 * (np.abs(x) - 0.32) ** 2 - y
     return _inside(np.maximum(np.maximum(wall, y - dome), apex), 0.035)

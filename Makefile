@@ -1,0 +1,33 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+export OMP_NUM_THREADS ?= 2
+
+.PHONY: demo test setup lint base clean
+
+demo: setup  ## Fine-tune the embedded base on phantoms of a site it has never seen
+	$(BIN)/python train.py fit --config demo.yaml
+
+test: setup  ## Run the tests
+	$(BIN)/python -m pytest
+
+lint: setup  ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+setup: $(VENV)/.done  ## Install; nothing to do when it is current
+
+$(VENV)/.done: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+base: setup  ## Make the embedded base anew (about half an hour on two cores)
+	$(BIN)/python tools/make_autoencoder.py base-parts
+	$(BIN)/python train.py fit --config base.yaml
+	$(BIN)/python train.py export --ckpt_path runs/base/version_0 --output memcontrol/assets/phantom-sd --dtype float16
+
+clean:
+	rm -rf $(VENV) runs base-parts

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+
+def make_unet() -> UNet2DConditionModel:
+    torch.manual_seed(0)
+    return UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(32, 32, 32, 32),
+        layers_per_block=2,
+        attention_head_dim=1,
+        cross_attention_dim=32,
+        norm_num_groups=16,
+    ).eval()
+
+
+@pytest.fixture
+def unet() -> UNet2DConditionModel:
+    return make_unet()
+
+
+@pytest.fixture
+def inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    rng = torch.Generator().manual_seed(1)
+    x = torch.randn(2, 4, 8, 8, generator=rng)
+    return x, torch.tensor([3, 700]), torch.randn(2, 5, 32, generator=rng)
