@@ -6,6 +6,7 @@ from typing import Any
 
 from diffusers.training_utils import EMAModel
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 
 from memcontrol.module import MemControlModule
 
@@ -43,7 +44,7 @@ class EMACallback(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Validate the average."""
-        if trainer.training or trainer.sanity_checking:
+        if trainer.state.fn == TrainerFn.FITTING:
             self._swap_in(pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -69,7 +70,7 @@ class EMACallback(Callback):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Go on from both."""
-        if "current_model_state" not in checkpoint or not trainer.training:
+        if "current_model_state" not in checkpoint or trainer.state.fn != TrainerFn.FITTING:
             return
         assert isinstance(pl_module, MemControlModule)
         pl_module.configure_model()

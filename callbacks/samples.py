@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.trainer.states import TrainerFn
 from torchvision.utils import make_grid, save_image
 
 from memcontrol.diffusion.sampling import SamplingOptions, sample
@@ -46,7 +47,7 @@ class SampleGridCallback(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw on the first process; the others go on."""
-        if trainer.sanity_checking or not trainer.training or trainer.log_dir is None:
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING or trainer.log_dir is None:
             return
         self._count += 1
         if (self._count - 1) % self.every_n_validations and trainer.global_step < trainer.max_steps:

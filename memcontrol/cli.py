@@ -10,7 +10,7 @@ from typing import Any
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from memcontrol.checkpoints import find_checkpoint, find_run
+from memcontrol.checkpoints import find_checkpoint, find_run, read_checkpoint
 from memcontrol.config_files import resolve_names
 from memcontrol.config_trust import check_config
 from memcontrol.errors import MemControlError
@@ -66,7 +66,9 @@ class MemControlCLI(LightningCLI):
         if self.subcommand in ("predict", "export"):
             config["ckpt_path"] = self._ckpt_path
             return
-        config["ckpt_path"] = str(find_checkpoint(self._ckpt_path))
+        found = find_checkpoint(self._ckpt_path)
+        read_checkpoint(found)
+        config["ckpt_path"] = str(found)
         run = find_run(Path(self._ckpt_path).expanduser())
         if self.subcommand == "fit" and run is not None:
             self.save_config_kwargs["overwrite"] = True

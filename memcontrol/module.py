@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from diffusers import StableDiffusionPipeline
 from lightning.pytorch import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
 from peft.config import PeftConfig
 from torch import Tensor, nn
 
 from memcontrol.adapters import AdaptedUNet, LayoutName, adapt, resolve_mask
 from memcontrol.adapters.configs import config_from_plain, config_to_plain
+from memcontrol.adapters.slots import Layout
 from memcontrol.checkpoints import CARD_KEY, Card
 from memcontrol.diffusion.codecs import LatentCodec, TextCodec
 from memcontrol.diffusion.components import Components, build_skeleton, load_components
@@ -132,9 +134,13 @@ class MemControlModule(LightningModule):
         self.text_codec = TextCodec(parts.tokenizer, parts.text_encoder)
         self.image_size = self.image_size or parts.unet.config["sample_size"] * self.latent_codec.factor
 
+    def _layout_and_mask(self) -> tuple[Layout, Mask]:
+        return resolve_mask(build_skeleton(self.base), self.slots, self.mask_spec)
+
     @property
     def _trains(self) -> bool:
-        return self.adapter is not None and getattr(self, "_trainer", None) is not None and self.trainer.training
+        fitting = getattr(self, "_trainer", None) is not None and self.trainer.state.fn == TrainerFn.FITTING
+        return self.adapter is not None and fitting
 
     @property
     def adapted(self) -> AdaptedUNet:
@@ -171,8 +177,8 @@ class MemControlModule(LightningModule):
         """Learn the image size from the data, and find errors of the config before anything is loaded."""
         transform = getattr(getattr(self.trainer, "datamodule", None), "transform", None)
         self.image_size = getattr(transform, "size", self.image_size)
-        if self._adapted is None:
-            self.check()
+        if self._adapted is None and not self.check().trainable() and self._trains:
+            adapt(build_skeleton(self.base), self.adapter, *self._layout_and_mask())
 
     def on_fit_start(self) -> None:
         """Say what is trained, and fill the cache."""
@@ -182,7 +188,7 @@ class MemControlModule(LightningModule):
 
     def on_validation_start(self) -> None:
         """Fill the cache for `validate`."""
-        if not self.trainer.training and not self.trainer.sanity_checking:
+        if self.trainer.state.fn != TrainerFn.FITTING:
             self._encode_splits("validate")
 
     def on_test_start(self) -> None:

@@ -1,0 +1,113 @@
+"""MIMIC-CXR-JPG in its official layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import pandas as pd
+
+from memcontrol.data.base import CaptionedImageDataModule
+from memcontrol.data.tables import need_columns, read_table
+from memcontrol.errors import DataError
+
+__all__ = ["MimicCxrDataModule"]
+
+KEYS: Final = ["dicom_id", "study_id", "subject_id"]
+FINDINGS_FILE: Final = "mimic-cxr-2.0.0-chexpert.csv.gz"
+SPLIT_FILE: Final = "mimic-cxr-2.0.0-split.csv.gz"
+METADATA_FILE: Final = "mimic-cxr-2.0.0-metadata.csv.gz"
+
+
+class MimicCxrDataModule(CaptionedImageDataModule):
+    """Chest X-rays of MIMIC-CXR-JPG with a section of their reports, in the official splits.
+
+    Args:
+        root: Folder of MIMIC-CXR-JPG, with `files/` and the split, metadata and chexpert csv.gz.
+        reports: The sectioned reports csv that MIT-LCP's mimic-code makes (columns study, impression, findings,
+            last_paragraph, comparison).
+        views: View positions to keep.
+        section: Section of the report that becomes the caption.
+        fallback_section: Section used where the first is empty, or null to leave such studies out.
+        kwargs: See `CaptionedImageDataModule`.
+
+    Raises:
+        DataError: If a folder, table or column is missing, or no image is left.
+
+    References:
+        Johnson et al., "MIMIC-CXR-JPG, a large publicly available database of labeled chest radiographs", 2019,
+        https://arxiv.org/abs/1901.07042.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        reports: str,
+        views: list[str] = ["PA", "AP"],  # noqa: B006 - a default that YAML can show
+        section: Literal["impression", "findings", "last_paragraph"] = "impression",
+        fallback_section: Literal["impression", "findings", "last_paragraph"] | None = "findings",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.root = Path(root).expanduser()
+        self.reports = Path(reports).expanduser()
+        self.views = views
+        self.section = section
+        self.fallback_section = fallback_section
+
+    def rows(self) -> pd.DataFrame:
+        """Join images, views, splits, reports and findings."""
+        if not (self.root / "files").is_dir():
+            raise DataError(
+                f"Argument `root` must be the folder of MIMIC-CXR-JPG (with files/p10/...), but {str(self.root)!r} "
+                "is not. Give yours with `--data.root FOLDER`."
+            )
+        splits = self._read(SPLIT_FILE, [*KEYS, "split"])
+        metadata = self._read(METADATA_FILE, [*KEYS, "ViewPosition"])
+        table = splits.merge(metadata[[*KEYS, "ViewPosition"]], on=KEYS)
+        known = sorted(table["ViewPosition"].dropna().unique())
+        table = table[table["ViewPosition"].isin(self.views)]
+        if table.empty:
+            raise DataError(f"Argument `views` is {self.views}, but the images have {known}.")
+        table = table.merge(self._captions(), on="study_id").merge(self._labels(), on="study_id", how="left")
+        if table.empty:
+            raise DataError(f"No study of {str(self.root)!r} has a report in {str(self.reports)!r}.")
+        return pd.DataFrame(
+            {
+                "path": [self._path(*key) for key in table[KEYS].itertuples(index=False)],
+                "text": table["text"],
+                "subject_id": table["subject_id"].astype(str),
+                "label": table["label"].fillna("Unlabelled"),
+                "view": table["ViewPosition"],
+                "split": table["split"],
+            }
+        )
+
+    def _read(self, name: str, columns: list[str]) -> pd.DataFrame:
+        path = next((p for p in (self.root / name, self.root / name.removesuffix(".gz")) if p.is_file()), None)
+        if path is None:
+            raise DataError(f"Argument `root` is {str(self.root)!r}, which lacks {name} of MIMIC-CXR-JPG.")
+        table = read_table(path, "root")
+        need_columns(table, columns, path)
+        return table
+
+    def _captions(self) -> pd.DataFrame:
+        table = read_table(self.reports, "reports")
+        need_columns(table, ["study", self.section], self.reports)
+        text = table[self.section]
+        if self.fallback_section is not None and self.fallback_section in table:
+            text = text.where(text.fillna("").str.strip() != "", table[self.fallback_section])
+        study = table["study"].astype(str).str.removeprefix("s").astype(int)
+        captions = pd.DataFrame({"study_id": study, "text": text.fillna("").str.split().str.join(" ")})
+        return captions[captions["text"] != ""].drop_duplicates("study_id")
+
+    def _labels(self) -> pd.DataFrame:
+        table = self._read(FINDINGS_FILE, ["study_id"])
+        names = [c for c in table.columns if c not in ("study_id", "subject_id")]
+        positive = table[names].eq(1.0)
+        label = positive.idxmax(axis=1).where(positive.any(axis=1), "Unlabelled")
+        return pd.DataFrame({"study_id": table["study_id"], "label": label})
+
+    def _path(self, dicom: str, study: int, subject: int) -> str:
+        patient = f"p{subject}"
+        return str(self.root / "files" / patient[:3] / patient / f"s{study}" / f"{dicom}.jpg")

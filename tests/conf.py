@@ -1,0 +1,27 @@
+"""A short run for tests: few phantoms, few steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def short_run(folder: Path, *extra: str) -> list[str]:
+    """Return the arguments of a short `fit` that writes into a folder."""
+    return [
+        "fit",
+        "--config",
+        "demo.yaml",
+        "--data.num_subjects=24",
+        "--data.batch_size=4",
+        "--data.memorization.num_images=2",
+        f"--data.cache.folder={folder / 'cache'}",
+        "--trainer.max_steps=6",
+        "--trainer.val_check_interval=3",
+        "--trainer.log_every_n_steps=1",
+        "--trainer.enable_progress_bar=false",
+        "--trainer.enable_model_summary=false",
+        f"--trainer.logger.save_dir={folder}",
+        "--model.sampling.steps=2",
+        "--model.eval_draws=1",
+        *extra,
+    ]
