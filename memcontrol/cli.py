@@ -101,6 +101,13 @@ def _continue_in(run: Path, logger: Any) -> None:
         metrics.rename(run / f"metrics.{number}.csv")
 
 
+def _ours(error: BaseException | None) -> MemControlError | None:
+    """Return the error of ours that a library has wrapped into its own, if there is one."""
+    while error is not None and not isinstance(error, MemControlError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 def main(args: list[str] | None = None) -> MemControlCLI:
     """Run a command.
 
@@ -128,8 +135,11 @@ def main(args: list[str] | None = None) -> MemControlCLI:
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
         )
-    except MemControlError as error:
-        print(f"\nError: {error}", file=sys.stderr)
+    except Exception as error:
+        ours = _ours(error)
+        if ours is None:
+            raise
+        print(f"\nError: {ours}", file=sys.stderr)
         raise SystemExit(2) from error
     finally:
         sys.argv = kept

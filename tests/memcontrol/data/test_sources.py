@@ -1,0 +1,154 @@
+"""Sources of rows: phantoms, folders, prepared tables, MIMIC-CXR-JPG."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from memcontrol.data.cache import CacheOptions
+from memcontrol.data.filters import keep_where
+from memcontrol.data.imagefolder import ImageFolderDataModule
+from memcontrol.data.images import Transform, read_image
+from memcontrol.data.mimic import MimicCxrDataModule
+from memcontrol.data.phantom.datamodule import PhantomDataModule
+from memcontrol.data.prepared import PreparedTableDataModule
+from memcontrol.data.splits import MemorizationSubset
+from memcontrol.errors import DataError
+
+SHARED = {"transform": Transform(size=32), "cache": CacheOptions(enabled=False)}
+
+
+def write_image(path, value=100):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(value)
+    Image.fromarray(rng.integers(0, 255, (40, 48), dtype=np.uint8)).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rows = []
+    for i in range(30):
+        write_image(tmp_path / f"{i}.png", i)
+        rows.append({"file_name": f"{i}.png", "text": f"image {i}", "subject_id": i // 2, "seen": i % 3})
+    pd.DataFrame(rows).to_csv(tmp_path / "metadata.csv", index=False)
+    return tmp_path
+
+
+def test_no_subject_is_in_two_splits(folder):
+    data = ImageFolderDataModule(str(folder), **SHARED)
+    data.setup("fit")
+    subjects = [set(data.table(split)["subject_id"]) for split in ("train", "validate", "test")]
+    assert not (subjects[0] & subjects[1] or subjects[0] & subjects[2] or subjects[1] & subjects[2])
+    assert sum(len(data.table(split)) for split in ("train", "validate", "test")) == 30
+
+
+def test_where_keeps_rows_and_runs_nothing(folder):
+    data = ImageFolderDataModule(str(folder), where="seen == 0", **SHARED)
+    assert len(data.rows()) == 10
+    for text in ("@pd.io", "__import__('os')", "seen.map(print)", "absent == 1"):
+        with pytest.raises(DataError):
+            keep_where(pd.DataFrame({"seen": [0]}), text)
+
+
+def test_bad_rows_are_named_or_left_out(folder, monkeypatch):
+    (folder / "3.png").unlink()
+    (folder / "4.png").write_bytes((folder / "4.png").read_bytes()[:300])
+    (folder / "5.png").write_text("no image")
+    table = pd.read_csv(folder / "metadata.csv")
+    table.loc[6, "text"] = " "
+    table.loc[7, "file_name"] = "8.png"
+    table.to_csv(folder / "metadata.csv", index=False)
+    with pytest.raises(DataError) as caught:
+        ImageFolderDataModule(str(folder), **SHARED).setup("fit")
+    for problem in ("missing image", "truncated image", "unreadable image", "empty text", "duplicate path"):
+        assert f"1 x {problem}" in str(caught.value)
+    monkeypatch.chdir(folder)
+    data = ImageFolderDataModule(str(folder), on_bad_row="skip", **SHARED)
+    data.setup("fit")
+    assert len(pd.read_csv("rejected.csv")) == 5
+
+
+def test_subject_in_two_splits_is_refused(folder):
+    table = pd.read_csv(folder / "metadata.csv").assign(split=["train", "validate"] * 15)
+    table.to_csv(folder / "metadata.csv", index=False)
+    with pytest.raises(DataError, match="subject in two splits"):
+        ImageFolderDataModule(str(folder), **SHARED).setup("fit")
+
+
+@pytest.mark.parametrize("depth", [8, 12, 16])
+def test_deep_images_load_alike(tmp_path, depth):
+    ramp = np.linspace(0, 2**depth - 1, 64).reshape(8, 8)
+    Image.fromarray(ramp.astype(np.uint8 if depth == 8 else np.uint16)).save(tmp_path / "x.png")
+    values = np.array(read_image(tmp_path / "x.png"))
+    assert values.shape == (8, 8, 3)
+    assert abs(values[..., 0] - np.linspace(0, 255, 64).reshape(8, 8)).max() <= 1
+
+
+def test_memorization_subset_is_repeated():
+    data = PhantomDataModule(
+        num_subjects=20, max_train_images=12, memorization=MemorizationSubset(num_images=3, repeats=5), **SHARED
+    )
+    data.setup("fit")
+    rows, counts = np.unique(data.datasets["train"].order, return_counts=True)
+    assert len(rows) == 12
+    assert sorted(counts) == [1] * 9 + [5] * 3
+    assert set(data.memorized_rows()) == set(rows[counts == 5])
+
+
+def test_same_seed_draws_the_same_phantom():
+    one, other = (PhantomDataModule(num_subjects=5, **SHARED) for _ in range(2))
+    paths = one.rows()["path"]
+    assert one.rows().equals(other.rows())
+    assert one.reader.read(paths[0]).tobytes() == other.reader.read(paths[0]).tobytes()
+    assert one.reader.read(paths[0]).tobytes() != one.reader.read(paths[2]).tobytes()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "xlsx", "parquet"])
+def test_prepared_table(folder, suffix):
+    table = pd.DataFrame({"path": [f"{i}.png" for i in range(12)], "text": "x-ray", "subject_id": range(12)})
+    path = folder / f"table.{suffix}"
+    {"csv": table.to_csv, "xlsx": table.to_excel, "parquet": table.to_parquet}[suffix](path, index=False)
+    data = PreparedTableDataModule(str(path), **SHARED)
+    data.setup("fit")
+    assert len(data.table("train")) == 10
+
+
+def make_mimic(root, num_studies=12):
+    """Write a tree in the official layout; returns root and reports."""
+    keys, reports = [], []
+    for i in range(num_studies):
+        subject, study, dicom = 10000032 + i // 2, 50414267 + i, f"{i:08x}-aaaa"
+        split = "validate" if i >= num_studies - 2 else "train"
+        for view, suffix in (("PA", "p"), ("LATERAL", "l")):
+            name = dicom + suffix
+            keys.append((name, study, subject, split, view))
+            write_image(root / "files" / "p10" / f"p{subject}" / f"s{study}" / f"{name}.jpg", i)
+        reports.append({"study": f"s{study}", "impression": "" if i == 0 else f"Impression {i}.",
+                        "findings": f"Findings\n {i}.", "last_paragraph": "", "comparison": ""})  # fmt: skip
+    table = pd.DataFrame(keys, columns=["dicom_id", "study_id", "subject_id", "split", "ViewPosition"])
+    table.drop(columns="ViewPosition").to_csv(root / "mimic-cxr-2.0.0-split.csv.gz", index=False)
+    table.drop(columns="split").to_csv(root / "mimic-cxr-2.0.0-metadata.csv.gz", index=False)
+    labels = table[["subject_id", "study_id"]].drop_duplicates().assign(Edema=[1.0, None] * (num_studies // 2))
+    labels.to_csv(root / "mimic-cxr-2.0.0-chexpert.csv.gz", index=False)
+    pd.DataFrame(reports).to_csv(root / "mimic_cxr_sectioned.csv", index=False)
+    return root, root / "mimic_cxr_sectioned.csv"
+
+
+def test_mimic_in_its_official_layout(tmp_path):
+    root, reports = make_mimic(tmp_path)
+    data = MimicCxrDataModule(str(root), str(reports), views=["PA"], **SHARED)
+    data.setup("fit")
+    assert len(data.table("train")) == 10
+    assert len(data.table("validate")) == 2
+    assert data.table("train")["text"].iat[0] == "Findings 0."
+    assert set(data.table("train")["label"]) == {"Edema", "Unlabelled"}
+
+
+def test_mimic_errors_name_the_way_out(tmp_path):
+    with pytest.raises(DataError, match=r"--data\.root"):
+        MimicCxrDataModule(str(tmp_path), "x.csv").rows()
+    root, reports = make_mimic(tmp_path)
+    with pytest.raises(DataError, match="LATERAL"):
+        MimicCxrDataModule(str(root), str(reports), views=["XX"]).rows()
