@@ -132,7 +132,8 @@ def _make_room(store: ArrayStore, options: CacheOptions, size: int) -> None:
     for folder in sorted(others, key=lambda f: f.stat().st_mtime):
         if used + size <= options.max_gib * GIB:
             break
-        used -= _size_of(folder) if _remove(folder) else 0
+        size_of_folder = _size_of(folder)
+        used -= size_of_folder if _remove(folder) else 0
     if used + size > options.max_gib * GIB:
         raise CacheError(
             f"The cache in {options.path} needs {(used + size) / GIB:.2f} GiB, but `data.cache.max_gib` is "
