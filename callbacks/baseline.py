@@ -74,9 +74,10 @@ class BaselineCallback(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print and write the last comparison."""
-        if self._gain is None or not trainer.is_global_zero or trainer.log_dir is None:
+        log_dir = trainer.log_dir  # asks all processes, so all must ask
+        if self._gain is None or not trainer.is_global_zero or log_dir is None:
             return
-        (Path(trainer.log_dir) / "heldout.json").write_text(json.dumps(self._values, indent=2) + "\n")
+        (Path(log_dir) / "heldout.json").write_text(json.dumps(self._values, indent=2) + "\n")
         log.info(
             "Held-out denoising loss %.4f, the untouched base's %.4f; lower by %s (95 %% interval over %d patients)",
             self._values["val/loss"],

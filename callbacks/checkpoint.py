@@ -36,14 +36,15 @@ class AdapterCheckpoint(ModelCheckpoint):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the last checkpoint, the PEFT folder and the record beside it."""
         super().on_train_end(trainer, pl_module)
-        if trainer.fast_dev_run or trainer.log_dir is None:
+        log_dir = trainer.log_dir  # asks all processes, so all must ask
+        if trainer.fast_dev_run or log_dir is None:  # type: ignore[attr-defined]
             return
-        last = Path(trainer.log_dir) / "checkpoints" / "last.ckpt"
+        last = Path(log_dir) / "checkpoints" / "last.ckpt"
         trainer.save_checkpoint(last)
         if not trainer.is_global_zero or not isinstance(pl_module, MemControlModule):
             return
         if pl_module.adapted.peft_model is not None:
-            folder = Path(trainer.log_dir) / "adapter"
+            folder = Path(log_dir) / "adapter"
             pl_module.adapted.save(folder)
             pl_module.card().write(folder)
-        log.info("The run is in %s", trainer.log_dir)
+        log.info("The run is in %s", log_dir)

@@ -47,15 +47,16 @@ class SampleGridCallback(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw on the first process; the others go on."""
-        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING or trainer.log_dir is None:
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
+        log_dir = trainer.log_dir  # asks all processes, so all must ask
         self._count += 1
         if (self._count - 1) % self.every_n_validations and trainer.global_step < trainer.max_steps:
             return
-        if trainer.is_global_zero and isinstance(pl_module, MemControlModule):
-            self._draw(trainer, pl_module)
+        if trainer.is_global_zero and log_dir is not None and isinstance(pl_module, MemControlModule):
+            self._draw(trainer, pl_module, Path(log_dir) / "samples")
 
-    def _draw(self, trainer: Trainer, module: MemControlModule) -> None:
+    def _draw(self, trainer: Trainer, module: MemControlModule, folder: Path) -> None:
         prompts = self.prompts or self._default_prompts(trainer)
         seeds = [derive_seed(self.seed, "grid", i) for i in range(len(prompts))]
         options = self.sampling or module.sampling
@@ -64,7 +65,6 @@ class SampleGridCallback(Callback):
         with module.adapted.merged(), trainer.precision_plugin.forward_context():
             images = sample(module.pipeline(), prompts, seeds, options, module.image_size, progress=False)
         module.unet.train(was_training)
-        folder = Path(str(trainer.log_dir)) / "samples"
         folder.mkdir(parents=True, exist_ok=True)
         grid = make_grid(images, nrow=self.columns, padding=2, pad_value=1.0)
         save_image(grid, folder / f"step-{trainer.global_step:07d}.png")
