@@ -130,8 +130,8 @@ class Mask:
         if not path.is_file():
             raise MaskError(f"Argument `mask` names the file {str(path)!r}, which does not exist.")
         content = yaml.safe_load(path.read_text())
-        model = content.get("model", content) if isinstance(content, dict) else {"mask": content}
-        model = model.get("init_args", model)
+        model: dict[str, Any] = content.get("model", content) if isinstance(content, dict) else {"mask": content}
+        model = model.get("init_args") or model
         if "mask" not in model:
             raise MaskError(
                 f"Argument `mask` names the file {str(path)!r}, which has no `mask` in it. Write a list "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from peft.config import PeftConfig
@@ -28,6 +28,16 @@ class LeafLayer(nn.Module, BaseTunerLayer):
         config: The adapter's config.
         module_name: Full name of the layer in the model.
     """
+
+    if TYPE_CHECKING:  # what PEFT's mixin brings, which has no types
+        merged: bool
+        disable_adapters: bool
+        active_adapters: list[str]
+        adapter_layer_names: tuple[str, ...]
+
+        def get_base_layer(self) -> nn.Module: ...  # noqa: D102
+        def set_adapter(self, names: list[str], inference_mode: bool = False) -> None: ...  # noqa: D102
+        def _move_adapter_to_device_of_base_layer(self, adapter_name: str) -> None: ...
 
     def __init__(self, base_layer: nn.Module, adapter_name: str, config: PeftConfig, module_name: str) -> None:
         super().__init__()

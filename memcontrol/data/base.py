@@ -268,4 +268,5 @@ class CaptionedImageDataModule(LightningDataModule):
     def _progress(self) -> tuple[int, int]:
         assert self.trainer is not None
         loop = self.trainer.fit_loop
-        return loop.epoch_progress.current.processed, loop.epoch_loop.batch_progress.current.ready
+        epoch = loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+        return epoch, loop.epoch_loop.batch_progress.current.ready

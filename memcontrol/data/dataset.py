@@ -76,7 +76,7 @@ class CaptionedImages(Dataset[dict[str, Any]]):
             row, seed = int(self.order[draw[0]]), draw[1]
         else:
             row = int(self.order[draw])
-            seed = derive_seed(self.seed, "sample", self.table["content"].iat[row], row)
+            seed = derive_seed(self.seed, "sample", str(self.table["content"].iat[row]), row)
         sample: dict[str, Any] = {"index": row, "seed": seed, "text": self.texts[row]}
         if self.text_states is not None:
             sample["text_states"] = self.text_states.read(row)

@@ -59,7 +59,8 @@ class LatentCodec:
         """
         pixels = pixels.to(self.vae.device, self.vae.dtype)
         if isinstance(self.vae, AutoencoderTiny):
-            return self.scale * self.vae.encode(pixels).latents[:, None]
+            latents: Tensor = self.vae.encode(pixels).latents
+            return self.scale * latents[:, None]
         posterior = self.vae.encode(pixels).latent_dist
         return self.scale * torch.stack([posterior.mean, posterior.std], dim=1)
 

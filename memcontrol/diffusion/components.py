@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import torch
 from diffusers import (
@@ -23,7 +23,7 @@ from memcontrol.seeds import scoped_seed
 
 __all__ = ["Components", "Vae", "build_skeleton", "load_components", "locate"]
 
-Vae = AutoencoderKL | AutoencoderTiny
+Vae: TypeAlias = AutoencoderKL | AutoencoderTiny
 
 ASSETS: Final = Path(__file__).parents[1] / "assets"
 ALIASES: Final = {"embedded": ASSETS / "phantom-sd", "sd15": ASSETS / "sd15"}
@@ -192,7 +192,8 @@ def _vae_class(folder: Path) -> type[Vae]:
     name = json.loads((folder / "vae" / "config.json").read_text()).get("_class_name", "AutoencoderKL")
     if name not in ("AutoencoderKL", "AutoencoderTiny"):
         raise BaseModelError(f"The auto-encoder must be AutoencoderKL or AutoencoderTiny, but got {name}.")
-    return AutoencoderTiny if name == "AutoencoderTiny" else AutoencoderKL
+    found: type[Vae] = AutoencoderTiny if name == "AutoencoderTiny" else AutoencoderKL
+    return found
 
 
 def _scheduler(folder: Path) -> DDPMScheduler:

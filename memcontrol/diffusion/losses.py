@@ -60,4 +60,5 @@ def min_snr_weights(scheduler: DDPMScheduler, t: Tensor, gamma: float) -> Tensor
     """
     snr = compute_snr(scheduler, t)
     shift = 1 if scheduler.config["prediction_type"] == "v_prediction" else 0
-    return torch.clamp(snr, max=gamma) / (snr + shift)
+    weights: Tensor = torch.clamp(snr, max=gamma) / (snr + shift)
+    return weights

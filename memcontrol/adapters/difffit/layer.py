@@ -32,6 +32,7 @@ class DiffFitLayer(LeafLayer):
     """A leaf module with free bias, free norm weight or scaled output."""
 
     adapter_layer_names = ("difffit_weight", "difffit_bias", "difffit_gamma")
+    difffit_gamma: nn.ParameterDict
 
     def add_parameters(self, adapter_name: str, config: PeftConfig, module_name: str) -> None:
         """Copy what is free and create scales of one, with shape `(1 or 2, out_features)`."""

@@ -29,6 +29,7 @@ class SVDiffLayer(LeafLayer):
 
     adapter_layer_names = ("svdiff_shift",)
 
+    svdiff_shift: nn.ParameterDict
     u: Tensor
     s: Tensor
     vh: Tensor

@@ -50,7 +50,8 @@ def draw(body: Body, study: Study, site: Site, size: int) -> NDArray[np.uint8]:
     rng = np.random.default_rng(study.noise_seed)
     grain = gaussian_filter(rng.normal(size=(size, size)), site.grain_size * size / 64 / 2)
     film = film + site.grain * grain / grain.std() * (0.4 + film)
-    return np.rint(255 * np.clip(film, 0, 1)).astype(np.uint8)
+    picture: NDArray[np.uint8] = np.rint(255 * np.clip(film, 0, 1)).astype(np.uint8)
+    return picture
 
 
 def _grid(size: int) -> tuple[Map, Map]:
@@ -149,7 +150,7 @@ def _vessels(x: Map, y: Map, body: Body) -> Map:
     out = np.hypot(np.abs(x) - 0.15, y + 0.05)
     angle = np.arctan2(y + 0.05, np.abs(x) - 0.1)
     branches = np.maximum(0, np.cos(7 * angle + 3 * out)) ** 8 * np.exp(-out / 0.28)
-    return 0.28 * hila + 0.14 * branches
+    return np.asarray(0.28 * hila + 0.14 * branches)
 
 
 def _spine(x: Map, y: Map) -> Map:
