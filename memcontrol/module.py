@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from memcontrol.adapters import AdaptedUNet, LayoutName, adapt, resolve_mask
 from memcontrol.adapters.configs import config_from_plain, config_to_plain
-from memcontrol.adapters.slots import Layout
 from memcontrol.checkpoints import CARD_KEY, Card
 from memcontrol.diffusion.codecs import LatentCodec, TextCodec
 from memcontrol.diffusion.components import Components, build_skeleton, load_components
@@ -105,15 +104,18 @@ class MemControlModule(LightningModule):
 
     # Parts
 
-    def check(self) -> AdaptedUNet:
+    def check(self, allow_empty: bool = True) -> AdaptedUNet:
         """Adapt the U-Net on the `meta` device: every error of base, slots, mask and adapter, at no cost.
 
+        Args:
+            allow_empty: Whether a mask that frees nothing is fine.
+
         Returns:
-            The adapted skeleton, which may train nothing.
+            The adapted skeleton.
         """
         unet = build_skeleton(self.base)
         layout, mask = resolve_mask(unet, self.slots, self.mask_spec)
-        return adapt(unet, self.adapter, layout, mask, allow_empty=True)
+        return adapt(unet, self.adapter, layout, mask, allow_empty=allow_empty)
 
     def configure_model(self) -> None:
         """Load the base and put the adapter in; does nothing the second time."""
@@ -133,9 +135,6 @@ class MemControlModule(LightningModule):
         self.latent_codec = LatentCodec(parts.vae)
         self.text_codec = TextCodec(parts.tokenizer, parts.text_encoder)
         self.image_size = self.image_size or parts.unet.config["sample_size"] * self.latent_codec.factor
-
-    def _layout_and_mask(self) -> tuple[Layout, Mask]:
-        return resolve_mask(build_skeleton(self.base), self.slots, self.mask_spec)
 
     @property
     def _trains(self) -> bool:
@@ -177,8 +176,8 @@ class MemControlModule(LightningModule):
         """Learn the image size from the data, and find errors of the config before anything is loaded."""
         transform = getattr(getattr(self.trainer, "datamodule", None), "transform", None)
         self.image_size = getattr(transform, "size", self.image_size)
-        if self._adapted is None and not self.check().trainable() and self._trains:
-            adapt(build_skeleton(self.base), self.adapter, *self._layout_and_mask())
+        if self._adapted is None:
+            self.check(allow_empty=not self._trains)
 
     def on_fit_start(self) -> None:
         """Say what is trained, and fill the cache."""

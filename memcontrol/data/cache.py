@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
-import torch
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 from torch import Tensor
@@ -167,8 +166,3 @@ def _remove(folder: Path) -> bool:
     except Timeout:
         return False
     return True
-
-
-def as_tensor(records: np.ndarray) -> Tensor:
-    """Return records as single-precision tensors."""
-    return torch.from_numpy(records).float()
