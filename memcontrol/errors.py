@@ -10,6 +10,7 @@ __all__ = [
     "DataError",
     "MaskError",
     "MemControlError",
+    "PrivacyError",
     "PromptError",
     "UntrustedConfigError",
 ]
@@ -41,6 +42,10 @@ class CacheError(MemControlError, RuntimeError):
 
 class CheckpointError(MemControlError, ValueError):
     """A run folder, checkpoint or adapter folder cannot be loaded."""
+
+
+class PrivacyError(MemControlError, PermissionError):
+    """Something would leave the machine that its owner has not released."""
 
 
 class PromptError(MemControlError, ValueError):

@@ -38,7 +38,9 @@ class CaptionedImageDataModule(LightningDataModule):
         batch_size: Training samples per step and device.
         eval_batch_size: Validation and test samples per step and device.
         num_workers: Processes that load samples (0: none besides the main one).
-        seed: Seed of splits, shares, order and draws.
+        seed: Seed of the order and draws of training.
+        split_seed: Seed of what is drawn of the rows (splits, shares, repeated rows) and of the noise of
+            held-out samples; not linked to the run's seed, so runs of several seeds compare.
         split_fractions: Shares of subjects for train, validate and test, where the source has no splits.
         data_fraction: Seeded share of the training rows that is used, in (0, 1].
         max_train_images: Upper bound on the training rows, drawn by seed.
@@ -59,6 +61,7 @@ class CaptionedImageDataModule(LightningDataModule):
         eval_batch_size: int = 64,
         num_workers: int = 0,
         seed: int = 0,
+        split_seed: int = 0,
         split_fractions: list[float] = [0.8, 0.1, 0.1],  # noqa: B006 - a default that YAML can show
         data_fraction: float = 1.0,
         max_train_images: int | None = None,
@@ -83,6 +86,7 @@ class CaptionedImageDataModule(LightningDataModule):
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
         self.seed = seed
+        self.split_seed = split_seed
         self.split_fractions = list(split_fractions)
         self.data_fraction = data_fraction
         self.max_train_images = max_train_images
@@ -179,7 +183,7 @@ class CaptionedImageDataModule(LightningDataModule):
             log.warning("The rows name no subject, so each image counts as one: splits may share patients")
             table = table.assign(subject_id=table["path"])
         if "split" not in table:
-            table = table.assign(split=assign_splits(table["subject_id"], self.split_fractions, self.seed))
+            table = table.assign(split=assign_splits(table["subject_id"], self.split_fractions, self.split_seed))
         return table
 
     def _checked(self, table: pd.DataFrame) -> pd.DataFrame:
@@ -197,7 +201,7 @@ class CaptionedImageDataModule(LightningDataModule):
             )
         is_training = split == "train"
         bound = self._num_rows(split, len(table))
-        table = table.iloc[take(len(table), bound, self.seed, split)].reset_index(drop=True)
+        table = table.iloc[take(len(table), bound, self.split_seed, split)].reset_index(drop=True)
         draws = is_training and not self.transform.is_cacheable
         variants = self.transform.variants() if is_training and not draws else [Variant()]
         return CaptionedImages(
@@ -206,7 +210,7 @@ class CaptionedImageDataModule(LightningDataModule):
             self.transform,
             variants,
             order=self._training_order(len(table)) if is_training else None,
-            seed=self.seed,
+            seed=self.split_seed,
             draws_variants=draws,
         )
 
@@ -223,7 +227,7 @@ class CaptionedImageDataModule(LightningDataModule):
                 f"Argument `memorization.num_images` is {subset.num_images}, but there are only {num_rows} "
                 "training rows. Lower it, or raise `data_fraction` or `max_train_images`."
             )
-        repeated = take(num_rows, subset.num_images, self.seed, "memorization")
+        repeated = take(num_rows, subset.num_images, self.split_seed, "memorization")
         return np.concatenate([np.arange(num_rows), np.repeat(repeated, subset.repeats - 1)])
 
     def _cached_texts(self, dataset: CaptionedImages, texts: TextEncoder, batch_size: int) -> Cached:

@@ -1,0 +1,49 @@
+"""Nothing but numbers reaches Weights & Biases' files."""
+
+from __future__ import annotations
+
+import pytest
+import wandb
+
+from memcontrol.cli import main
+from memcontrol.errors import PrivacyError
+from memcontrol.loggers import PrivateWandbLogger, numbers_only
+from tests.conf import short_run
+
+
+def test_numbers_and_masks_pass():
+    values = {"lr": 0.1, "mask": "bits:01", "base": "/home/jo", "nan": float("nan"), "slots": "see patient 7"}
+    assert numbers_only(values) == {"lr": 0.1, "mask": "bits:01"}
+
+
+@pytest.mark.parametrize("call", ["log_image", "log_text", "log_table", "log_video", "log_audio", "watch"])
+def test_more_than_numbers_is_refused(tmp_path, call):
+    with pytest.raises(PrivacyError, match="privacy: everything"):
+        getattr(PrivateWandbLogger(save_dir=str(tmp_path)), call)("key", [])
+
+
+def test_canaries_stay_at_home(tmp_path, monkeypatch):
+    """Paths, prompts, arguments, console output and an error's text do not reach the offline files."""
+    folder = tmp_path / "canarypath"
+    folder.mkdir()
+    args = short_run(folder, "--config", "logger/wandb.yaml", f"--trainer.logger.save_dir={folder}")
+    order = [a for a in args if "callbacks" not in a]
+    one = "{class_path: callbacks.SampleGridCallback, init_args: {prompts: [canaryprompt]}}"
+    monkeypatch.setattr("sys.argv", ["train.py", "canaryargv"])
+    print("canaryconsole")
+    boom = "{class_path: tests.killer.Raiser, init_args: {at_step: 4}}"
+    with pytest.raises(RuntimeError, match="canaryerror"):
+        main([*order, "--trust-config", f"--trainer.callbacks=[{one},{boom}]"])
+    wandb.finish()
+    files = [p for p in folder.rglob("*") if p.is_file() and "wandb" in str(p.relative_to(folder))]
+    recorded = [p for p in files if p.suffix == ".wandb"]
+    assert recorded
+    for path in files:
+        content = path.read_bytes()
+        canaries = [b"canaryprompt", b"canaryargv", b"canaryconsole", b"canaryerror", b"canarypath"]
+        if path.name.startswith("debug"):
+            canaries.remove(b"canarypath")  # wandb's own log, which it never sends, says where it lies
+        for canary in canaries:
+            assert canary not in content, (path.name, canary)
+    assert any(b"train/loss" in p.read_bytes() for p in recorded)
+    assert not [p for p in files if p.suffix in (".png", ".jpg")]
