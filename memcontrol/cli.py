@@ -7,13 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import LightningDataModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from memcontrol.checkpoints import find_checkpoint, find_run, read_checkpoint
 from memcontrol.config_files import resolve_names
 from memcontrol.config_trust import check_config
-from memcontrol.errors import MemControlError
+from memcontrol.errors import DataError, MemControlError
 from memcontrol.module import MemControlModule
 from memcontrol.trainer import MemControlTrainer
 
@@ -61,6 +60,11 @@ class MemControlCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Go on in the run folder that a checkpoint lies in."""
         config = self.config[self.subcommand]
+        if self.subcommand not in WITHOUT_DATA and not config.get("data"):
+            raise DataError(
+                f"`{self.subcommand}` needs data, but the config has no `data` section. Give a config that names some, "
+                "such as `--config demo.yaml` (phantoms), `cxr.yaml` (a folder with metadata.csv) or `mimic.yaml`."
+            )
         if self._ckpt_path is None:
             return
         if self.subcommand in ("predict", "export"):
@@ -127,7 +131,6 @@ def main(args: list[str] | None = None) -> MemControlCLI:
         sys.argv = [kept[0], *names]
         return MemControlCLI(
             MemControlModule,
-            LightningDataModule,
             trainer_class=MemControlTrainer,
             subclass_mode_model=True,
             subclass_mode_data=True,

@@ -8,10 +8,12 @@ __all__ = [
     "CacheError",
     "CheckpointError",
     "DataError",
+    "EncoderError",
     "MaskError",
     "MemControlError",
     "PrivacyError",
     "PromptError",
+    "RewardError",
     "UntrustedConfigError",
 ]
 
@@ -42,6 +44,14 @@ class CacheError(MemControlError, RuntimeError):
 
 class CheckpointError(MemControlError, ValueError):
     """A run folder, checkpoint or adapter folder cannot be loaded."""
+
+
+class EncoderError(MemControlError, ValueError):
+    """An encoder of images cannot be loaded as configured."""
+
+
+class RewardError(MemControlError, ValueError):
+    """Rewards cannot be computed as configured."""
 
 
 class PrivacyError(MemControlError, PermissionError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -313,7 +314,7 @@ class MemControlModule(LightningModule):
         except PackageNotFoundError:
             installed = "unknown"
         return Card(
-            base=self.base,
+            base=str(Path(self.base).resolve()) if Path(self.base).is_dir() else self.base,
             base_fingerprint=self.base_fingerprint,
             random_init=self.random_init,
             seed=self.seed,

@@ -76,6 +76,7 @@ class MemControlTrainer(Trainer):
         output: str = "samples",
         seed: int = 0,
         device: str = "auto",
+        base: str | None = None,
     ) -> Path:
         """Draw images for prompts, from a run, checkpoint, adapter folder, or the base.
 
@@ -91,10 +92,11 @@ class MemControlTrainer(Trainer):
             output: Folder for the images and `prompts.csv`.
             seed: Seed; each prompt's number is mixed in, so an image does not depend on the batch.
             device: Where to draw: `auto`, `cpu`, `cuda`, `cuda:1`, ...
+            base: Base model, where it no longer is where the run found it.
         """
         return draw_prompts(
             ckpt_path,
-            str(model.base),  # type: ignore[arg-type]
+            str(base or model.base),  # type: ignore[arg-type]
             prompts,
             prompts_file,
             prompt_column,
@@ -104,6 +106,7 @@ class MemControlTrainer(Trainer):
             Path(output),
             seed,
             device,
+            moved_base=base,
         )
 
     def slots(self, model: LightningModule, datamodule: LightningDataModule | None = None) -> None:
@@ -117,6 +120,7 @@ class MemControlTrainer(Trainer):
         model: LightningModule,
         datamodule: LightningDataModule | None = None,
         dtype: str = "float32",
+        base: str | None = None,
     ) -> Path:
         """Write a merged pipeline folder that plain diffusers loads.
 
@@ -126,5 +130,6 @@ class MemControlTrainer(Trainer):
             model: The module (its base is not used: the checkpoint names its own).
             datamodule: The data (not used).
             dtype: `float32`, `float16` or `bfloat16`.
+            base: Base model, where it no longer is where the run found it.
         """
-        return export_pipeline(ckpt_path, Path(output), dtype)
+        return export_pipeline(ckpt_path, Path(output), dtype, base)

@@ -6,7 +6,7 @@ from typing import NotRequired, Protocol, TypedDict
 
 from torch import Tensor
 
-__all__ = ["Batch", "ImageEncoder", "TextEncoder"]
+__all__ = ["Batch", "FeatureEncoder", "ImageEncoder", "TextEncoder"]
 
 
 class Batch(TypedDict):
@@ -56,3 +56,18 @@ class TextEncoder(Protocol):
 
     def encode(self, texts: list[str]) -> Tensor:
         """Map B captions to states with shape `(B, L, D)`."""
+
+
+class FeatureEncoder(Protocol):
+    """Turns images into features that distances are taken in."""
+
+    @property
+    def digest(self) -> str:
+        """Hex digest of weights and config."""
+
+    @property
+    def width(self) -> int:
+        """Number of features D."""
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Map images with shape `(B, 3, H, W)`, values in [0, 1], to features with shape `(B, D)` on the CPU."""

@@ -33,6 +33,7 @@ def draw_prompts(
     output: Path,
     seed: int,
     device: str,
+    moved_base: str | None = None,
 ) -> Path:
     """Draw and write images: see `MemControlTrainer.predict`.
 
@@ -45,7 +46,7 @@ def draw_prompts(
     texts = _read_prompts(prompts, prompts_file, prompt_column)
     if images_per_prompt < 1:
         raise PromptError(f"Argument `images_per_prompt` must be at least 1, but got {images_per_prompt}.")
-    pipeline = load_pipeline(source) if source else load_components(base).pipeline()
+    pipeline = load_pipeline(source, moved_base) if source else load_components(base).pipeline()
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     pipeline.to(device)

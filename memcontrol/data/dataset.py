@@ -86,6 +86,17 @@ class CaptionedImages(Dataset[dict[str, Any]]):
             sample["pixels"] = self.pixels(row, self._variant(seed))
         return sample
 
+    def plain(self, row: int) -> dict[str, torch.Tensor]:
+        """Return latents (or pixels) of a row in its first variant, and its text states where they are cached."""
+        sample = {}
+        if self.latents is not None:
+            sample["latents"] = self.latents.read(row, 0)
+        else:
+            sample["pixels"] = self.pixels(row, Variant())
+        if self.text_states is not None:
+            sample["text_states"] = self.text_states.read(row)
+        return sample
+
     def _variant(self, seed: int) -> Variant:
         if self.draws_variants:
             return self.transform.drawn(seed)

@@ -1,0 +1,57 @@
+"""Features of real images, computed once per image and encoder, and shared by all runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from memcontrol.data.base import CaptionedImageDataModule
+from memcontrol.data.cache import fill, open_store
+from memcontrol.data.images import Variant
+from memcontrol.data.store import key_of
+from memcontrol.types import FeatureEncoder
+
+__all__ = ["split_features", "split_pixels"]
+
+
+def split_pixels(data: CaptionedImageDataModule, split: str, rows: list[int]) -> Tensor:
+    """Return images of a split as they are trained on, without random crop or flip.
+
+    Returns:
+        Images with shape `(B, 3, size, size)`, values in [0, 1].
+    """
+    dataset = data.datasets[split]
+    return torch.stack([dataset.pixels(row, Variant()) for row in rows]) / 2 + 0.5
+
+
+def split_features(data: CaptionedImageDataModule, split: str, encoder: FeatureEncoder, batch_size: int = 64) -> Tensor:
+    """Return the features of all images of a split.
+
+    Args:
+        data: The data, set up.
+        split: Name of the split.
+        encoder: Turns images into features.
+        batch_size: Images encoded at once.
+
+    Returns:
+        Features with shape `(n, D)`, in the order of the split's table.
+
+    Raises:
+        CacheError: If the cache has no room.
+    """
+    dataset = data.datasets[split]
+
+    def encode(rows: list[int]) -> Tensor:
+        return encoder.encode(split_pixels(data, split, rows))
+
+    if not data.cache.enabled:
+        starts = range(0, len(dataset.table), batch_size)
+        return torch.cat([encode(list(range(s, min(s + batch_size, len(dataset.table))))) for s in starts])
+    options = replace(data.cache, dtype="float32")
+    described = data.transform.describe(Variant())
+    keys = [key_of(content, described) for content in dataset.table["content"]]
+    store = open_store(options, "features", key_of(encoder.digest, described).hex(), (encoder.width,))
+    fill(store, options, keys, encode, batch_size, "features")
+    return torch.from_numpy(store.read(store.positions(keys)).copy())

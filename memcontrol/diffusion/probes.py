@@ -1,0 +1,177 @@
+r"""What a U-Net gives away of single images: scores with a fixed grid of noise and timesteps.
+
+Every score is a function of one image, its caption and its seed; neither the batch nor the number of processes
+changes it (up to rounding). All of them convert what the U-Net predicts to noise, so that velocity models compare.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from diffusers import DDPMScheduler
+from torch import Tensor
+
+from memcontrol.diffusion.losses import denoising_errors
+from memcontrol.diffusion.noising import draw_timesteps, noise_latents
+
+__all__ = ["Denoiser", "denoising_loss", "noise_norm", "pia", "secmi"]
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """A U-Net with its noise schedule.
+
+    Args:
+        unet: Maps `(x_t, t, states)` to the prediction, with the shape of `x_t`.
+        scheduler: Noise schedule, and what is predicted.
+    """
+
+    unet: Callable[[Tensor, Tensor, Tensor], Tensor]
+    scheduler: DDPMScheduler
+
+    @property
+    def num_timesteps(self) -> int:
+        """Length of the noise schedule."""
+        return int(self.scheduler.config["num_train_timesteps"])
+
+    def levels(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return alpha_t and sigma_t, each with shape `(B, 1, 1, 1)`."""
+        kept = self.scheduler.alphas_cumprod.to(like.device)[t.to(like.device)].to(like.dtype)[:, None, None, None]
+        return kept.sqrt(), (1 - kept).sqrt()
+
+    def noise(self, x_t: Tensor, t: Tensor, states: Tensor) -> Tensor:
+        """Return the predicted noise, with the shape of `x_t`."""
+        prediction = self.unet(x_t, t.to(x_t.device), states)
+        if self.scheduler.config["prediction_type"] != "v_prediction":
+            return prediction
+        alpha, sigma = self.levels(t, x_t)
+        return alpha * prediction + sigma * x_t
+
+
+def _clean(moments: Tensor) -> Tensor:
+    """Return the mean latent, the same for every call."""
+    return moments[:, 0]
+
+
+@torch.no_grad()
+def denoising_loss(denoiser: Denoiser, moments: Tensor, states: Tensor, seeds: Tensor, draws: int = 4) -> Tensor:
+    """Return the denoising error at fixed noise and timesteps; lower for members.
+
+    Args:
+        denoiser: The model.
+        moments: Posterior mean (and standard deviation), with shape `(B, 1 or 2, C, h, w)`.
+        states: Encoded captions, with shape `(B, L, D)`.
+        seeds: One seed per image, with shape `(B,)`.
+        draws: Noise and timestep pairs per image, one in each equal part of the schedule.
+
+    Returns:
+        Mean squared errors with shape `(B,)`.
+
+    References:
+        Matsumoto et al., "Membership inference attacks against diffusion models", IEEE S&P Workshops 2023,
+        https://arxiv.org/abs/2302.03262.
+    """
+    errors = []
+    for draw in range(draws):
+        t = draw_timesteps(seeds, denoiser.num_timesteps, draw, draws)
+        noised = noise_latents(denoiser.scheduler, moments[:, :1], seeds, t, stream=f"probe {draw}")
+        errors.append(denoising_errors(denoiser.unet(noised.x_t, noised.t, states), noised.target))
+    return torch.stack(errors).mean(dim=0)
+
+
+@torch.no_grad()
+def noise_norm(
+    denoiser: Denoiser, moments: Tensor, states: Tensor, null: Tensor, seeds: Tensor, draws: int = 4
+) -> Tensor:
+    r"""Return the text-conditional noise norm in its training form; lower is less memorized.
+
+    .. math:: \| \epsilon(x_t, t, c) - \epsilon(x_t, t, \varnothing) \|_2
+
+    Args:
+        denoiser: The model.
+        moments: Posterior mean (and standard deviation), with shape `(B, 1 or 2, C, h, w)`.
+        states: Encoded captions, with shape `(B, L, D)`.
+        null: The encoded empty caption, with shape `(1, L, D)`.
+        seeds: One seed per image, with shape `(B,)`.
+        draws: Noise and timestep pairs per image.
+
+    Returns:
+        Norms averaged over the draws, with shape `(B,)`.
+
+    References:
+        Wen et al., "Detecting, explaining, and mitigating memorization in diffusion models", ICLR 2024,
+        https://arxiv.org/abs/2407.21720, eq. 3 and section 4.3.
+    """
+    norms = []
+    empty = null.to(states).expand_as(states)
+    for draw in range(draws):
+        t = draw_timesteps(seeds, denoiser.num_timesteps, draw, draws)
+        noised = noise_latents(denoiser.scheduler, moments[:, :1], seeds, t, stream=f"probe {draw}")
+        gap = denoiser.noise(noised.x_t, noised.t, states) - denoiser.noise(noised.x_t, noised.t, empty)
+        norms.append(gap.float().flatten(1).norm(dim=1))
+    return torch.stack(norms).mean(dim=0)
+
+
+def _ddim(denoiser: Denoiser, x: Tensor, start: Tensor, end: Tensor, states: Tensor) -> Tensor:
+    """Move along the deterministic path from one timestep to another, in one step."""
+    alpha, sigma = denoiser.levels(start, x)
+    alpha_end, sigma_end = denoiser.levels(end, x)
+    noise = denoiser.noise(x, start, states)
+    return alpha_end * (x - sigma * noise) / alpha + sigma_end * noise
+
+
+@torch.no_grad()
+def secmi(denoiser: Denoiser, moments: Tensor, states: Tensor, at: int = 100, interval: int = 10) -> Tensor:
+    """Return the error of one deterministic step forth and back; lower for members.
+
+    Args:
+        denoiser: The model.
+        moments: Posterior mean (and standard deviation), with shape `(B, 1 or 2, C, h, w)`.
+        states: Encoded captions, with shape `(B, L, D)`.
+        at: Timestep at which the error is taken.
+        interval: Timesteps of one step.
+
+    Returns:
+        Squared l2 errors with shape `(B,)`.
+
+    References:
+        Duan et al., "Are diffusion models vulnerable to membership inference attacks?", ICML 2023,
+        https://arxiv.org/abs/2302.01316, eq. 9 and 10 (SecMI-stat).
+    """
+    x = _clean(moments)
+    times = [torch.full((len(x),), t) for t in range(0, at + interval + 1, interval)]
+    for start, end in itertools.pairwise(times[:-1]):
+        x = _ddim(denoiser, x, start, end, states)
+    forth = _ddim(denoiser, x, times[-2], times[-1], states)
+    back = _ddim(denoiser, forth, times[-1], times[-2], states)
+    return (back - x).float().square().flatten(1).sum(dim=1)
+
+
+@torch.no_grad()
+def pia(denoiser: Denoiser, moments: Tensor, states: Tensor, at: int = 200, order: int = 4) -> Tensor:
+    """Return the proximal initialisation error; lower for members.
+
+    Args:
+        denoiser: The model.
+        moments: Posterior mean (and standard deviation), with shape `(B, 1 or 2, C, h, w)`.
+        states: Encoded captions, with shape `(B, L, D)`.
+        at: Timestep at which the error is taken.
+        order: Order of the norm.
+
+    Returns:
+        Errors with shape `(B,)`.
+
+    References:
+        Kong et al., "An efficient membership inference attack for the diffusion model by proximal initialization",
+        ICLR 2024, https://arxiv.org/abs/2305.18355, eq. 12.
+    """
+    x_0 = _clean(moments)
+    first, t = torch.zeros(len(x_0), dtype=torch.long), torch.full((len(x_0),), at)
+    noise = denoiser.noise(x_0, first, states)
+    alpha, sigma = denoiser.levels(t, x_0)
+    gap = noise - denoiser.noise(alpha * x_0 + sigma * noise, t, states)
+    errors: Tensor = torch.linalg.vector_norm(gap.float().flatten(1), ord=order, dim=1)
+    return errors

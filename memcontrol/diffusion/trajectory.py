@@ -1,0 +1,98 @@
+r"""A sampler's path, step by step, for what a pipeline of diffusers does not show or change.
+
+At each step the U-Net predicts with and without the caption, and guidance mixes the two:
+
+.. math:: \epsilon = \epsilon_\varnothing + w_t (\epsilon_c - \epsilon_\varnothing)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from memcontrol.diffusion.probes import Denoiser
+from memcontrol.seeds import normal_like_seeds
+
+__all__ = ["Step", "detection_norm", "walk"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a sampler.
+
+    Args:
+        number: Number of the step, from 0.
+        t: Its timestep.
+        gap: Prediction with the caption minus that without, with shape `(B, C, h, w)`.
+        latents: Latents after the step, with shape `(B, C, h, w)`.
+    """
+
+    number: int
+    t: int
+    gap: Tensor
+    latents: Tensor
+
+
+@torch.no_grad()
+def walk(
+    denoiser: Denoiser,
+    scheduler: Any,
+    states: Tensor,
+    null: Tensor,
+    seeds: list[int],
+    shape: tuple[int, int, int],
+    steps: int,
+    guidance_scale: float,
+    guidance_start: float = 0.0,
+) -> Iterator[Step]:
+    """Draw latents from pure noise.
+
+    Args:
+        denoiser: The model.
+        scheduler: A scheduler of diffusers.
+        states: Encoded captions, with shape `(B, L, D)`.
+        null: The encoded empty caption, with shape `(1, L, D)`.
+        seeds: One seed per image.
+        shape: Shape of one latent, `(C, h, w)`.
+        steps: Sampler steps.
+        guidance_scale: Strength of guidance.
+        guidance_start: Share of the steps that is drawn without the caption, in [0, 1).
+
+    Yields:
+        Each step; the last one holds the result.
+
+    References:
+        Jain et al., "Classifier-free guidance inside the attraction basin may cause memorization", CVPR 2025,
+        https://arxiv.org/abs/2411.16738 (section 4: guidance is zero before the transition point).
+    """
+    scheduler.set_timesteps(steps, device=states.device)
+    latents = normal_like_seeds(seeds, shape, "picture").to(states) * scheduler.init_noise_sigma
+    empty = null.to(states).expand_as(states)
+    for number, t in enumerate(scheduler.timesteps):
+        seen = scheduler.scale_model_input(latents, t)
+        times = t.expand(2 * len(latents))
+        prediction = denoiser.unet(torch.cat([seen, seen]), times, torch.cat([empty, states]))
+        without, with_caption = prediction.chunk(2)
+        gap = with_caption - without
+        weight = 0.0 if number < guidance_start * steps else guidance_scale
+        latents = scheduler.step(without + weight * gap, t, latents).prev_sample
+        yield Step(number, int(t), gap, latents)
+
+
+def detection_norm(steps: Iterator[Step]) -> Tensor:
+    """Return the text-conditional noise norm in its detection form: averaged along the sampler.
+
+    Args:
+        steps: A sampler's path, see `walk`.
+
+    Returns:
+        Norms with shape `(B,)`; lower is less memorized.
+
+    References:
+        Wen et al., ICLR 2024, https://arxiv.org/abs/2407.21720, eq. 3.
+    """
+    return torch.stack([step.gap.float().flatten(1).norm(dim=1) for step in steps]).mean(dim=0)

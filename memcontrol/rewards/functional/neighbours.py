@@ -1,0 +1,52 @@
+"""Nearest neighbours among many features, in blocks, so that memory does not grow with their number."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+__all__ = ["nearest", "own_distance"]
+
+
+def nearest(queries: Tensor, bank: Tensor, block: int = 8192, skip_self: bool = False) -> tuple[Tensor, Tensor]:
+    """Find the most similar row of a bank for each query.
+
+    Args:
+        queries: Features with shape `(n, D)`.
+        bank: Features with shape `(m, D)`.
+        block: Rows of the bank that are compared at once.
+        skip_self: Whether query i must not find row i, for `queries` that are the bank itself.
+
+    Returns:
+        Cosine similarity in [-1, 1] (higher is nearer) and row number, both with shape `(n,)`; of equally near
+        rows the first.
+
+    Example:
+        >>> nearest(torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
+        (tensor([1.]), tensor([1]))
+    """
+    unit = normalize(queries.float(), dim=1)
+    best = torch.full((len(unit),), -2.0)
+    index = torch.zeros(len(unit), dtype=torch.long)
+    for start in range(0, len(bank), block):
+        similarity = unit @ normalize(bank[start : start + block].float(), dim=1).T
+        if skip_self:
+            rows = torch.arange(start, min(start + block, len(bank)))
+            similarity[rows, rows - start] = -2.0
+        values, found = similarity.max(dim=1)
+        better = values > best
+        best[better], index[better] = values[better], found[better] + start
+    return best.clamp(max=1.0), index
+
+
+def own_distance(bank: Tensor, block: int = 1024) -> Tensor:
+    """Return the cosine distance of each row to the nearest other row, in [0, 2], with shape `(m,)`."""
+    best = torch.full((len(bank),), -2.0)
+    unit = normalize(bank.float(), dim=1)
+    for start in range(0, len(bank), block):
+        similarity = unit[start : start + block] @ unit.T
+        rows = torch.arange(len(similarity))
+        similarity[rows, rows + start] = -2.0
+        best[start : start + block] = similarity.max(dim=1).values
+    return 1 - best.clamp(max=1.0)

@@ -1,0 +1,139 @@
+"""What a model gives away: what it draws for known prompts, and how it scores known images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from memcontrol.rewards.encoders import Encoder
+from memcontrol.scoring.model import PROBES, ScoredModel
+from memcontrol.scoring.options import ScoringOptions
+from memcontrol.scoring.ranks import gather, mine
+from memcontrol.scoring.real import Quota, RealImages
+
+__all__ = ["Drawn", "Evidence", "Probed", "collect"]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Images drawn for the captions of a split.
+
+    Args:
+        rows: Row of the split's table that each caption was taken from.
+        images: Images with shape `(n, 3, H, W)`, values in [0, 1].
+        features: Features with shape `(n, D)`.
+        thumbnails: Features for copies, with shape `(n, E)`.
+    """
+
+    rows: list[int]
+    images: Tensor
+    features: Tensor
+    thumbnails: Tensor
+
+
+@dataclass(frozen=True)
+class Probed:
+    """Scores of the images of a split at fixed noise and timesteps.
+
+    Args:
+        rows: Rows of the split's table.
+        scores: `loss`, `secmi`, `pia`, `noise_norm`, each with shape `(n,)`.
+    """
+
+    rows: list[int]
+    scores: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that measures are computed from.
+
+    Args:
+        train: Drawn for training captions, or None where nothing can be drawn.
+        heldout: Drawn for held-out captions.
+        members: Probes of training images, or None where there is no model.
+        others: Probes of held-out images.
+    """
+
+    train: Drawn | None
+    heldout: Drawn | None
+    members: Probed | None
+    others: Probed | None
+
+
+def collect(model: ScoredModel, real: RealImages, options: ScoringOptions, progress: bool = False) -> Evidence:
+    """Draw and probe; under DDP each process does its share, and all of them get everything.
+
+    Args:
+        model: The model.
+        real: Real images, to take prompts and probes from.
+        options: How much, and how.
+        progress: Whether to show bars.
+    """
+    train = real.prompts("train", options.num_images)
+    heldout = real.prompts(real.heldout, options.num_images)
+    return Evidence(
+        train=_draw(model, real, "train", train, progress),
+        heldout=_draw(model, real, real.heldout, heldout, progress),
+        members=_probe(model, real, "train", options),
+        others=_probe(model, real, real.heldout, options),
+    )
+
+
+def described(images: Tensor, rows: list[int], encoder: Encoder, copies: Encoder) -> Drawn:
+    """Return images with their features."""
+    return Drawn(rows, images, encoder.encode(images), copies.encode(images))
+
+
+def _draw(model: ScoredModel, real: RealImages, split: str, quota: Quota, progress: bool) -> Drawn:
+    texts = real.texts(split)
+    images = model.draw([texts[row] for row in mine(quota.rows)], mine(quota.seeds), progress)
+    own = described(images, mine(quota.rows), real.encoder, real.copies)
+    return Drawn(
+        quota.rows,
+        _gathered(own.images),
+        _gathered(own.features),
+        _gathered(own.thumbnails),
+    )
+
+
+def _gathered(values: Tensor) -> Tensor:
+    return torch.stack(gather(list(values.unbind())))
+
+
+def _probe(model: ScoredModel, real: RealImages, split: str, options: ScoringOptions) -> Probed:
+    quota = real.probes(split, options.num_probes)
+    scores = _probe_rows(model, real, split, mine(quota.rows), mine(quota.seeds), options)
+    return Probed(quota.rows, {name: _gathered(scores[name]) for name in PROBES})
+
+
+def _probe_rows(
+    model: ScoredModel,
+    real: RealImages,
+    split: str,
+    rows: Sequence[int],
+    seeds: Sequence[int],
+    options: ScoringOptions,
+    batch_size: int = 64,
+) -> dict[str, Tensor]:
+    images, texts = model.codecs
+    null = texts.encode([""])
+    captions = real.texts(split)
+    parts: list[dict[str, Tensor]] = []
+    for start in range(0, len(rows), batch_size):
+        chosen = list(rows[start : start + batch_size])
+        samples = real.latents(split, chosen)
+        if "latents" in samples[0]:
+            moments = torch.stack([sample["latents"] for sample in samples])
+        else:
+            moments = images.encode(torch.stack([sample["pixels"] for sample in samples]))
+        if "text_states" in samples[0]:
+            states = torch.stack([sample["text_states"] for sample in samples])
+        else:
+            states = texts.encode([captions[row] for row in chosen])
+        numbers = torch.tensor(list(seeds[start : start + batch_size]))
+        parts.append(model.probe(moments, states, null, numbers, options.draws))
+    return {name: torch.cat([p[name] for p in parts]) if parts else torch.empty(0) for name in PROBES}

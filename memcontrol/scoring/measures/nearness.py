@@ -1,0 +1,102 @@
+"""Does what the model draws for training prompts lie too near to training images?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from memcontrol.rewards.functional.frechet import mifid
+from memcontrol.rewards.functional.intervals import Interval, mean_interval
+from memcontrol.rewards.functional.memorization import (
+    authentic,
+    c_t,
+    minimal_distances,
+    own_prompt_hits,
+    replication_threshold,
+)
+from memcontrol.scoring.evidence import Drawn, Evidence
+from memcontrol.scoring.measures.pvalues import p_exceed, p_gap, p_mean
+from memcontrol.scoring.measures.record import HIGHER_IS_BETTER, Measure, subjects_of
+from memcontrol.scoring.options import ScoringOptions
+from memcontrol.scoring.real import RealImages
+
+__all__ = ["nearness_measures"]
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """The same statistic, image by image, of what is compared."""
+
+    ours: Tensor
+    base: Tensor | None
+    heldout: Tensor | None
+
+
+def nearness_measures(
+    evidence: Evidence, drawn: Drawn, real: RealImages, options: ScoringOptions, base: Evidence | None
+) -> list[Measure]:
+    """Measure nearness to training images.
+
+    Own-prompt retrieval is tested against the base, replication against the base and held-out patients. AMD and
+    authenticity are tested against what the same model draws for held-out prompts: a model that learns a hospital's
+    look comes nearer to all its patients than the base was, which is no leak.
+    """
+    theirs = base.train if base is not None else None
+    threshold = replication_threshold(real.calibration(), options.alpha)
+    functions: dict[str, Callable[[Drawn], Tensor]] = {
+        "own_prompt": lambda d: own_prompt_hits(real.match(d.thumbnails).row, torch.tensor(d.rows), real.contents),
+        "replication": lambda d: (real.match(d.thumbnails).similarity > threshold).double(),
+        "amd": lambda d: minimal_distances(d.features, real.training),
+        "authenticity": lambda d: authentic(d.features, real.training),
+    }
+    found = []
+    for name, function in functions.items():
+        others = evidence.heldout if name != "own_prompt" else None
+        sides = _Sides(
+            function(drawn),
+            function(theirs) if theirs is not None else None,
+            function(others) if others is not None else None,
+        )
+        found.append(_tested(name, sides, evidence, drawn, real, options))
+    return [*found, _copying(drawn, theirs, real), _mifid(drawn, theirs, real)]
+
+
+def _tested(
+    name: str, sides: _Sides, evidence: Evidence, drawn: Drawn, real: RealImages, options: ScoringOptions
+) -> Measure:
+    subjects, seed = subjects_of(real, "train", drawn.rows), options.seed
+    value = mean_interval(sides.ours, subjects, seed=seed)
+    null = mean_interval(sides.base, subjects, seed=seed) if sides.base is not None else None
+    p, note = None, "not tested: there is no base"
+    if name in ("own_prompt", "replication") and sides.base is not None:
+        p, note = p_mean(sides.ours - sides.base, subjects, seed), "null: the base on the same prompts and seeds"
+    if name == "replication":
+        similarity = real.match(drawn.thumbnails).similarity
+        calibration, patients = real.calibration(), real.calibration_subjects()
+        rank = max(1, int(options.alpha * len(set(patients))))
+        exact = p_exceed(similarity, subjects, calibration, patients, rank)
+        p = exact if p is None else max(p, exact)
+        note = "tested against held-out patients" + (" and the base" if null is not None else "")
+    elif name in ("amd", "authenticity") and sides.heldout is not None and evidence.heldout is not None:
+        outside = subjects_of(real, real.heldout, evidence.heldout.rows)
+        p = p_gap(-sides.ours, -sides.heldout, subjects, outside, seed)
+        note = "tested against what the same model draws for held-out prompts"
+        null = null or mean_interval(sides.heldout, outside, seed=seed)
+    return Measure(name, "memorization", value, null, HIGHER_IS_BETTER[name], p, note)
+
+
+def _copying(drawn: Drawn, theirs: Drawn | None, real: RealImages) -> Measure:
+    score = c_t(drawn.features, real.held, real.training)
+    null = c_t(theirs.features, real.held, real.training) if theirs is not None else 0.0
+    value = Interval(score, score - 1.96, score + 1.96, len(set(real.subjects(real.heldout))))
+    return Measure("c_t", "memorization", value, null, True, None, "a z score: below 0 is nearer than real images are")
+
+
+def _mifid(drawn: Drawn, theirs: Drawn | None, real: RealImages) -> Measure:
+    score = mifid(drawn.features, real.held, real.training)
+    null = mifid(theirs.features, real.held, real.training) if theirs is not None else None
+    value = Interval(score, float("nan"), float("nan"), len(set(real.subjects(real.heldout))))
+    return Measure("mifid", "memorization", value, null, False, None, "no interval: a ratio with a threshold")

@@ -1,0 +1,69 @@
+"""One-sided p-values of "worse than the null"; patients are the unit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats import nhypergeom, norm
+from torch import Tensor
+
+from memcontrol.rewards.functional.intervals import Interval, mean_draws, owners
+
+__all__ = ["p_above", "p_draws", "p_exceed", "p_gap", "p_mean"]
+
+
+def p_draws(draws: np.ndarray) -> float:
+    """Return the one-sided p-value of "above 0" from bootstrap draws, by their normal approximation."""
+    spread = float(np.std(draws))
+    if spread == 0:
+        return 0.0 if float(np.mean(draws)) > 0 else 1.0
+    return float(norm.sf(float(np.mean(draws)) / spread))
+
+
+def p_mean(values: Tensor, subjects: list[str], seed: int) -> float:
+    """Return the p-value of "the mean is above 0", for paired differences."""
+    return p_draws(mean_draws(values, subjects, seed=seed))
+
+
+def p_gap(ours: Tensor, other: Tensor, inside: list[str], outside: list[str], seed: int) -> float:
+    """Return the p-value of "the mean of the first is above that of the second", for different patients."""
+    return p_draws(mean_draws(ours, inside, seed=seed) - mean_draws(other, outside, seed=seed + 1))
+
+
+def p_above(value: Interval | None, null: float) -> float | None:
+    """Return the p-value of "the value is above a number", from the width of its interval."""
+    if value is None:
+        return None
+    spread = (value.high - value.low) / (2 * 1.96)
+    if spread == 0:
+        return 0.0 if value.value > null else 1.0
+    return float(norm.sf((value.value - null) / spread))
+
+
+def p_exceed(
+    values: Tensor, subjects: Sequence[str], calibration: Tensor, calibration_subjects: Sequence[str], rank: int
+) -> float:
+    """Return the exact p-value of how many patients exceed the rank-th largest of the calibration patients.
+
+    A patient counts with the largest of its values. If both groups were exchangeable, the number of patients above the
+    threshold would follow the negative hypergeometric distribution, whatever the values' own distribution.
+
+    Args:
+        values: Values of the patients in question, with shape `(n,)`.
+        subjects: Their patients.
+        calibration: Values of the calibration patients, with shape `(k,)`.
+        calibration_subjects: Their patients.
+        rank: Which of the largest calibration values is the threshold, from 1.
+    """
+    tested, reference = _largest(values, subjects), _largest(calibration, calibration_subjects)
+    threshold = np.sort(reference)[-rank]
+    above = int((tested > threshold).sum())
+    return float(nhypergeom.sf(above - 1, len(tested) + len(reference), len(tested), rank))
+
+
+def _largest(values: Tensor, subjects: Sequence[str]) -> np.ndarray:
+    owner, count = owners(subjects)
+    largest = np.full(count, -np.inf)
+    np.maximum.at(largest, owner, values.numpy().astype(float))
+    return largest

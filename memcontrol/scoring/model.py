@@ -1,0 +1,79 @@
+"""A model as scoring sees it: it draws, and it can be probed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+from diffusers import DDPMScheduler, StableDiffusionPipeline
+from torch import Tensor
+
+from memcontrol.diffusion.codecs import LatentCodec, TextCodec
+from memcontrol.diffusion.probes import Denoiser, denoising_loss, noise_norm, pia, secmi
+from memcontrol.diffusion.sampling import SamplingOptions, sample
+
+__all__ = ["PROBES", "ScoredModel"]
+
+PROBES = ("loss", "secmi", "pia", "noise_norm")
+
+
+@dataclass(frozen=True)
+class ScoredModel:
+    """A pipeline with the precision it runs in.
+
+    Args:
+        pipeline: Draws images.
+        size: Height and width of an image, in pixels.
+        sampling: Steps, guidance and scheduler.
+        precision: Opens the context that the U-Net runs in.
+    """
+
+    pipeline: StableDiffusionPipeline
+    size: int
+    sampling: SamplingOptions
+    precision: Callable[[], AbstractContextManager[object]] = field(default=nullcontext)
+
+    def draw(self, prompts: Sequence[str], seeds: Sequence[int], progress: bool = False) -> Tensor:
+        """Draw images with shape `(B, 3, size, size)`, values in [0, 1]; each depends on its own seed alone."""
+        if not prompts:
+            return torch.empty(0, 3, self.size, self.size)
+        with self.precision():
+            return sample(self.pipeline, prompts, seeds, self.sampling, self.size, progress)
+
+    @property
+    def codecs(self) -> tuple[LatentCodec, TextCodec]:
+        """What encodes images and captions for this model."""
+        return LatentCodec(self.pipeline.vae), TextCodec(self.pipeline.tokenizer, self.pipeline.text_encoder)
+
+    def probe(self, moments: Tensor, states: Tensor, null: Tensor, seeds: Tensor, draws: int) -> dict[str, Tensor]:
+        """Score single images at fixed noise and timesteps.
+
+        Args:
+            moments: Posterior mean (and standard deviation), with shape `(B, 1 or 2, C, h, w)`.
+            states: Encoded captions, with shape `(B, L, D)`.
+            null: The encoded empty caption, with shape `(1, L, D)`.
+            seeds: One seed per image, with shape `(B,)`.
+            draws: Noise and timestep pairs per image.
+
+        Returns:
+            `loss`, `secmi`, `pia` (lower for members) and `noise_norm` (higher when memorized), with shape `(B,)`.
+        """
+        unet = self.pipeline.unet
+        like = next(unet.parameters())
+        moments, states, null = (x.to(device=like.device, dtype=like.dtype) for x in (moments, states, null))
+
+        def predict(x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+            predicted: Tensor = unet(x, t, condition).sample
+            return predicted
+
+        denoiser = Denoiser(predict, DDPMScheduler.from_config(self.pipeline.scheduler.config))
+        with self.precision():
+            found = {
+                "loss": denoising_loss(denoiser, moments, states, seeds, draws),
+                "secmi": secmi(denoiser, moments, states),
+                "pia": pia(denoiser, moments, states),
+                "noise_norm": noise_norm(denoiser, moments, states, null, seeds, min(draws, 4)),
+            }
+        return {name: values.float().cpu() for name, values in found.items()}

@@ -1,0 +1,129 @@
+"""Real images as scoring sees them: features and patients of training and held-out images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from memcontrol.data.base import CaptionedImageDataModule
+from memcontrol.data.features import split_features
+from memcontrol.errors import RewardError
+from memcontrol.rewards.copies import Match, ViewsEncoder, match_views
+from memcontrol.rewards.encoders import Encoder, ThumbnailEncoder
+from memcontrol.seeds import derive_seed
+
+__all__ = ["Quota", "RealImages"]
+
+
+@dataclass(frozen=True)
+class Quota:
+    """Which rows of a split are used, and with which seeds.
+
+    Args:
+        rows: Rows of the split's table.
+        seeds: One seed per row.
+    """
+
+    rows: list[int]
+    seeds: list[int]
+
+
+class RealImages:
+    """Features of the training split and of one held-out split.
+
+    Args:
+        data: The data, set up.
+        heldout: `validate` (callbacks, search) or `test` (audits).
+        encoder: Features of quality and of nearest neighbours.
+        seed: Seed of everything that is chosen here.
+
+    Raises:
+        RewardError: If there are too few held-out patients.
+    """
+
+    def __init__(self, data: CaptionedImageDataModule, heldout: str, encoder: Encoder, seed: int = 0) -> None:
+        self.data = data
+        self.heldout = heldout
+        self.encoder = encoder
+        self.seed = seed
+        self.copies = ThumbnailEncoder()
+        self.views = ViewsEncoder(self.copies)
+        if len(self.subjects(heldout)) < 8 or len(set(self.subjects(heldout))) < 4:
+            raise RewardError(
+                f"The split `{heldout}` has {len(self.subjects(heldout))} images of "
+                f"{len(set(self.subjects(heldout)))} patients; scoring needs at least 8 images of 4 patients. Change "
+                "`data.split_fractions` or `data.max_eval_images`."
+            )
+        self.training = split_features(data, "train", encoder)
+        self.held = split_features(data, heldout, encoder)
+        self.bank = split_features(data, "train", self.views)
+        self.held_copies = self.match(split_features(data, heldout, self.copies))
+
+    def subjects(self, split: str) -> list[str]:
+        """Return the patient of each row of a split."""
+        return [str(subject) for subject in self.data.table(split)["subject_id"]]
+
+    def texts(self, split: str) -> list[str]:
+        """Return the caption of each row of a split."""
+        return [str(text) for text in self.data.table(split)["text"]]
+
+    @property
+    def contents(self) -> list[str]:
+        """Digest of each training image."""
+        return [str(content) for content in self.data.table("train")["content"]]
+
+    def match(self, thumbnails: Tensor) -> Match:
+        """Find the training image that each image is most like a copy of."""
+        return match_views(thumbnails, self.bank, self.views.num_views)
+
+    def calibration(self) -> Tensor:
+        """Return the copy similarity of a random half of the held-out patients, which sets the threshold."""
+        return self.held_copies.similarity[self._half(True)]
+
+    def calibration_subjects(self) -> list[str]:
+        """Return the patient of each calibration image."""
+        subjects = self.subjects(self.heldout)
+        return [subjects[int(row)] for row in self._half(True)]
+
+    def control(self) -> tuple[Tensor, list[str]]:
+        """Return the copy similarity and the patients of the other half, which is no copy of anything."""
+        rows = self._half(False)
+        subjects = self.subjects(self.heldout)
+        return self.held_copies.similarity[rows], [subjects[row] for row in rows]
+
+    def prompts(self, split: str, count: int) -> Quota:
+        """Choose rows whose captions are drawn; in training, images that are repeated on purpose come first.
+
+        Rows are used again, with other seeds, where there are fewer than asked for.
+        """
+        num_rows = len(self.data.table(split))
+        rng = np.random.default_rng(derive_seed(self.seed, "prompts", split))
+        order = rng.permutation(num_rows).tolist()
+        if split == "train":
+            repeated = set(self.data.memorized_rows().tolist())
+            order.sort(key=lambda row: row not in repeated)
+        rows = [order[i % num_rows] for i in range(count)]
+        return Quota(rows, [derive_seed(self.seed, "picture", split, rows[i], i // num_rows) for i in range(count)])
+
+    def probes(self, split: str, count: int) -> Quota:
+        """Choose rows whose losses are compared."""
+        num_rows = len(self.data.table(split))
+        rng = np.random.default_rng(derive_seed(self.seed, "probes", split))
+        rows = sorted(rng.permutation(num_rows)[: count or num_rows].tolist())
+        contents = self.data.table(split)["content"]
+        return Quota(rows, [derive_seed(self.seed, "probe", str(contents.iat[row])) for row in rows])
+
+    def latents(self, split: str, rows: Sequence[int]) -> list[dict[str, Tensor]]:
+        """Return samples of a split: latents or pixels, and text states where they are cached."""
+        dataset = self.data.datasets[split]
+        return [dataset.plain(row) for row in rows]
+
+    def _half(self, first: bool) -> Tensor:
+        subjects = np.asarray(self.subjects(self.heldout))
+        names = np.unique(subjects)
+        chosen = np.random.default_rng(derive_seed(self.seed, "calibration")).permutation(names)[: len(names) // 2]
+        return torch.from_numpy(np.flatnonzero(np.isin(subjects, chosen) == first))
