@@ -3,6 +3,15 @@
 from callbacks.baseline import BaselineCallback
 from callbacks.checkpoint import AdapterCheckpoint
 from callbacks.ema import EMACallback
+from callbacks.pareto import ParetoCheckpoint
+from callbacks.rewards import RewardsCallback
 from callbacks.samples import SampleGridCallback
 
-__all__ = ["AdapterCheckpoint", "BaselineCallback", "EMACallback", "SampleGridCallback"]
+__all__ = [
+    "AdapterCheckpoint",
+    "BaselineCallback",
+    "EMACallback",
+    "ParetoCheckpoint",
+    "RewardsCallback",
+    "SampleGridCallback",
+]

@@ -1,0 +1,61 @@
+"""Keep the checkpoints that no other point of the run dominates."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+
+from memcontrol.pareto import dominates
+
+__all__ = ["ParetoCheckpoint"]
+
+
+class ParetoCheckpoint(Callback):
+    """Writes `pareto/step-NNNNNNN.ckpt` after a scored validation, and removes what it beats.
+
+    Stopping earlier is a way of memorizing less too, so each validation is a point of its own. Put it after
+    `RewardsCallback` in the config.
+
+    Args:
+        rewards: Names of the logged rewards; higher is better for each.
+    """
+
+    def __init__(self, rewards: tuple[str, ...] = ("reward/memorization", "reward/quality")) -> None:
+        self.rewards = rewards
+        self.points: dict[int, tuple[float, ...]] = {}
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the checkpoint if nothing dominates it."""
+        known = trainer.callback_metrics
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING or self.rewards[0] not in known:
+            return
+        log_dir = trainer.log_dir  # asks all processes, so all must ask
+        point = tuple(float(known[name]) for name in self.rewards)
+        if log_dir is None or any(dominates(other, point) for other in self.points.values()):
+            return
+        folder = Path(log_dir) / "pareto"
+        beaten = [step for step, other in self.points.items() if dominates(point, other)]
+        self.points = {step: other for step, other in self.points.items() if step not in beaten}
+        self.points[trainer.global_step] = point
+        trainer.save_checkpoint(_path(folder, trainer.global_step))
+        if trainer.is_global_zero:
+            for step in beaten:
+                _path(folder, step).unlink(missing_ok=True)
+            front = [{"step": step, **dict(zip(self.rewards, p, strict=True))} for step, p in self.points.items()]
+            (folder / "front.json").write_text(json.dumps(front, indent=2) + "\n")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the points that are kept."""
+        return {"points": {str(step): list(point) for step, point in self.points.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Undo `state_dict`."""
+        self.points = {int(step): tuple(point) for step, point in state_dict["points"].items()}
+
+
+def _path(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:07d}.ckpt"

@@ -1,0 +1,208 @@
+"""Score memorization and quality at validation epochs; training is the same without it, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import FSDPStrategy
+from lightning.pytorch.trainer.states import TrainerFn
+
+from memcontrol.errors import RewardError
+from memcontrol.module import MemControlModule
+from memcontrol.rewards.functional.intervals import Interval
+from memcontrol.rewards.metric import MetricReward
+from memcontrol.rewards.objective import reward_of
+from memcontrol.scoring import Evidence, Measure, RealImages, ScoredModel, ScoringOptions, collect, measure
+from memcontrol.scoring.measures import HIGHER_IS_BETTER
+from memcontrol.scoring.metrics import metric_measures
+from memcontrol.seeds import scoped_seed
+
+__all__ = ["RewardsCallback"]
+
+log = logging.getLogger("memcontrol")
+
+
+class RewardsCallback(Callback):
+    """Logs `reward/memorization` and `reward/quality` (higher is better), and every measure with its interval.
+
+    The validation split alone is seen: memorization is measured on training prompts, quality on held-out ones. The
+    base is scored once, before the first step, as the null. Each point is appended to `rewards.jsonl` in the run
+    folder: mask, learning rate, step, and all measures.
+
+    Args:
+        memorization: Measure that is the memorization reward.
+        quality: Measure that is the quality reward.
+        scoring: How much is drawn and probed, and in which features.
+        metrics: Further metrics, each a measure of quality under its own name.
+        every_n_validations: Score at every n-th validation, and at the last.
+        score_base: Whether to score the base first.
+
+    Raises:
+        RewardError: If a measure is unknown.
+    """
+
+    def __init__(
+        self,
+        memorization: str = "membership_auc",
+        quality: str = "kid",
+        scoring: ScoringOptions = ScoringOptions(),  # noqa: B008 - frozen
+        metrics: list[MetricReward] | None = None,
+        every_n_validations: int = 1,
+        score_base: bool = True,
+    ) -> None:
+        self.metrics = metrics or []
+        self.directions = HIGHER_IS_BETTER | {m.name: bool(m.direction) for m in self.metrics}
+        for argument, name in (("memorization", memorization), ("quality", quality)):
+            if name not in self.directions:
+                raise RewardError(f"Argument `{argument}` must be one of {sorted(self.directions)}, but got {name!r}.")
+        self.memorization = memorization
+        self.quality = quality
+        self.scoring = scoring
+        self.every_n_validations = every_n_validations
+        self.score_base = score_base
+        self.base: Evidence | None = None
+        self.real: RealImages | None = None
+        self.measures: list[Measure] = []
+        self.seconds = 0.0
+        self._count = 0
+        self._trained_since = 0.0
+        self._steps = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Score the base: the null of every measure, and the point at step 0."""
+        if not isinstance(pl_module, MemControlModule):
+            return
+        started = time.monotonic()
+        if self.real is None:
+            self.real = RealImages(
+                trainer.datamodule,  # type: ignore[attr-defined]
+                "validate",
+                self.scoring.features(),
+                self.scoring.seed,
+            )
+        if self.score_base and self.base is None:
+            with pl_module.adapted.as_base():
+                self.base = self._collect(trainer, pl_module, merge=False)
+            self._record(trainer, pl_module, self.base, step=0)
+        self.seconds += time.monotonic() - started
+        self._trained_since = time.monotonic()
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Score the model as it is."""
+        is_fitting = trainer.state.fn == TrainerFn.FITTING
+        if trainer.sanity_checking or not is_fitting or not isinstance(pl_module, MemControlModule):
+            return
+        self._count += 1
+        is_last = trainer.global_step >= trainer.max_steps > 0
+        if self.real is None or (self._count % self.every_n_validations and not is_last):
+            return
+        started = time.monotonic()
+        evidence = self._collect(trainer, pl_module, merge=True)
+        self._record(trainer, pl_module, evidence, trainer.global_step)
+        for name, value in self._values().items():
+            pl_module.log(name, value, rank_zero_only=False, sync_dist=False)
+        took = time.monotonic() - started
+        self.seconds += took
+        self._warn(started - self._trained_since, took)
+        self._trained_since = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how many validations there were, so that a resumed run scores at the same ones."""
+        return {"count": self._count}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Undo `state_dict`."""
+        self._count = int(state_dict["count"])
+
+    def reward(self, group: str) -> Measure:
+        """Return the last measure that is the reward of a group, `memorization` or `quality`.
+
+        Raises:
+            RewardError: If it could not be estimated.
+        """
+        name = self.memorization if group == "memorization" else self.quality
+        found = next((m for m in self.measures if m.name == name), None)
+        if found is None or found.value is None:
+            why = found.note if found else "nothing was scored"
+            raise RewardError(f"The reward `{name}` could not be estimated: {why}. Choose another `{group}`.")
+        return found
+
+    # Parts
+
+    def _collect(self, trainer: Trainer, module: MemControlModule, merge: bool) -> Evidence:
+        assert self.real is not None
+        can_merge = merge and not isinstance(trainer.strategy, FSDPStrategy)
+        sampling = self.scoring.sampling or module.sampling
+        self._steps = sampling.steps
+        with _undisturbed(module), module.adapted.merged() if can_merge else nullcontext():
+            model = ScoredModel(
+                module.pipeline(),
+                module.image_size,
+                sampling,
+                trainer.precision_plugin.forward_context,
+            )
+            return collect(model, self.real, self.scoring)
+
+    def _record(self, trainer: Trainer, module: MemControlModule, evidence: Evidence, step: int) -> None:
+        assert self.real is not None
+        base = self.base if evidence is not self.base else None
+        self.measures = measure(evidence, self.real, self.scoring, base)
+        self.measures += metric_measures(self.metrics, evidence, self.real)
+        log_dir = trainer.log_dir  # asks all processes, so all must ask
+        if not trainer.is_global_zero or log_dir is None:
+            return
+        point = {
+            "step": step,
+            "mask": f"bits:{module.mask.bit_string}",
+            "slots": module.mask.layout,
+            "lr": module.optimizer_options.lr,
+            "memorization": self.memorization,
+            "quality": self.quality,
+            "measures": [m.to_dict() for m in self.measures],
+        }
+        Path(log_dir).mkdir(parents=True, exist_ok=True)
+        with (Path(log_dir) / "rewards.jsonl").open("a") as file:
+            file.write(json.dumps(point) + "\n")
+
+    def _values(self) -> dict[str, float]:
+        values = {
+            f"reward/{group}": reward_of(found.value.value, found.higher_is_better)
+            for group in ("memorization", "quality")
+            if isinstance((found := self.reward(group)).value, Interval)
+        }
+        for found in self.measures:
+            if found.value is not None:
+                name = f"{found.group}/{found.name}"
+                values |= {name: found.value.value, f"{name}_low": found.value.low, f"{name}_high": found.value.high}
+        return values
+
+    def _warn(self, trained: float, scored: float) -> None:
+        if scored > trained and self._count == 1:
+            log.warning(
+                "Scoring took %.0f s after %.0f s of training: twice %d images of %d steps, and twice %d probes. Lower "
+                "`scoring.num_images`, or raise `every_n_validations` or the trainer's `val_check_interval`.",
+                scored,
+                trained,
+                self.scoring.num_images,
+                self._steps,
+                self.scoring.num_probes,
+            )
+
+
+@contextmanager
+def _undisturbed(module: MemControlModule) -> Iterator[None]:
+    """Evaluate inside the block, and leave modes and random states as they were."""
+    was_training = module.unet.training
+    module.unet.eval()
+    try:
+        with scoped_seed(0, "rewards"):
+            yield
+    finally:
+        module.unet.train(was_training)
