@@ -10,7 +10,7 @@ from typing import Any
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from memcontrol.checkpoints import find_checkpoint, find_run, read_checkpoint
-from memcontrol.config_files import resolve_names
+from memcontrol.config_files import join_paths, resolve_names
 from memcontrol.config_trust import check_config
 from memcontrol.errors import DataError, MemControlError
 from memcontrol.module import MemControlModule
@@ -25,7 +25,9 @@ COMMANDS: dict[str, set[str]] = {
     "predict": {"model", "datamodule"},
     "slots": {"model", "datamodule"},
     "export": {"model", "datamodule"},
+    "audit": {"model", "datamodule"},
 }
+WITHOUT_TRAINING = ("predict", "slots", "export", "audit")
 WITHOUT_DATA = ("predict", "slots", "export")
 
 
@@ -67,7 +69,7 @@ class MemControlCLI(LightningCLI):
             )
         if self._ckpt_path is None:
             return
-        if self.subcommand in ("predict", "export"):
+        if self.subcommand in ("predict", "export", "audit"):
             config["ckpt_path"] = self._ckpt_path
             return
         found = find_checkpoint(self._ckpt_path)
@@ -80,7 +82,7 @@ class MemControlCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Leave loggers and callbacks out where nothing is trained."""
-        if self.subcommand in WITHOUT_DATA:
+        if self.subcommand in WITHOUT_TRAINING:
             kwargs = {"logger": False, "callbacks": [], "enable_checkpointing": False, **kwargs}
         return super().instantiate_trainer(**kwargs)
 
@@ -126,7 +128,7 @@ def main(args: list[str] | None = None) -> MemControlCLI:
     given = sys.argv[1:] if args is None else args
     kept = sys.argv
     try:
-        names = resolve_names(given)
+        names = join_paths(resolve_names(given))
         check_config(names)
         sys.argv = [kept[0], *names]
         return MemControlCLI(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Final
 
 from memcontrol.errors import MemControlError
 
-__all__ = ["CONFIGS", "find_config", "resolve_names"]
+__all__ = ["CONFIGS", "find_config", "join_paths", "resolve_names"]
 
 CONFIGS: Final = Path(__file__).parents[1] / "configs"
 FLAGS: Final = ("--config", "-c")
@@ -42,3 +43,14 @@ def resolve_names(args: list[str]) -> list[str]:
         else:
             found.append(arg)
     return found
+
+
+def join_paths(args: list[str]) -> list[str]:
+    """Gather the paths after `audit ... --ckpt_path` into one list, so that several can be named one after another."""
+    if not args or args[0] != "audit" or "--ckpt_path" not in args:
+        return args
+    start = args.index("--ckpt_path") + 1
+    end = next((i for i in range(start, len(args)) if args[i].startswith("--")), len(args))
+    if end - start == 1 and args[start].startswith("["):
+        return args
+    return [*args[:start], json.dumps(args[start:end]), *args[end:]]

@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
+from memcontrol.audit import Audited, AuditOptions, audit
 from memcontrol.commands.export import export_pipeline
 from memcontrol.commands.predict import draw_prompts
 from memcontrol.commands.slots import slots_table
@@ -133,3 +134,28 @@ class MemControlTrainer(Trainer):
             base: Base model, where it no longer is where the run found it.
         """
         return export_pipeline(ckpt_path, Path(output), dtype, base)
+
+    def audit(
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule,
+        ckpt_path: list[str],
+        options: AuditOptions = AuditOptions(),  # noqa: B008 - frozen
+        output: str = "audit",
+        base: str | None = None,
+        device: str = "auto",
+    ) -> list[Audited]:
+        """Audit runs, pipelines or folders of pictures; writes `audit.json` and `report.html`.
+
+        Args:
+            model: The module, for how images are drawn where the options do not say.
+            datamodule: The data that the models were trained on.
+            ckpt_path: Run folders, checkpoints, PEFT folders, pipeline folders or folders of pictures; the first is
+                what the others are compared with.
+            options: How the audit is run, and what its report may show.
+            output: Folder for the report and for what is drawn; an interrupted audit goes on there.
+            base: Model before fine-tuning, where a path does not say.
+            device: Where to draw: `auto`, `cpu`, `cuda`, ...
+        """
+        sampling: SamplingOptions = model.sampling  # type: ignore[assignment]
+        return audit(ckpt_path, datamodule, options, sampling, Path(output), base, device)  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from diffusers import SchedulerMixin, StableDiffusionPipeline
 from torch import Tensor
 from tqdm import tqdm
 
+from memcontrol.diffusion.codecs import TextCodec
 from memcontrol.errors import PromptError
 from memcontrol.seeds import generator
 
@@ -99,12 +100,15 @@ def sample_batches(
     trained_with = pipeline.scheduler
     pipeline.scheduler = scheduler_named(options.scheduler).from_config(trained_with.config)
     pipeline.set_progress_bar_config(disable=True)
+    texts = TextCodec(pipeline.tokenizer, pipeline.text_encoder)
+    null = texts.encode([""])
     starts = range(0, len(prompts), options.batch_size)
     try:
         for start in tqdm(starts, desc="drawing", unit="batch", disable=not progress, delay=2):
             chosen = slice(start, start + options.batch_size)
             output = pipeline(
-                list(prompts[chosen]),
+                prompt_embeds=texts.encode(list(prompts[chosen])),
+                negative_prompt_embeds=null.expand(len(prompts[chosen]), -1, -1),
                 height=size,
                 width=size,
                 num_inference_steps=options.steps,

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from memcontrol.rewards.encoders import Encoder
 from memcontrol.scoring.model import PROBES, ScoredModel
 from memcontrol.scoring.options import ScoringOptions
 from memcontrol.scoring.ranks import gather, mine
@@ -22,13 +21,15 @@ class Drawn:
     """Images drawn for the captions of a split.
 
     Args:
-        rows: Row of the split's table that each caption was taken from.
+        rows: Row of the split's table that each caption was taken from; -1 where it is none of them.
+        subjects: Patient of each caption: the unit of intervals.
         images: Images with shape `(n, 3, H, W)`, values in [0, 1].
         features: Features with shape `(n, D)`.
         thumbnails: Features for copies, with shape `(n, E)`.
     """
 
     rows: list[int]
+    subjects: list[str]
     images: Tensor
     features: Tensor
     thumbnails: Tensor
@@ -83,20 +84,15 @@ def collect(model: ScoredModel, real: RealImages, options: ScoringOptions, progr
     )
 
 
-def described(images: Tensor, rows: list[int], encoder: Encoder, copies: Encoder) -> Drawn:
-    """Return images with their features."""
-    return Drawn(rows, images, encoder.encode(images), copies.encode(images))
-
-
 def _draw(model: ScoredModel, real: RealImages, split: str, quota: Quota, progress: bool) -> Drawn:
-    texts = real.texts(split)
+    texts, subjects = real.texts(split), real.subjects(split)
     images = model.draw([texts[row] for row in mine(quota.rows)], mine(quota.seeds), progress)
-    own = described(images, mine(quota.rows), real.encoder, real.copies)
     return Drawn(
         quota.rows,
-        _gathered(own.images),
-        _gathered(own.features),
-        _gathered(own.thumbnails),
+        [subjects[row] for row in quota.rows],
+        _gathered(images),
+        _gathered(real.encoder.encode(images)),
+        _gathered(real.copies.encode(images)),
     )
 
 

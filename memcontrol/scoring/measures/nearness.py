@@ -19,11 +19,11 @@ from memcontrol.rewards.functional.memorization import (
 )
 from memcontrol.scoring.evidence import Drawn, Evidence
 from memcontrol.scoring.measures.pvalues import p_exceed, p_gap, p_mean
-from memcontrol.scoring.measures.record import HIGHER_IS_BETTER, Measure, subjects_of
+from memcontrol.scoring.measures.record import HIGHER_IS_BETTER, Measure
 from memcontrol.scoring.options import ScoringOptions
 from memcontrol.scoring.real import RealImages
 
-__all__ = ["nearness_measures"]
+__all__ = ["nearness_functions", "nearness_measures"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,17 @@ class _Sides:
     ours: Tensor
     base: Tensor | None
     heldout: Tensor | None
+
+
+def nearness_functions(real: RealImages, options: ScoringOptions) -> dict[str, Callable[[Drawn], Tensor]]:
+    """Return, by name, what gives each drawn image a value; the measures are their means."""
+    threshold = replication_threshold(real.calibration(), options.alpha)
+    return {
+        "own_prompt": lambda d: own_prompt_hits(real.match(d.thumbnails).row, torch.tensor(d.rows), real.contents),
+        "replication": lambda d: (real.match(d.thumbnails).similarity > threshold).double(),
+        "amd": lambda d: minimal_distances(d.features, real.training),
+        "authenticity": lambda d: authentic(d.features, real.training),
+    }
 
 
 def nearness_measures(
@@ -45,13 +56,9 @@ def nearness_measures(
     look comes nearer to all its patients than the base was, which is no leak.
     """
     theirs = base.train if base is not None else None
-    threshold = replication_threshold(real.calibration(), options.alpha)
-    functions: dict[str, Callable[[Drawn], Tensor]] = {
-        "own_prompt": lambda d: own_prompt_hits(real.match(d.thumbnails).row, torch.tensor(d.rows), real.contents),
-        "replication": lambda d: (real.match(d.thumbnails).similarity > threshold).double(),
-        "amd": lambda d: minimal_distances(d.features, real.training),
-        "authenticity": lambda d: authentic(d.features, real.training),
-    }
+    functions = nearness_functions(real, options)
+    if min(drawn.rows) < 0:
+        del functions["own_prompt"]
     found = []
     for name, function in functions.items():
         others = evidence.heldout if name != "own_prompt" else None
@@ -67,7 +74,7 @@ def nearness_measures(
 def _tested(
     name: str, sides: _Sides, evidence: Evidence, drawn: Drawn, real: RealImages, options: ScoringOptions
 ) -> Measure:
-    subjects, seed = subjects_of(real, "train", drawn.rows), options.seed
+    subjects, seed = drawn.subjects, options.seed
     value = mean_interval(sides.ours, subjects, seed=seed)
     null = mean_interval(sides.base, subjects, seed=seed) if sides.base is not None else None
     p, note = None, "not tested: there is no base"
@@ -81,7 +88,7 @@ def _tested(
         p = exact if p is None else max(p, exact)
         note = "tested against held-out patients" + (" and the base" if null is not None else "")
     elif name in ("amd", "authenticity") and sides.heldout is not None and evidence.heldout is not None:
-        outside = subjects_of(real, real.heldout, evidence.heldout.rows)
+        outside = evidence.heldout.subjects
         p = p_gap(-sides.ours, -sides.heldout, subjects, outside, seed)
         note = "tested against what the same model draws for held-out prompts"
         null = null or mean_interval(sides.heldout, outside, seed=seed)

@@ -13,7 +13,7 @@ from memcontrol.rewards.functional.intervals import Interval, halves_interval
 from memcontrol.rewards.functional.kernel import kernel_statistic
 from memcontrol.rewards.functional.manifold import Overlap, overlap
 from memcontrol.scoring.evidence import Drawn, Evidence
-from memcontrol.scoring.measures.record import Measure, subjects_of
+from memcontrol.scoring.measures.record import Measure
 from memcontrol.scoring.options import ScoringOptions
 from memcontrol.scoring.real import RealImages
 
@@ -24,7 +24,7 @@ def quality_measures(drawn: Drawn, real: RealImages, options: ScoringOptions, ba
     """Measure distance to and overlap with held-out patients."""
     theirs = base.heldout if base is not None else None
     held_subjects = real.subjects(real.heldout)
-    prompts = subjects_of(real, real.heldout, drawn.rows)
+    prompts = drawn.subjects
     width, n = drawn.features.shape[1], min(len(drawn.rows), len(held_subjects))
     note = f"n = {n} is below the feature width {width}: biased, compare at equal n only" if n < width else ""
     found = []

@@ -1,0 +1,6 @@
+"""The audit: does this model, or this folder of pictures, leak a patient?"""
+
+from memcontrol.audit.options import AuditOptions, ExtractionOptions
+from memcontrol.audit.run import Audited, audit
+
+__all__ = ["AuditOptions", "Audited", "ExtractionOptions", "audit"]

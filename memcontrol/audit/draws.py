@@ -1,0 +1,61 @@
+"""Draw what is not drawn yet: an interrupted audit goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
+from tqdm import tqdm
+
+from memcontrol.diffusion.digests import fingerprint
+from memcontrol.scoring import ScoredModel
+
+__all__ = ["CachedModel"]
+
+
+@dataclass(frozen=True)
+class CachedModel(ScoredModel):
+    """A model whose pictures are kept as files, by weights, sampler, prompt and seed.
+
+    Args:
+        folder: Folder for the pictures; it is made for the owner's eyes only.
+        label: What the progress bar says.
+    """
+
+    folder: Path = field(default=Path("draws"))
+    label: str = "model"
+
+    def draw(self, prompts: Sequence[str], seeds: Sequence[int], progress: bool = False) -> Tensor:
+        """Draw images as 8-bit pictures, with shape `(B, 3, size, size)`, values in [0, 1]."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        weights = fingerprint(self.pipeline.unet)
+        files = [self._file(weights, prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
+        missing = [i for i, file in enumerate(files) if not file.is_file()]
+        step = self.sampling.batch_size
+        with tqdm(
+            total=len(files), initial=len(files) - len(missing), desc=f"drawing {self.label}", unit="image", delay=2
+        ) as bar:
+            for start in range(0, len(missing), step):
+                chosen = missing[start : start + step]
+                images = super().draw([prompts[i] for i in chosen], [seeds[i] for i in chosen])
+                for i, image in zip(chosen, images, strict=True):
+                    partial = files[i].with_suffix(".part")
+                    to_pil_image(image).save(partial, format="PNG")
+                    partial.replace(files[i])
+                bar.update(len(chosen))
+        return torch.stack([_read(file) for file in files]) if files else super().draw(prompts, seeds)
+
+    def _file(self, weights: str, prompt: str, seed: int) -> Path:
+        key = f"{weights} {self.sampling} {self.size} {seed} {prompt}"
+        return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.png"
+
+
+def _read(file: Path) -> Tensor:
+    return torch.from_numpy(np.array(Image.open(file).convert("RGB"))).permute(2, 0, 1).float() / 255

@@ -1,0 +1,56 @@
+"""How an audit is run, and what its report may show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from memcontrol.errors import RewardError
+from memcontrol.scoring import ScoringOptions
+
+__all__ = ["AuditOptions", "ExtractionOptions"]
+
+
+@dataclass(frozen=True)
+class ExtractionOptions:
+    """The extraction attack: many samples of single prompts.
+
+    Args:
+        prompts: Training prompts that are attacked (0: none); images that are repeated on purpose come first.
+        samples: Samples of each prompt.
+        clique: Samples that must all match each other.
+        tiles: Tiles along each side in which samples are compared.
+    """
+
+    prompts: int = 8
+    samples: int = 24
+    clique: int = 3
+    tiles: int = 4
+
+
+@dataclass(frozen=True)
+class AuditOptions:
+    """Options of an audit.
+
+    Args:
+        scoring: How much is drawn and probed, and in which features.
+        extraction: The extraction attack.
+        level: How rare a false alarm of the whole verdict is, in (0, 1).
+        images: Whether the report shows pictures `blurred`, `full`, or not at all (`none`). Blurring does not
+            de-identify.
+        show_prompts: Whether prompts and patient ids appear as they are, not as hashes.
+
+    Raises:
+        RewardError: If the level is out of range.
+    """
+
+    scoring: ScoringOptions = ScoringOptions(num_images=200, num_probes=0)  # noqa: RUF009 - frozen
+    extraction: ExtractionOptions = ExtractionOptions()
+    level: float = 0.01
+    images: Literal["none", "blurred", "full"] = "blurred"
+    show_prompts: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the level."""
+        if not 0 < self.level < 1:
+            raise RewardError(f"Argument `level` must be in (0, 1), but got {self.level}.")

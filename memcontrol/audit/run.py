@@ -1,0 +1,214 @@
+"""Run an audit: draw, probe, measure, judge, report."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionPipeline
+from PIL import Image
+from torch import Tensor
+
+from memcontrol.audit.attack import Extraction, attack
+from memcontrol.audit.comparison import Difference, compare
+from memcontrol.audit.draws import CachedModel
+from memcontrol.audit.options import AuditOptions
+from memcontrol.audit.report import write_report
+from memcontrol.audit.sources import Source, open_source
+from memcontrol.audit.verdict import Verdict, judge
+from memcontrol.data.base import CaptionedImageDataModule
+from memcontrol.data.images import to_pixels
+from memcontrol.diffusion.sampling import SamplingOptions
+from memcontrol.errors import CheckpointError
+from memcontrol.rewards.functional.memorization import replication_threshold
+from memcontrol.scoring import Evidence, Measure, RealImages, collect, measure
+from memcontrol.scoring.evidence import Drawn
+
+__all__ = ["Audited", "audit"]
+
+log = logging.getLogger("memcontrol")
+PACKAGES = ("memcontrol", "torch", "diffusers", "peft", "torchmetrics")
+
+
+@dataclass(frozen=True)
+class Audited:
+    """One source with all that was found.
+
+    Args:
+        source: What was audited.
+        evidence: What it drew and how it scored images.
+        measures: Measures with intervals and nulls.
+        extraction: Outcome of the extraction attack.
+        verdict: The conclusion.
+    """
+
+    source: Source
+    evidence: Evidence
+    measures: list[Measure]
+    extraction: Extraction | None
+    verdict: Verdict
+
+
+def audit(
+    paths: list[str],
+    data: CaptionedImageDataModule,
+    options: AuditOptions,
+    sampling: SamplingOptions,
+    output: Path,
+    base: str | None = None,
+    device: str = "auto",
+) -> list[Audited]:
+    """Audit models or pictures against the data that they were trained on.
+
+    Args:
+        paths: Run folders, checkpoints, PEFT folders, pipeline folders or folders of pictures.
+        data: The data; memorization is measured on its training split, quality on its test split.
+        options: Options.
+        sampling: How images are drawn, where the options do not say.
+        output: Folder for `audit.json`, `report.html` and what is drawn.
+        base: Model before fine-tuning, where a path does not say.
+        device: Where to draw: `auto`, `cpu`, `cuda`, ...
+
+    Returns:
+        What was found, for each path.
+
+    Raises:
+        CheckpointError: If a path is nothing that can be audited.
+        RewardError: If there are too few held-out patients.
+    """
+    if not paths:
+        raise CheckpointError("Argument `ckpt_path` is empty. Name at least one run, checkpoint or folder to audit.")
+    sources = [open_source(path, base) for path in paths]
+    data.setup("test")
+    real = RealImages(data, "test", options.scoring.features(), options.scoring.seed)
+    output.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    scoring = replace(options.scoring, sampling=options.scoring.sampling or sampling)
+    options = replace(options, scoring=scoring)
+    found = [_audit_one(source, real, options, output, device) for source in sources]
+    differences = compare(found[0], found[1:], real, options.scoring)
+    _write(found, differences, real, options, output)
+    for item in found:
+        log.info("%s: %s", item.source.path, item.verdict.sentence)
+    log.info("The report is %s", output / "report.html")
+    return found
+
+
+def _audit_one(source: Source, real: RealImages, options: AuditOptions, output: Path, device: str) -> Audited:
+    extraction, before = None, None
+    if source.pipeline is not None:
+        model = _model(source.pipeline, real, options, output, device, source.path.name)
+        _encode(model, real)
+        evidence = collect(model, real, options.scoring, progress=True)
+        extraction = attack(model, real, options.extraction, options.scoring.alpha)
+    else:
+        evidence = _evidence_of_pictures(source, real)
+    if source.base is not None:
+        model = _model(source.base, real, options, output, device, "base")
+        _encode(model, real)
+        before = collect(model, real, options.scoring, progress=True)
+    measures = measure(evidence, real, options.scoring, before)
+    assert evidence.train is not None
+    leaking = leaking_patients(evidence.train, real, options.scoring.alpha)
+    num_drawn = len(set(evidence.train.subjects))
+    verdict = judge(measures, extraction, leaking, num_drawn, options.scoring.alpha, options.level)
+    return Audited(source, evidence, measures, extraction, verdict)
+
+
+def leaking_patients(drawn: Drawn, real: RealImages, alpha: float) -> list[str]:
+    """Return the patients whose training images drawn pictures copy."""
+    match = real.match(drawn.thumbnails)
+    threshold = replication_threshold(real.calibration(), alpha)
+    subjects = real.subjects("train")
+    return sorted({subjects[int(row)] for row in match.row[match.similarity > threshold]})
+
+
+def _model(
+    pipeline: StableDiffusionPipeline, real: RealImages, options: AuditOptions, output: Path, device: str, label: str
+) -> CachedModel:
+    sampling = options.scoring.sampling
+    assert sampling is not None
+    size = real.data.transform.size
+    return CachedModel(pipeline.to(device), size, sampling, folder=output / "draws", label=label)
+
+
+def _encode(model: CachedModel, real: RealImages) -> None:
+    """Read latents and text states of this model's own encoders."""
+    images, texts = model.codecs
+    for split in ("train", real.heldout):
+        real.data.datasets[split].latents = real.data.datasets[split].text_states = None
+    real.data.encode(("train", real.heldout), images, texts, 32)
+
+
+def _evidence_of_pictures(source: Source, real: RealImages) -> Evidence:
+    assert source.pictures is not None
+    size = real.data.transform.size
+    images = torch.stack([_read(path, size) for path in source.pictures["path"]])
+    row_of = {text: row for row, text in reversed(list(enumerate(real.texts("train"))))}
+    rows = [row_of.get(text, -1) for text in source.pictures["text"]]
+    subjects = real.subjects("train")
+    names = [subjects[row] if row >= 0 else f"picture {i}" for i, row in enumerate(rows)]
+    drawn = Drawn(rows, names, images, real.encoder.encode(images), real.copies.encode(images))
+    return Evidence(drawn, None, None, None)
+
+
+def _read(path: str, size: int) -> Tensor:
+    image = Image.open(path).convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
+    return to_pixels(image) / 2 + 0.5
+
+
+def _write(
+    found: list[Audited], differences: list[Difference], real: RealImages, options: AuditOptions, output: Path
+) -> None:
+    about = {
+        "command": " ".join(["memcontrol", *sys.argv[1:]]),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {name: _version(name) for name in PACKAGES},
+        "training_images": len(real.training),
+        "training_patients": len(set(real.subjects("train"))),
+        "heldout_images": len(real.held),
+        "heldout_patients": len(set(real.subjects(real.heldout))),
+        "encoder": real.encoder.name,
+        "scoring": {k: v for k, v in asdict(replace(options.scoring, encoder=None)).items() if k != "encoder"},
+    }
+    record: dict[str, Any] = {
+        **about,
+        "audited": [
+            {
+                "kind": item.source.kind,
+                "name": item.source.path.name,
+                "verdict": item.verdict.to_dict(),
+                "measures": [m.to_dict() for m in item.measures],
+                "extraction": asdict(item.extraction) if item.extraction else None,
+            }
+            for item in found
+        ],
+        "differences": [asdict(d) for d in differences],
+    }
+    (output / "audit.json").write_text(json.dumps(_finite(record), indent=2) + "\n")
+    write_report(found, differences, real, options, about, output / "report.html")
+
+
+def _finite(value: Any) -> Any:
+    """Replace NaN by null, which JSON can hold."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,82 @@
+"""What can be audited: a run of ours, any pipeline of diffusers, or a bare folder of pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from diffusers import StableDiffusionPipeline
+
+from memcontrol.checkpoints import Card, find_checkpoint, read_checkpoint
+from memcontrol.diffusion.components import load_components
+from memcontrol.errors import CheckpointError
+from memcontrol.pipeline import load_pipeline
+
+__all__ = ["Source", "open_source"]
+
+PICTURES = (".png", ".jpg", ".jpeg")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Something to audit.
+
+    Args:
+        path: Where it is.
+        kind: `run`, `pipeline` or `pictures`.
+        pipeline: Draws, where there is a model.
+        base: The model before fine-tuning, where it is known.
+        pictures: File and prompt of each picture (columns path, text), where there is no model.
+    """
+
+    path: Path
+    kind: str
+    pipeline: StableDiffusionPipeline | None = None
+    base: StableDiffusionPipeline | None = None
+    pictures: pd.DataFrame | None = None
+
+
+def open_source(path: str, base: str | None = None) -> Source:
+    """Find out what a path is, and load it.
+
+    Args:
+        path: A run folder, checkpoint, PEFT folder, pipeline folder, or a folder of pictures with a csv of prompts
+            (columns file_name and text), as `predict` writes it.
+        base: The model before fine-tuning, where the path does not say.
+
+    Raises:
+        CheckpointError: If it is none of these.
+    """
+    folder = Path(path).expanduser()
+    if (folder / "model_index.json").is_file():
+        pipeline = load_components(str(folder)).pipeline()
+        return Source(folder, "pipeline", pipeline, load_components(base).pipeline() if base else None)
+    has_run = folder.is_file() or (folder / "checkpoints").is_dir()
+    if has_run or (folder / "adapter_config.json").is_file():
+        card = read_checkpoint(find_checkpoint(folder))[0] if has_run else Card.read(folder)
+        before = load_components(base or card.base, card.random_init, card.seed).pipeline() if card else None
+        return Source(folder, "run", load_pipeline(folder, base), before)
+    if folder.is_dir() and any(f.suffix.lower() in PICTURES for f in folder.iterdir()):
+        return Source(folder, "pictures", pictures=_read_pictures(folder))
+    raise CheckpointError(
+        f"Argument `ckpt_path` is {path!r}, which is nothing that can be audited. Give a run folder, a checkpoint, a "
+        "PEFT folder, a diffusers pipeline folder, or a folder of pictures with a csv of prompts."
+    )
+
+
+def _read_pictures(folder: Path) -> pd.DataFrame:
+    tables = sorted(folder.glob("*.csv"))
+    if not tables:
+        files = sorted(f for f in folder.iterdir() if f.suffix.lower() in PICTURES)
+        return pd.DataFrame({"path": [str(f) for f in files], "text": ""})
+    table = pd.read_csv(tables[0])
+    if not {"file_name", "text"} <= set(table.columns):
+        raise CheckpointError(
+            f"{tables[0]} must have the columns file_name and text, but has {list(table.columns)}. Rename them."
+        )
+    paths = [str(folder / str(name)) for name in table["file_name"]]
+    missing = [p for p in paths if not Path(p).is_file()]
+    if missing:
+        raise CheckpointError(f"{tables[0]} names {len(missing)} pictures that do not exist, e.g. {missing[0]!r}.")
+    return pd.DataFrame({"path": paths, "text": table["text"].fillna("").astype(str)})
