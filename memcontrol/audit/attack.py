@@ -54,7 +54,7 @@ def attack(
     training = split_pixels(real.data, "train", list(range(len(real.contents))))
     heldout = split_pixels(real.data, real.heldout, list(range(len(real.held))))
     nearest = tile_distances(heldout, training, options.tiles).min(dim=1).values
-    threshold = -replication_threshold(-nearest, alpha)
+    threshold = -replication_threshold(-nearest, max(alpha, 1 / (len(nearest) + 1)))
     texts = real.texts("train")
     rows = list(dict.fromkeys(real.prompts("train", options.prompts).rows))
     prompts = [texts[row] for row in rows for _ in range(options.samples)]

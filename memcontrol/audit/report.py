@@ -16,7 +16,6 @@ from memcontrol.audit.figures import distance_histogram, grid_of, picture, roc_c
 from memcontrol.audit.options import AuditOptions
 from memcontrol.data.features import split_pixels
 from memcontrol.rewards.functional.intervals import Interval
-from memcontrol.rewards.functional.memorization import replication_threshold
 from memcontrol.scoring import Measure, RealImages
 from memcontrol.scoring.evidence import Drawn
 
@@ -92,7 +91,7 @@ def _number(value: Interval | float | None) -> str:
 
 
 def _figures(item: Audited, drawn: Drawn, real: RealImages, options: AuditOptions) -> str:
-    threshold = replication_threshold(real.calibration(), options.scoring.alpha)
+    threshold, _ = real.copy_threshold(options.scoring.alpha)
     figures = [distance_histogram(real.match(drawn.thumbnails).similarity, real.held_copies.similarity, threshold)]
     members, others = item.evidence.members, item.evidence.others
     if members is not None and others is not None:

@@ -28,7 +28,6 @@ from memcontrol.data.base import CaptionedImageDataModule
 from memcontrol.data.images import to_pixels
 from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.errors import CheckpointError
-from memcontrol.rewards.functional.memorization import replication_threshold
 from memcontrol.scoring import Evidence, Measure, RealImages, collect, measure
 from memcontrol.scoring.evidence import Drawn
 
@@ -120,14 +119,15 @@ def _audit_one(source: Source, real: RealImages, options: AuditOptions, output: 
     assert evidence.train is not None
     leaking = leaking_patients(evidence.train, real, options.scoring.alpha)
     num_drawn = len(set(evidence.train.subjects))
-    verdict = judge(measures, extraction, leaking, num_drawn, options.scoring.alpha, options.level)
+    _, alpha = real.copy_threshold(options.scoring.alpha)
+    verdict = judge(measures, extraction, leaking, num_drawn, alpha, options.level)
     return Audited(source, evidence, measures, extraction, verdict)
 
 
 def leaking_patients(drawn: Drawn, real: RealImages, alpha: float) -> list[str]:
     """Return the patients whose training images drawn pictures copy."""
     match = real.match(drawn.thumbnails)
-    threshold = replication_threshold(real.calibration(), alpha)
+    threshold, _ = real.copy_threshold(alpha)
     subjects = real.subjects("train")
     return sorted({subjects[int(row)] for row in match.row[match.similarity > threshold]})
 

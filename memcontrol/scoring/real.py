@@ -14,6 +14,7 @@ from memcontrol.data.features import split_features
 from memcontrol.errors import RewardError
 from memcontrol.rewards.copies import Match, ViewsEncoder, match_views
 from memcontrol.rewards.encoders import Encoder, ThumbnailEncoder
+from memcontrol.rewards.functional.memorization import replication_threshold
 from memcontrol.seeds import derive_seed
 
 __all__ = ["Quota", "RealImages"]
@@ -83,6 +84,15 @@ class RealImages:
     def calibration(self) -> Tensor:
         """Return the copy similarity of a random half of the held-out patients, which sets the threshold."""
         return self.held_copies.similarity[self._half(True)]
+
+    def copy_threshold(self, alpha: float) -> tuple[float, float]:
+        """Return the similarity above which an image counts as a copy, and the share of false alarms it stands for.
+
+        With k calibration images no threshold is exceeded more rarely than 1 / (k + 1), so alpha is raised to that.
+        """
+        calibration = self.calibration()
+        possible = max(alpha, 1 / (len(calibration) + 1))
+        return replication_threshold(calibration, possible), possible
 
     def calibration_subjects(self) -> list[str]:
         """Return the patient of each calibration image."""

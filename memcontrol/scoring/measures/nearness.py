@@ -15,7 +15,6 @@ from memcontrol.rewards.functional.memorization import (
     c_t,
     minimal_distances,
     own_prompt_hits,
-    replication_threshold,
 )
 from memcontrol.scoring.evidence import Drawn, Evidence
 from memcontrol.scoring.measures.pvalues import p_exceed, p_gap, p_mean
@@ -37,7 +36,7 @@ class _Sides:
 
 def nearness_functions(real: RealImages, options: ScoringOptions) -> dict[str, Callable[[Drawn], Tensor]]:
     """Return, by name, what gives each drawn image a value; the measures are their means."""
-    threshold = replication_threshold(real.calibration(), options.alpha)
+    threshold, _ = real.copy_threshold(options.alpha)
     return {
         "own_prompt": lambda d: own_prompt_hits(real.match(d.thumbnails).row, torch.tensor(d.rows), real.contents),
         "replication": lambda d: (real.match(d.thumbnails).similarity > threshold).double(),
@@ -87,6 +86,7 @@ def _tested(
         exact = p_exceed(similarity, subjects, calibration, patients, rank)
         p = exact if p is None else max(p, exact)
         note = "tested against held-out patients" + (" and the base" if null is not None else "")
+        note += f"; of held-out images {100 * real.copy_threshold(options.alpha)[1]:.2g} % would count as copies"
     elif name in ("amd", "authenticity") and sides.heldout is not None and evidence.heldout is not None:
         outside = evidence.heldout.subjects
         p = p_gap(-sides.ours, -sides.heldout, subjects, outside, seed)
