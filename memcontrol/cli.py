@@ -26,8 +26,9 @@ COMMANDS: dict[str, set[str]] = {
     "slots": {"model", "datamodule"},
     "export": {"model", "datamodule"},
     "audit": {"model", "datamodule"},
+    "plant": {"model", "datamodule"},
 }
-WITHOUT_TRAINING = ("predict", "slots", "export", "audit")
+WITHOUT_TRAINING = ("predict", "slots", "export", "audit", "plant")
 WITHOUT_DATA = ("predict", "slots", "export")
 
 

@@ -132,7 +132,7 @@ def _child_type(holder: Any, path: str, key: str) -> Any:
 
 
 def _commands() -> tuple[str, ...]:
-    return ("fit", "validate", "test", "predict", "slots", "export", "search", "audit", "compare")
+    return ("fit", "validate", "test", "predict", "slots", "export", "search", "audit", "compare", "plant")
 
 
 def _check_class(name: Any, path: str, place: Any, source: str) -> Any:

@@ -9,9 +9,11 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
 from memcontrol.audit import Audited, AuditOptions, audit
 from memcontrol.commands.export import export_pipeline
+from memcontrol.commands.plant import plant
 from memcontrol.commands.predict import draw_prompts
 from memcontrol.commands.slots import slots_table
 from memcontrol.diffusion.sampling import SamplingOptions
+from memcontrol.rewards.encoders import Encoder
 
 __all__ = ["MemControlTrainer"]
 
@@ -159,3 +161,22 @@ class MemControlTrainer(Trainer):
         """
         sampling: SamplingOptions = model.sampling  # type: ignore[assignment]
         return audit(ckpt_path, datamodule, options, sampling, Path(output), base, device)  # type: ignore[arg-type]
+
+    def plant(
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule,
+        encoders: list[Encoder] | None = None,
+        alpha: float = 0.01,
+        level: float = 0.01,
+    ) -> None:
+        """Plant copies of training images among held-out ones, and print what an audit of these data would find.
+
+        Args:
+            model: The module (not used).
+            datamodule: The data; give the test split many patients.
+            encoders: Encoders to compare; by default thumbnails (the audit's) and EfficientNet-Lite0.
+            alpha: Share of false alarms at which thresholds are set.
+            level: Level of the verdict.
+        """
+        print(plant(datamodule, encoders, alpha, level))  # type: ignore[arg-type]
