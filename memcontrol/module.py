@@ -25,6 +25,7 @@ from memcontrol.diffusion.noising import draw_timesteps, drop_captions, noise_la
 from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.errors import CheckpointError, MemControlError
 from memcontrol.masks import Mask, MaskSpec
+from memcontrol.mitigation import Mitigation
 from memcontrol.optimizers import OptimizerOptions, make_optimizer, make_schedule
 from memcontrol.seeds import derive_seed
 from memcontrol.types import Batch
@@ -52,6 +53,7 @@ class MemControlModule(LightningModule):
         eval_draws: Noise and timestep pairs per held-out image; fixed, so that losses compare.
         encode_batch_size: Images or captions encoded at once when the cache is filled.
         sampling: How images are drawn.
+        mitigations: What is done against memorization in training, see `memcontrol.mitigation`.
         random_init: Whether the base is built from its configs with random weights.
         seed: Seed of everything random in training.
 
@@ -74,6 +76,7 @@ class MemControlModule(LightningModule):
         eval_draws: int = 4,
         encode_batch_size: int = 32,
         sampling: SamplingOptions = SamplingOptions(),  # noqa: B008 - frozen
+        mitigations: list[Mitigation] | None = None,
         random_init: bool = False,
         seed: int = 0,
     ) -> None:
@@ -84,7 +87,7 @@ class MemControlModule(LightningModule):
                 f"needed, but got {caption_dropout}, {eval_draws} and {encode_batch_size}."
             )
         self.adapter = config_from_plain(adapter) if isinstance(adapter, dict) else adapter
-        self.save_hyperparameters(ignore=["adapter", "optimizer", "sampling"])
+        self.save_hyperparameters(ignore=["adapter", "mitigations", "optimizer", "sampling"])
         self.base = base
         self.slots = slots
         self.mask_spec = mask
@@ -97,6 +100,7 @@ class MemControlModule(LightningModule):
         self.eval_draws = eval_draws
         self.encode_batch_size = encode_batch_size
         self.sampling = sampling
+        self.mitigations = mitigations or []
         self.random_init = random_init
         self.seed = seed
         self.image_size = 0
@@ -183,6 +187,8 @@ class MemControlModule(LightningModule):
     def on_fit_start(self) -> None:
         """Say what is trained, and fill the cache."""
         self._report()
+        if any(m.needs_text_encoder for m in self.mitigations):
+            log.info("A mitigation changes captions, so the text encoder runs in each step")
         self._encode_splits("train", "validate")
         self.null_states = self.text_codec.encode([""])
 
@@ -198,10 +204,12 @@ class MemControlModule(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the weighted loss of a batch."""
         torch.manual_seed(derive_seed(self.seed, "step", self.current_epoch, batch_idx, self.trainer.global_rank))
-        errors, t = self.training_errors(batch)
+        errors, t, kept = self.training_errors(batch)
         if self.snr_gamma is not None:
             errors = errors * min_snr_weights(self.parts.scheduler, t, self.snr_gamma)
-        loss = errors.mean() + (0 * self.placeholder if self.placeholder.requires_grad else 0)
+        # A batch of which nothing is kept has the loss 0, and changes nothing.
+        loss = (errors * kept).sum() / kept.sum().clamp_min(1)
+        loss = loss + (0 * self.placeholder if self.placeholder.requires_grad else 0)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(errors), sync_dist=True)
         return loss
 
@@ -271,8 +279,33 @@ class MemControlModule(LightningModule):
             return batch["text_states"]
         return self.text_codec.encode(batch["text"])
 
-    def training_errors(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the error and the timestep of each sample, both with shape `(B,)`; lower is better."""
+    def training_states(self, batch: Batch, seeds: Tensor) -> Tensor:
+        """Return text states after mitigations and caption dropout, with shape `(B, L, D)`."""
+        states = self.mitigated_states(batch, seeds)
+        for mitigation in self.mitigations:
+            states = mitigation.states(states, seeds)
+        return drop_captions(states, self.null_states, seeds, self.caption_dropout)
+
+    def mitigated_states(self, batch: Batch, seeds: Tensor) -> Tensor:
+        """Return text states, from the cache unless a mitigation changes captions or tokens."""
+        if not any(m.needs_text_encoder for m in self.mitigations):
+            return self.text_states(batch)
+        return self.text_codec.encode_tokens(self.mitigated_tokens(batch["text"], seeds.tolist()))
+
+    def mitigated_tokens(self, texts: list[str], seeds: list[int]) -> Tensor:
+        """Return the tokens that the text encoder sees in this step, with shape `(B, L)`."""
+        for mitigation in self.mitigations:
+            texts = mitigation.captions(texts, seeds)
+
+        def edit(number: int, content: list[int]) -> list[int]:
+            for mitigation in self.mitigations:
+                content = mitigation.tokens(content, seeds[number], self.text_codec.tokenizer)
+            return content
+
+        return self.text_codec.edited(texts, edit)
+
+    def training_errors(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return error, timestep and whether it counts, of each sample, with shape `(B,)`; lower is better."""
         seeds = torch.tensor([derive_seed(self.seed, seed) for seed in batch["seed"].tolist()])
         t = draw_timesteps(seeds, self.num_timesteps)
         noised = noise_latents(
@@ -283,9 +316,17 @@ class MemControlModule(LightningModule):
             self.noise_offset,
             self.input_perturbation,
         )
-        states = drop_captions(self.text_states(batch), self.null_states, seeds, self.caption_dropout)
+        states = self.training_states(batch, seeds)
         prediction = self.unet(noised.x_t, noised.t, states).sample
-        return denoising_errors(prediction, noised.target), noised.t
+        kept = torch.ones(len(seeds), dtype=torch.bool, device=prediction.device)
+        if any(m.needs_noise_norm for m in self.mitigations):
+            with torch.no_grad():
+                null = self.null_states.to(states).expand_as(states)
+                gap = prediction.detach() - self.unet(noised.x_t, noised.t, null).sample
+            norms = gap.float().flatten(1).norm(dim=1)
+            for mitigation in self.mitigations:
+                kept = kept & mitigation.kept(norms)
+        return denoising_errors(prediction, noised.target), noised.t, kept
 
     @torch.no_grad()
     def heldout_errors(self, batch: Batch) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 import torch
@@ -115,6 +116,22 @@ class TextCodec:
         )
         ids: Tensor = tokens.input_ids
         return ids
+
+    def edited(self, texts: list[str], edit: Callable[[int, list[int]], list[int]]) -> Tensor:
+        """Return token ids with shape `(B, L)` of captions whose tokens, without marks, are changed first.
+
+        Args:
+            texts: Captions.
+            edit: Maps the number of a caption and its tokens to others; what is too long is cut.
+        """
+        length = self.record_shape[0]
+        start, end = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
+        rows = []
+        for number, text in enumerate(texts):
+            content = self.tokenizer(text, add_special_tokens=False).input_ids[: length - 2]
+            ids = [start, *edit(number, content)[: length - 2], end]
+            rows.append(ids + [self.tokenizer.pad_token_id] * (length - len(ids)))
+        return torch.tensor(rows)
 
     @torch.no_grad()
     def encode(self, texts: list[str]) -> Tensor:

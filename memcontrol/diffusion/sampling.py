@@ -13,8 +13,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from memcontrol.diffusion.codecs import TextCodec
+from memcontrol.diffusion.probes import Denoiser
+from memcontrol.diffusion.prompt_optimization import PromptOptimization, optimise
+from memcontrol.diffusion.trajectory import walk
 from memcontrol.errors import PromptError
-from memcontrol.seeds import generator
+from memcontrol.seeds import generator, normal_like_seeds
 
 __all__ = ["SamplingOptions", "sample", "sample_batches", "scheduler_named"]
 
@@ -28,6 +31,9 @@ class SamplingOptions:
         guidance_scale: Strength of classifier-free guidance; 1 is none.
         scheduler: Name of any scheduler class of diffusers.
         batch_size: Images drawn at once.
+        guidance_start: Share of the steps that is drawn without the caption, in [0, 1): a late start of guidance
+            keeps the path out of what is known by heart (Jain et al., CVPR 2025).
+        prompt_optimization: Changes the embeddings of prompts that the model knows by heart (Wen et al., ICLR 2024).
 
     Raises:
         PromptError: If a number is out of range or diffusers has no such scheduler.
@@ -37,6 +43,8 @@ class SamplingOptions:
     guidance_scale: float = 4.0
     scheduler: str = "DDIMScheduler"
     batch_size: int = 16
+    guidance_start: float = 0.0
+    prompt_optimization: PromptOptimization | None = None
 
     def __post_init__(self) -> None:
         """Check ranges and name."""
@@ -45,7 +53,14 @@ class SamplingOptions:
                 "Arguments `sampling.steps` >= 1, `sampling.batch_size` >= 1 and `sampling.guidance_scale` >= 0 "
                 f"are needed, but got {self.steps}, {self.batch_size} and {self.guidance_scale}."
             )
+        if not 0 <= self.guidance_start < 1:
+            raise PromptError(f"Argument `sampling.guidance_start` must be in [0, 1), but got {self.guidance_start}.")
         scheduler_named(self.scheduler)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a pipeline of diffusers draws like this by itself."""
+        return self.guidance_start == 0 and self.prompt_optimization is None
 
 
 def scheduler_named(name: str) -> type[Any]:
@@ -106,16 +121,56 @@ def sample_batches(
     try:
         for start in tqdm(starts, desc="drawing", unit="batch", disable=not progress, delay=2):
             chosen = slice(start, start + options.batch_size)
-            output = pipeline(
-                prompt_embeds=texts.encode(list(prompts[chosen])),
-                negative_prompt_embeds=null.expand(len(prompts[chosen]), -1, -1),
-                height=size,
-                width=size,
-                num_inference_steps=options.steps,
-                guidance_scale=options.guidance_scale,
-                generator=[generator(seed, "picture") for seed in seeds[chosen]],
-                output_type="pt",
-            )
-            yield output.images.float().cpu()
+            states = texts.encode(list(prompts[chosen]))
+            draw = _draw_plain if options.is_plain else _draw_mitigated
+            yield draw(pipeline, states, null, list(seeds[chosen]), options, size).float().cpu()
     finally:
         pipeline.scheduler = trained_with
+
+
+def _draw_plain(
+    pipeline: StableDiffusionPipeline,
+    states: Tensor,
+    null: Tensor,
+    seeds: list[int],
+    options: SamplingOptions,
+    size: int,
+) -> Tensor:
+    output = pipeline(
+        prompt_embeds=states,
+        negative_prompt_embeds=null.expand(len(states), -1, -1),
+        height=size,
+        width=size,
+        num_inference_steps=options.steps,
+        guidance_scale=options.guidance_scale,
+        generator=[generator(seed, "picture") for seed in seeds],
+        output_type="pt",
+    )
+    images: Tensor = output.images
+    return images
+
+
+def _draw_mitigated(
+    pipeline: StableDiffusionPipeline,
+    states: Tensor,
+    null: Tensor,
+    seeds: list[int],
+    options: SamplingOptions,
+    size: int,
+) -> Tensor:
+    unet, scheduler = pipeline.unet, pipeline.scheduler
+    denoiser = Denoiser(lambda x, t, condition: unet(x, t, condition).sample, scheduler)
+    shape = (unet.config.in_channels, size // pipeline.vae_scale_factor, size // pipeline.vae_scale_factor)
+    states, null = states.to(unet.dtype), null.to(unet.dtype)
+    if options.prompt_optimization is not None:
+        scheduler.set_timesteps(options.steps, device=states.device)
+        noise = normal_like_seeds(seeds, shape, "picture").to(states) * scheduler.init_noise_sigma
+        first = scheduler.timesteps[0]
+        seen = scheduler.scale_model_input(noise, first)
+        states = optimise(denoiser, states, null, seen, first.expand(len(seen)), options.prompt_optimization)
+    *_, last = walk(
+        denoiser, scheduler, states, null, seeds, shape, options.steps, options.guidance_scale, options.guidance_start
+    )
+    decoded = pipeline.vae.decode(last.latents / pipeline.vae.config.scaling_factor).sample
+    images: Tensor = (decoded / 2 + 0.5).clamp(0, 1)
+    return images

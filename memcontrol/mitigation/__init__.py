@@ -1,0 +1,17 @@
+"""Training-time mitigations of memorization, combined freely with any adapter and mask."""
+
+from memcontrol.mitigation.base import Mitigation
+from memcontrol.mitigation.captions import MultipleCaptions
+from memcontrol.mitigation.noise import TextNoise
+from memcontrol.mitigation.threshold import NoiseNormThreshold
+from memcontrol.mitigation.words import RandomNumberAddition, RandomWordAddition, WordRepetition
+
+__all__ = [
+    "Mitigation",
+    "MultipleCaptions",
+    "NoiseNormThreshold",
+    "RandomNumberAddition",
+    "RandomWordAddition",
+    "TextNoise",
+    "WordRepetition",
+]

@@ -1,0 +1,81 @@
+"""What is drawn, and the mitigations at inference."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+
+from memcontrol.diffusion.components import load_components
+from memcontrol.diffusion.prompt_optimization import PromptOptimization
+from memcontrol.diffusion.sampling import SamplingOptions, sample, sample_batches
+from memcontrol.errors import PromptError
+from memcontrol.seeds import generator
+
+PROMPTS = ["CXR PA, 60M; cardiomegaly", "CXR AP, 30F; no acute finding", "CXR PA, 20F"]
+FEW = {"steps": 6, "guidance_scale": 4.0}
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    return load_components("embedded").pipeline()
+
+
+def draw(pipeline, **options):
+    return sample(pipeline, PROMPTS, [1, 2, 3], SamplingOptions(**FEW | options), 64, progress=False)
+
+
+def test_prompts_are_encoded_as_the_pipeline_does(pipeline):
+    ours = draw(pipeline, batch_size=1)[0]
+
+    scheduler = pipeline.scheduler
+    pipeline.scheduler = DDIMScheduler.from_config(scheduler.config)
+    theirs = pipeline(PROMPTS[0], height=64, width=64, num_inference_steps=6, guidance_scale=4.0,
+                      generator=[generator(1, "picture")], output_type="pt").images[0]  # fmt: skip
+    pipeline.scheduler = scheduler
+    assert (ours - theirs).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("options", [{"guidance_start": 0.5}, {"prompt_optimization": PromptOptimization(0.1, 3)}])
+def test_mitigations_change_the_picture_whatever_the_batch(pipeline, options):
+    one, three = draw(pipeline, batch_size=1, **options), draw(pipeline, batch_size=3, **options)
+    assert (one - three).abs().max() <= 1 / 255
+    assert (one - draw(pipeline)).abs().max() > 0.05
+
+
+def test_a_walk_without_mitigation_is_the_pipeline(pipeline, monkeypatch):
+    plain = draw(pipeline)
+    monkeypatch.setattr(SamplingOptions, "is_plain", property(lambda self: False))
+    assert (draw(pipeline) - plain).abs().max() < 1e-4
+
+
+def test_optimisation_lowers_the_norm_at_the_first_step(pipeline):
+    from memcontrol.diffusion.codecs import TextCodec
+    from memcontrol.diffusion.probes import Denoiser
+    from memcontrol.diffusion.prompt_optimization import optimise
+
+    codec = TextCodec(pipeline.tokenizer, pipeline.text_encoder)
+    states, null = codec.encode(PROMPTS), codec.encode([""])
+    denoiser = Denoiser(lambda x, t, c: pipeline.unet(x, t, c).sample, pipeline.scheduler)
+    x, t = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.full((3,), 999)
+
+    def norm(condition):
+        with torch.no_grad():
+            gap = denoiser.unet(x, t, condition) - denoiser.unet(x, t, null.expand_as(condition))
+        return gap.flatten(1).norm(dim=1)
+
+    changed = optimise(denoiser, states, null, x, t, PromptOptimization(target=1e-6, steps=10))
+    assert (norm(changed) < norm(states)).all()
+    assert torch.equal(optimise(denoiser, states, null, x, t, PromptOptimization(target=1e9)), states)
+
+
+def test_late_start_draws_the_first_steps_without_the_caption(pipeline):
+    options = SamplingOptions(steps=4, guidance_start=0.99, guidance_scale=4.0)
+    nearly = next(sample_batches(pipeline, PROMPTS, [1, 2, 3], options, 64, progress=False))
+    empty = sample(pipeline, [""] * 3, [1, 2, 3], SamplingOptions(steps=4, guidance_scale=4.0), 64, progress=False)
+    assert (nearly - empty).abs().max() < 1e-3
+
+
+def test_wrong_share_is_refused():
+    with pytest.raises(PromptError, match="guidance_start"):
+        SamplingOptions(guidance_start=1.0)

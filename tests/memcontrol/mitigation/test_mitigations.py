@@ -1,0 +1,107 @@
+"""Each mitigation by its effect on the batch, through the module that trains."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from memcontrol.cli import main
+from memcontrol.mitigation import (
+    MultipleCaptions,
+    NoiseNormThreshold,
+    RandomNumberAddition,
+    RandomWordAddition,
+    TextNoise,
+    WordRepetition,
+)
+from memcontrol.module import MemControlModule
+from tests.conf import short_run
+
+TEXTS = ["CXR PA, 60M; cardiomegaly", "CXR AP, 30F; no acute finding"]
+SEEDS = torch.tensor([11, 12])
+
+
+def module_with(*mitigations, **options):
+    module = MemControlModule(mitigations=list(mitigations), **options)
+    module.configure_model()
+    module.null_states = module.text_codec.encode([""])
+    return module
+
+
+def batch():
+    rng = torch.Generator().manual_seed(0)
+    latents = torch.randn(2, 1, 4, 8, 8, generator=rng)
+    return {"index": torch.arange(2), "seed": SEEDS, "text": TEXTS, "latents": latents}
+
+
+def words(module, ids):
+    return module.text_codec.tokenizer.decode(ids, skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("mitigation", [RandomWordAddition, RandomNumberAddition, WordRepetition])
+def test_tokens_change_anew_with_each_draw(mitigation):
+    module = module_with(mitigation(count=3))
+    plain = module.text_codec.tokenize(TEXTS)
+    first, again, other = (module.mitigated_tokens(TEXTS, seeds) for seeds in ([1, 2], [1, 2], [3, 4]))
+    assert not torch.equal(first, plain)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert first.shape == plain.shape
+
+
+def test_text_encoder_sees_the_changed_tokens(monkeypatch):
+    module = module_with(RandomWordAddition())
+    seen = []
+    encode = type(module.text_codec).encode_tokens
+    monkeypatch.setattr(type(module.text_codec), "encode_tokens", lambda s, ids: seen.append(ids) or encode(s, ids))
+    module.training_errors(batch())
+    assert not torch.equal(seen[0], module.text_codec.tokenize(TEXTS))
+
+
+def test_numbers_are_numbers_and_repetitions_repeat():
+    text = ["edema"]
+    numbers = module_with(RandomNumberAddition(count=1))
+    assert any(ch.isdigit() for ch in words(numbers, numbers.mitigated_tokens(text, [1])[0]))
+    repeated = module_with(WordRepetition(count=2))
+    content = repeated.text_codec.tokenizer("edema", add_special_tokens=False).input_ids
+    found = [t for t in repeated.mitigated_tokens(text, [1])[0].tolist() if t in content]
+    assert len(found) == len(content) + 2
+
+
+def test_one_of_several_captions_is_taken():
+    mitigation = MultipleCaptions()
+    chosen = {mitigation.captions(["a || b || c"], [seed])[0] for seed in range(40)}
+    assert chosen == {"a", "b", "c"}
+
+
+def test_text_noise_has_its_scale():
+    states = torch.zeros(2, 48, 64)
+    changed = TextNoise(0.5).states(states, SEEDS)
+    assert changed.std().item() == pytest.approx(0.5, rel=0.05)
+    assert not torch.equal(changed[0], changed[1])
+
+
+def test_threshold_drops_samples_from_the_loss():
+    open_module, closed = (
+        module_with(NoiseNormThreshold(threshold=1e9)),
+        module_with(NoiseNormThreshold(threshold=-1.0)),
+    )
+    assert open_module.training_errors(batch())[2].tolist() == [True, True]
+    assert closed.training_errors(batch())[2].tolist() == [False, False]
+    norms = torch.tensor([3.0, 1.0, 2.0, 4.0])
+    assert NoiseNormThreshold(quantile=0.5).kept(norms).tolist() == [False, True, True, False]
+
+
+def test_emptied_batches_change_nothing(tmp_path):
+    from memcontrol.checkpoints import find_checkpoint, read_checkpoint
+
+    option = "{class_path: memcontrol.mitigation.NoiseNormThreshold, init_args: {threshold: -1}}"
+    main(short_run(tmp_path, f"--model.mitigations=[{option}]", "--model.optimizer.weight_decay=0"))
+    _, weights = read_checkpoint(find_checkpoint(tmp_path / "demo" / "version_0"))
+    assert all(not w.any() for w in weights.values())
+
+
+@pytest.mark.parametrize("overlay", ["rwa", "threshold"])
+def test_overlays_train(tmp_path, overlay):
+    main(short_run(tmp_path, f"--config=mitigation/{overlay}.yaml"))
+    assert (tmp_path / "demo" / "version_0" / "adapter").is_dir()
