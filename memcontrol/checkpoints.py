@@ -14,7 +14,7 @@ from torch import Tensor
 
 from memcontrol.errors import CheckpointError
 
-__all__ = ["CARD_FILE", "Card", "find_checkpoint", "find_run", "read_checkpoint"]
+__all__ = ["CARD_FILE", "Card", "find_checkpoint", "find_run", "newest_run", "read_checkpoint"]
 
 FORMAT: Final = 1
 CARD_FILE: Final = "memcontrol.json"
@@ -81,8 +81,17 @@ class Card:
         (folder / CARD_FILE).write_text(json.dumps(self.to_dict(), indent=2) + "\n")
 
 
+def newest_run(path: Path) -> Path:
+    """Return the newest run in a folder of runs (`version_0`, `version_1`, ...), or the path itself if it is none."""
+    runs = [folder for folder in path.glob("version_*") if (folder / "checkpoints").is_dir()]
+    if (path / "checkpoints").is_dir() or not runs:
+        return path
+    return max(runs, key=lambda folder: folder.stat().st_mtime_ns)
+
+
 def find_run(path: Path) -> Path | None:
     """Return the run folder that a path is or lies in, or None."""
+    path = newest_run(path)
     for folder in (path, *path.parents[:2]):
         if (folder / "checkpoints").is_dir():
             return folder
@@ -94,12 +103,12 @@ def find_checkpoint(path: str | Path) -> Path:
 
     Args:
         path: A checkpoint, or a run folder: the newest of its checkpoints that is whole (a run may have been
-            killed while it wrote one).
+            killed while it wrote one). Of a folder of runs, the newest run.
 
     Raises:
         CheckpointError: If there is none.
     """
-    path = Path(path).expanduser()
+    path = newest_run(Path(path).expanduser())
     if path.is_file():
         return path
     if not path.is_dir():

@@ -10,7 +10,7 @@ from peft import PeftModel
 
 from memcontrol.adapters import adapt, resolve_mask
 from memcontrol.adapters.configs import config_from_plain
-from memcontrol.checkpoints import Card, find_checkpoint, read_checkpoint
+from memcontrol.checkpoints import Card, find_checkpoint, newest_run, read_checkpoint
 from memcontrol.diffusion.components import Components, load_components
 from memcontrol.diffusion.digests import fingerprint
 from memcontrol.errors import CheckpointError
@@ -44,7 +44,7 @@ def load_pipeline(
         >>> pipeline = load_pipeline("runs/demo/version_0")  # doctest: +SKIP
         >>> pipeline("CXR PA, 60M; no acute finding").images[0]  # doctest: +SKIP
     """
-    path = Path(path).expanduser()
+    path = newest_run(Path(path).expanduser())
     is_peft_folder = (path / "adapter_config.json").is_file()
     parts = _from_peft_folder(path, base, merge) if is_peft_folder else _from_checkpoint(path, base, merge)
     pipeline: StableDiffusionPipeline = parts.pipeline().to(dtype)

@@ -12,6 +12,7 @@ def short_run(folder: Path, *extra: str) -> list[str]:
         "--config",
         "demo.yaml",
         "--data.num_subjects=24",
+        "--data.split_fractions=[0.5,0.25,0.25]",
         "--data.batch_size=8",
         "--data.memorization.num_images=2",
         f"--data.cache.folder={folder / 'cache'}",

@@ -110,7 +110,12 @@ def test_mimic_config_trains_on_the_official_layout(tmp_path):
 def test_validate_and_test_score_base_and_checkpoint(tmp_path):
     main(short_run(tmp_path, "--model.optimizer.lr=2e-2", "--trainer.max_steps=12"))
     run = tmp_path / "demo" / "version_0"
-    common = ["--data.num_subjects=24", f"--data.cache.folder={tmp_path / 'cache'}", "--model.eval_draws=1"]
+    common = [
+        "--data.num_subjects=24",
+        "--data.split_fractions=[0.5,0.25,0.25]",
+        f"--data.cache.folder={tmp_path / 'cache'}",
+        "--model.eval_draws=1",
+    ]
     losses = {}
     for command, name in (("validate", "val/loss"), ("test", "test/loss")):
         for ckpt in ([], [f"--ckpt_path={run}"]):

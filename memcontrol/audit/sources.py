@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from diffusers import StableDiffusionPipeline
 
-from memcontrol.checkpoints import Card, find_checkpoint, read_checkpoint
+from memcontrol.checkpoints import Card, find_checkpoint, newest_run, read_checkpoint
 from memcontrol.diffusion.components import load_components
 from memcontrol.errors import CheckpointError
 from memcontrol.pipeline import load_pipeline
@@ -48,7 +48,7 @@ def open_source(path: str, base: str | None = None) -> Source:
     Raises:
         CheckpointError: If it is none of these.
     """
-    folder = Path(path).expanduser()
+    folder = newest_run(Path(path).expanduser())
     if (folder / "model_index.json").is_file():
         pipeline = load_components(str(folder)).pipeline()
         return Source(folder, "pipeline", pipeline, load_components(base).pipeline() if base else None)

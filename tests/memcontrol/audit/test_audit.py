@@ -1,0 +1,118 @@
+"""Audits of runs, pipelines and pictures; interrupted ones go on where they were."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pandas as pd
+import pytest
+from torchvision.transforms.functional import to_pil_image
+
+from memcontrol.audit import draws
+from memcontrol.cli import main
+from memcontrol.data.cache import CacheOptions
+from memcontrol.data.features import split_pixels
+from memcontrol.data.images import Transform
+from memcontrol.data.phantom.datamodule import PhantomDataModule
+from memcontrol.scoring import ScoredModel
+from tests.conf import short_run
+
+DATA = ["--data.num_subjects=80", "--data.split_fractions=[0.2,0.2,0.6]", "--data.memorization.num_images=2"]
+SMALL = ["--options.scoring.num_images=16", "--model.sampling.steps=2", "--options.extraction.prompts=2",
+         "--options.extraction.samples=4",
+         "--options.scoring.encoder=memcontrol.rewards.encoders.ThumbnailEncoder"]  # fmt: skip
+
+
+def arguments(folder, *paths):
+    cache = f"--data.cache.folder={folder / 'cache'}"
+    return ["audit", "--config", "demo.yaml", "--ckpt_path", *map(str, paths), cache,
+            f"--output={folder / 'audit'}", *DATA, *SMALL]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("audited")
+    main(short_run(folder, *DATA))
+    return folder / "demo" / "version_0"
+
+
+def record(folder):
+    return json.loads((folder / "audit" / "audit.json").read_text())
+
+
+def test_two_runs_are_compared(run, tmp_path):
+    main(arguments(tmp_path, run, run))
+    found = record(tmp_path)
+    assert [item["kind"] for item in found["audited"]] == ["run", "run"]
+    assert not found["audited"][0]["verdict"]["leaks"]
+    assert {d["name"] for d in found["differences"]} >= {"membership_auc", "heldout_loss", "replication"}
+    assert all(d["value"]["value"] == 0 for d in found["differences"])
+    page = (tmp_path / "audit" / "report.html").read_text()
+    assert "No leak found" in page
+    words = re.sub(r'src="data:[^"]*"', "", page)
+    assert "http" not in words
+    assert "CXR" not in words  # prompts are hashes
+
+
+def test_pipeline_folder_is_audited(run, tmp_path):
+    main(["export", "--ckpt_path", str(run), "--output", str(tmp_path / "merged")])
+    main(arguments(tmp_path, tmp_path / "merged"))
+    measures = {m["name"]: m for m in record(tmp_path)["audited"][0]["measures"]}
+    assert measures["membership_auc"]["null"] == 0.5
+    assert measures["own_prompt"]["p"] is None
+
+
+@pytest.mark.parametrize("copies", [0, 8])
+def test_pictures_are_audited(tmp_path, copies):
+    data = PhantomDataModule(
+        sites=["C"], num_subjects=80, images_per_subject=2, split_fractions=[0.2, 0.2, 0.6],
+        transform=Transform(size=64), cache=CacheOptions(folder=str(tmp_path / "cache")),
+    )  # fmt: skip
+    data.setup("fit")
+    images = list(split_pixels(data, "validate", list(range(16))))
+    images += list(split_pixels(data, "train", list(range(8))))[:copies]
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i, image in enumerate(images):
+        to_pil_image(image).save(folder / f"{i}.png")
+    pd.DataFrame({"file_name": [f"{i}.png" for i in range(len(images))], "text": "x"}).to_csv(
+        folder / "prompts.csv", index=False
+    )
+    main(arguments(tmp_path, folder))
+    verdict = record(tmp_path)["audited"][0]["verdict"]
+    assert verdict["leaks"] is (copies > 0)
+    if copies:
+        assert "Drawn pictures copy images of" in " ".join(verdict["details"])
+
+
+def test_interrupted_audit_goes_on(run, tmp_path, monkeypatch):
+    drawn: list[int] = []
+    draw = ScoredModel.draw
+
+    def counted(self, prompts, seeds, progress=False):
+        if type(self) is draws.CachedModel and sum(drawn) >= 16 and limit:
+            raise KeyboardInterrupt
+        drawn.append(len(prompts))
+        return draw(self, prompts, seeds, progress)
+
+    monkeypatch.setattr(ScoredModel, "draw", counted)
+    limit = True
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        main(arguments(tmp_path, run))
+    first = sum(drawn)
+    kept = len(list((tmp_path / "audit" / "draws").glob("*.png")))
+    assert kept == first
+    limit = False
+    main(arguments(tmp_path, run))
+    total = len(list((tmp_path / "audit" / "draws").glob("*.png")))
+    assert sum(drawn) == total  # nothing was drawn twice
+    drawn.clear()
+    main(arguments(tmp_path, run))
+    assert sum(drawn) == 0
+
+
+def test_nothing_to_audit_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(arguments(tmp_path, tmp_path / "nowhere"))
+    assert "nothing that can be audited" in capsys.readouterr().err

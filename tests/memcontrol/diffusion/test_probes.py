@@ -1,0 +1,70 @@
+"""Probes depend on the image, its caption and its seed, and on nothing else."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler
+
+from memcontrol.diffusion.codecs import TextCodec
+from memcontrol.diffusion.components import load_components
+from memcontrol.diffusion.probes import Denoiser, denoising_loss, noise_norm, pia, secmi
+from memcontrol.diffusion.trajectory import detection_norm, walk
+
+
+@pytest.fixture(scope="module")
+def world():
+    pipeline = load_components("embedded").pipeline()
+    codec = TextCodec(pipeline.tokenizer, pipeline.text_encoder)
+    rng = torch.Generator().manual_seed(0)
+    moments = torch.randn(64, 1, 4, 8, 8, generator=rng)
+    states = codec.encode([f"CXR PA, {20 + i}M" for i in range(64)])
+    denoiser = Denoiser(lambda x, t, c: pipeline.unet(x, t, c).sample, pipeline.scheduler)
+    return denoiser, moments, states, codec.encode([""]), torch.arange(64)
+
+
+@pytest.mark.parametrize("size", [1, 7])
+def test_scores_do_not_depend_on_the_batch(world, size):
+    denoiser, moments, states, null, seeds = world
+    scores = {
+        "norm": lambda i: noise_norm(denoiser, moments[i], states[i], null, seeds[i]),
+        "loss": lambda i: denoising_loss(denoiser, moments[i], states[i], seeds[i]),
+        "secmi": lambda i: secmi(denoiser, moments[i], states[i]),
+        "pia": lambda i: pia(denoiser, moments[i], states[i]),
+    }
+    for name, score in scores.items():
+        whole = score(torch.arange(64))
+        parts = torch.cat([score(rows) for rows in torch.arange(64).split(size)])
+        assert parts == pytest.approx(whole, rel=1e-4), name
+
+
+def test_detection_norm_does_not_depend_on_the_batch(world):
+    denoiser, _, states, null, _ = world
+    scheduler = DDPMScheduler.from_config(denoiser.scheduler.config)
+    scheduler = DDIMScheduler.from_config(scheduler.config)
+
+    def norm(rows):
+        return detection_norm(walk(denoiser, scheduler, states[rows], null, list(rows), (4, 8, 8), 4, 4.0))
+
+    assert torch.cat([norm([0]), norm([1, 2])]) == pytest.approx(norm([0, 1, 2]), rel=1e-4)
+
+
+def test_a_velocity_model_gives_the_same_noise():
+    scheduler = DDPMScheduler(num_train_timesteps=1000)
+    velocity = DDPMScheduler(num_train_timesteps=1000, prediction_type="v_prediction")
+    rng = torch.Generator().manual_seed(0)
+    x_0, noise = torch.randn(2, 4, 8, 8, generator=rng), torch.randn(2, 4, 8, 8, generator=rng)
+    t = torch.tensor([10, 900])
+    x_t = scheduler.add_noise(x_0, noise, t)
+    v = velocity.get_velocity(x_0, noise, t)
+    assert torch.allclose(Denoiser(lambda *_: v, velocity).noise(x_t, t, x_t), noise, atol=1e-4)
+
+
+def test_secmi_and_pia_are_zero_for_a_perfect_model():
+    """A model whose noise is constant walks a straight path, forth and back."""
+    scheduler = DDPMScheduler(num_train_timesteps=1000)
+    noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    denoiser = Denoiser(lambda *_: noise, scheduler)
+    moments = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    assert secmi(denoiser, moments, noise).max() < 1e-6
+    assert pia(denoiser, moments, noise).max() == 0
