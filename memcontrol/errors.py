@@ -14,6 +14,7 @@ __all__ = [
     "PrivacyError",
     "PromptError",
     "RewardError",
+    "SearchError",
     "UntrustedConfigError",
 ]
 
@@ -52,6 +53,10 @@ class EncoderError(MemControlError, ValueError):
 
 class RewardError(MemControlError, ValueError):
     """Rewards cannot be computed as configured."""
+
+
+class SearchError(MemControlError, ValueError):
+    """A study cannot be run as configured."""
 
 
 class PrivacyError(MemControlError, PermissionError):

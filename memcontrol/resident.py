@@ -1,0 +1,34 @@
+"""What a worker keeps between trials: off unless a worker switches it on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+
+__all__ = ["clear", "enable", "kept"]
+
+T = TypeVar("T")
+
+_store: dict[Hashable, Any] = {}
+_enabled = False
+
+
+def enable() -> None:
+    """Keep things from now on, in this process."""
+    global _enabled
+    _enabled = True
+
+
+def clear() -> None:
+    """Forget everything, for example after running out of memory."""
+    _store.clear()
+
+
+def kept(key: Hashable, make: Callable[[], T]) -> T:
+    """Return what is kept under a key; it is made the first time, and each time where nothing is kept."""
+    if not _enabled:
+        return make()
+    if key not in _store:
+        _store[key] = make()
+    found: T = _store[key]
+    return found

@@ -1,0 +1,89 @@
+"""Where trials run: worker processes of this machine, each pinned to its devices, and each replaced when it dies."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+__all__ = ["LocalWorkers", "num_devices"]
+
+
+def num_devices() -> int:
+    """Return the number of GPUs, without waking them in this process."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([part for part in visible.split(",") if part.strip()])
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _pin(devices: str | None) -> None:
+    if devices is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices
+
+
+class LocalWorkers(Executor):
+    """A pool whose workers are pools of one process, so that one that dies takes only its own task with it.
+
+    Args:
+        workers: Number of processes.
+        devices: `CUDA_VISIBLE_DEVICES` of each process, or None to leave it alone.
+    """
+
+    def __init__(self, workers: int, devices: list[str] | None = None) -> None:
+        self._devices = devices or [None] * workers  # type: ignore[list-item]
+        self._pools: list[ProcessPoolExecutor | None] = [None] * workers
+        self._free = list(range(workers))[::-1]
+        self._waiting: list[tuple[Future[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
+        self._lock = threading.RLock()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run a function in a free worker, or as soon as one is free."""
+        future: Future[Any] = Future()
+        with self._lock:
+            self._waiting.append((future, fn, args, kwargs))
+            self._start()
+        return future
+
+    def pids(self) -> list[int]:
+        """Return the process ids of the workers that live."""
+        return [pid for pool in self._pools if pool is not None for pid in (pool._processes or {})]
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Stop the workers."""
+        for pool in self._pools:
+            if pool is not None:
+                pool.shutdown(wait=wait, cancel_futures=cancel_futures)
+
+    def _start(self) -> None:
+        while self._free and self._waiting:
+            worker = self._free.pop()
+            future, fn, args, kwargs = self._waiting.pop(0)
+            inner = self._pool(worker).submit(fn, *args, **kwargs)
+            inner.add_done_callback(lambda done, w=worker, f=future: self._done(w, f, done))  # type: ignore[misc]
+
+    def _pool(self, worker: int) -> ProcessPoolExecutor:
+        pool = self._pools[worker]
+        if pool is None:
+            context = multiprocessing.get_context("spawn")
+            pool = ProcessPoolExecutor(1, mp_context=context, initializer=_pin, initargs=(self._devices[worker],))
+            self._pools[worker] = pool
+        return pool
+
+    def _done(self, worker: int, future: Future[Any], inner: Future[Any]) -> None:
+        error = inner.exception()
+        with self._lock:
+            if isinstance(error, BrokenProcessPool):
+                self._pools[worker] = None
+            self._free.append(worker)
+            self._start()
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(inner.result())

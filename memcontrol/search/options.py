@@ -1,0 +1,77 @@
+"""Options of a study."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Literal
+
+from memcontrol.errors import SearchError
+from memcontrol.search.bayes import NAME
+from memcontrol.search.space import Parameter
+
+__all__ = ["SearchOptions"]
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How masks are searched.
+
+    Args:
+        study: Folder of the study; the same command goes on with it.
+        trials: Number of trials, anchors included.
+        hours: Stop proposing after this time, in hours.
+        patience: Stop when the hypervolume has not grown for so many trials.
+        optimizer: Name in nevergrad's registry; ours is the default.
+        workers: Trials at once; by default one per GPU, or one.
+        devices_per_trial: Devices of each trial.
+        threads: CPU threads of each worker; by default all of them, shared out.
+        objectives: Measures that are traded off, see `RewardsCallback`; one or more.
+        search_mask: Whether the mask is searched; otherwise it is the config's.
+        lr: Bounds of the learning rate (log-uniform), or null to leave it alone.
+        parameters: Further settings to search.
+        anchors: What is tried first: `all` bits on, `none` (where that trains something), `single` blocks.
+        pick: Which point of the front is the best: `knee`, `quality` (second objective) or `memorization` (first).
+        prune: Whether hopeless trials are stopped early; off below 10 finished trials.
+        rescore_factor: The front is scored again with so many times the images and fresh seeds (0: not).
+        retries: How often a trial is started again after its worker died.
+        executor: Runs trials elsewhere: any `concurrent.futures` executor.
+        heartbeat_s: Seconds between signs of life in the journal.
+        seed: Seed of proposals and trials.
+
+    Raises:
+        SearchError: If a number is out of range.
+    """
+
+    study: str = "runs/study"
+    trials: int = 20
+    hours: float | None = None
+    patience: int | None = None
+    optimizer: str = NAME
+    workers: int | None = None
+    devices_per_trial: int = 1
+    threads: int | None = None
+    objectives: list[str] = field(default_factory=lambda: ["membership_auc", "kid"])
+    search_mask: bool = True
+    lr: list[float] | None = field(default_factory=lambda: [1e-4, 1e-2])
+    parameters: list[Parameter] = field(default_factory=list)
+    anchors: list[Literal["all", "none", "single"]] = field(default_factory=lambda: ["all", "none"])
+    pick: Literal["knee", "quality", "memorization"] = "knee"
+    prune: bool = False
+    rescore_factor: int = 4
+    retries: int = 1
+    executor: Executor | None = None
+    heartbeat_s: float = 30.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.trials < 1 or (self.workers is not None and self.workers < 1) or self.devices_per_trial < 1:
+            raise SearchError(
+                "Arguments `search.trials`, `search.workers` and `search.devices_per_trial` must be at least 1, but "
+                f"got {self.trials}, {self.workers} and {self.devices_per_trial}."
+            )
+        if self.lr is not None and (len(self.lr) != 2 or not 0 < self.lr[0] < self.lr[1]):
+            raise SearchError(f"Argument `search.lr` must be two numbers 0 < low < high, but got {self.lr}.")
+        if not self.objectives or len(set(self.objectives)) < len(self.objectives):
+            raise SearchError(f"Argument `search.objectives` must name different measures, but got {self.objectives}.")

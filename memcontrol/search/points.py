@@ -1,0 +1,74 @@
+"""Read what a trial has measured, and choose what the proposer is told."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from memcontrol.errors import SearchError
+from memcontrol.rewards.objective import reward_of
+from memcontrol.search.records import Point
+from memcontrol.seeds import derive_seed
+
+__all__ = ["best_point", "read_points"]
+
+
+def read_points(folder: Path, objectives: Sequence[str]) -> tuple[Point, ...]:
+    """Read the validations of a run from its `rewards.jsonl`; the base, at step 0, is left out.
+
+    Args:
+        folder: Run folder.
+        objectives: Measures that are traded off.
+
+    Raises:
+        SearchError: If a measure is missing, was not estimable, or is not finite.
+    """
+    path = folder / "rewards.jsonl"
+    if not path.is_file():
+        return ()
+    found: dict[int, Point] = {}
+    for line in path.read_text().splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue  # torn by a kill; the validation is done again
+        if record["step"] > 0:
+            measures = {m["name"]: m for m in record["measures"]}
+            rewards = tuple(_reward(name, measures, folder) for name in objectives)
+            values = {name: m["value"] for name, m in measures.items() if m["value"] is not None}
+            found[record["step"]] = Point(record["step"], rewards, values)
+    return tuple(found[step] for step in sorted(found))
+
+
+def _reward(name: str, measures: dict[str, dict[str, object]], folder: Path) -> float:
+    if name not in measures:
+        raise SearchError(
+            f"{folder.name} has not measured `{name}`, but {sorted(measures)}. Change `search.objectives`."
+        )
+    value = measures[name]["value"]
+    if not isinstance(value, dict):
+        raise SearchError(f"{folder.name} could not estimate `{name}`: {measures[name]['note']}.")
+    if not math.isfinite(value["value"]):
+        raise SearchError(f"{folder.name} has a `{name}` of {value['value']}: training diverged.")
+    return reward_of(value["value"], bool(measures[name]["higher_is_better"]))
+
+
+def best_point(points: Sequence[Point], others: Sequence[Point], number: int, seed: int) -> Point:
+    """Choose a trial's best point under weights of its own, so that all of the front is looked for.
+
+    Args:
+        points: Points of the trial.
+        others: Points of earlier trials, which set the scale.
+        number: Number of the trial, which with the seed decides its weights.
+        seed: Seed of the study.
+    """
+    rewards = np.array([p.rewards for p in points])
+    known = np.array([p.rewards for p in (*points, *others)])
+    low, spread = known.min(axis=0), np.ptp(known, axis=0) + 1e-12
+    weights = np.random.default_rng(derive_seed(seed, "weights", number)).dirichlet(np.ones(rewards.shape[1]))
+    scores = (weights * (rewards - low) / spread).min(axis=1) + 0.05 * (weights * (rewards - low) / spread).sum(axis=1)
+    return points[int(np.argmax(scores))]

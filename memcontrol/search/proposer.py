@@ -1,0 +1,107 @@
+"""Ask and tell over any optimizer of nevergrad's registry: anchors first, and no trial twice."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+import nevergrad as ng
+import numpy as np
+
+from memcontrol.errors import SearchError
+from memcontrol.rewards.objective import loss_of
+from memcontrol.search import bayes
+from memcontrol.search.space import Proposal, SearchSpace
+from memcontrol.seeds import derive_seed
+
+__all__ = ["Proposer"]
+
+
+class Proposer:
+    """Proposes what to try next.
+
+    Everything follows from the seed and the order of asks and tells, so a study is resumed by repeating them.
+
+    Args:
+        space: The space.
+        optimizer: Name in nevergrad's registry; ours is `PairwiseThompson`.
+        anchors: Proposals that come first.
+        budget: Number of trials, which some optimizers plan with.
+        num_workers: Trials at once.
+        num_objectives: Number of rewards.
+        seed: Seed.
+
+    Raises:
+        SearchError: If nevergrad has no such optimizer.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        optimizer: str,
+        anchors: Sequence[Proposal],
+        budget: int,
+        num_workers: int,
+        num_objectives: int,
+        seed: int,
+    ) -> None:
+        if optimizer not in ng.optimizers.registry:
+            near = difflib.get_close_matches(optimizer, list(ng.optimizers.registry), 5)
+            raise SearchError(
+                f"Argument `search.optimizer` must be an optimizer of nevergrad, such as {bayes.NAME!r} (ours), but "
+                f"got {optimizer!r}. Near: {near}."
+            )
+        self.space = space
+        self.seed = seed
+        self.num_objectives = num_objectives
+        parametrization = space.parametrization()
+        parametrization.random_state.seed(derive_seed(seed, "proposer") % 2**32)
+        self._optimizer = ng.optimizers.registry[optimizer](parametrization, budget=budget, num_workers=num_workers)
+        self._waiting = list(anchors)
+        self._asked: dict[str, Any] = {}
+        self._has_reference = False
+
+    def ask(self) -> Proposal | None:
+        """Return a proposal that was not asked before, or None if there is none left."""
+        while self._waiting:
+            proposal = self._waiting.pop(0)
+            if proposal.digest not in self._asked:
+                self._asked[proposal.digest] = None
+                return proposal
+        for _ in range(20):
+            candidate = self._optimizer.ask()
+            proposal = self.space.read(candidate)
+            if proposal.digest not in self._asked:
+                self._asked[proposal.digest] = candidate
+                return proposal
+        return self._random()
+
+    def tell(self, proposal: Proposal, rewards: Sequence[float]) -> None:
+        """Tell the rewards of a proposal (higher is better); only finite ones may be told.
+
+        Raises:
+            ValueError: If a reward is not finite, which nevergrad would clip and go on.
+        """
+        if not np.isfinite(rewards).all():
+            raise ValueError(f"Only finite rewards may be told, but got {list(rewards)}.")
+        losses = [loss_of(reward) for reward in rewards]
+        if len(losses) > 1 and not self._has_reference and not isinstance(self._optimizer, bayes.PairwiseThompson):
+            reference = [loss + abs(loss) + 1.0 for loss in losses]
+            self._optimizer.tell(ng.p.MultiobjectiveReference(), reference)
+            self._has_reference = True
+        candidate = self._asked.get(proposal.digest)
+        if candidate is None:
+            candidate = self.space.child(self._optimizer.parametrization, proposal)
+        self._optimizer.tell(candidate, losses if len(losses) > 1 else losses[0])
+
+    def _random(self) -> Proposal | None:
+        """Return a random proposal that was not asked before."""
+        rng = np.random.default_rng(derive_seed(self.seed, "random", len(self._asked)))
+        for _ in range(1000):
+            mask = rng.integers(0, 2, len(self.space.slots))
+            proposal = self.space.proposal(mask, rng.random(len(self.space.parameters)))
+            if proposal.digest not in self._asked:
+                self._asked[proposal.digest] = None
+                return proposal
+        return None

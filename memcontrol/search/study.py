@@ -1,0 +1,138 @@
+"""A study's folder: its config, which may not change, and what lies where."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from memcontrol.errors import SearchError
+from memcontrol.search.options import SearchOptions
+from memcontrol.search.space import Parameter, SearchSpace
+
+__all__ = ["Study", "open_study"]
+
+MAY_CHANGE: Final = (
+    "study", "trials", "hours", "patience", "workers", "devices_per_trial", "threads", "pick", "rescore_factor",
+    "retries", "executor", "heartbeat_s",
+)  # fmt: skip
+"""Options that a study may be prolonged with."""
+NOT_COMPARED: Final = (
+    "logger",
+    "devices",
+    "num_nodes",
+    "enable_progress_bar",
+    "enable_model_summary",
+    "default_root_dir",
+)
+KEPT: Final[tuple[str, ...]] = ("seed_everything", "model", "data", "trainer")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study.
+
+    Args:
+        folder: Its folder.
+        options: Its options.
+        space: What is searched.
+        digest: Digest of all that may not change.
+        trust: Whether the config is trusted to import code.
+    """
+
+    folder: Path
+    options: SearchOptions
+    space: SearchSpace
+    digest: str
+    trust: bool = False
+
+    @property
+    def config(self) -> Path:
+        """The config that trials are run with."""
+        return self.folder / "config.yaml"
+
+    @property
+    def journal(self) -> Path:
+        """The journal."""
+        return self.folder / "journal.jsonl"
+
+    def trial(self, number: int) -> Path:
+        """Return the run folder of a trial."""
+        return self.folder / "trials" / f"{number:04d}"
+
+
+def open_study(config: dict[str, Any], slots: tuple[str, ...], options: SearchOptions, trust: bool = False) -> Study:
+    """Make the folder of a study, or find it again.
+
+    Args:
+        config: Resolved config of the run, as plain values.
+        slots: Names of the slots.
+        options: Options.
+        trust: Whether the config is trusted to import code.
+
+    Raises:
+        SearchError: If the folder holds a study with another config, or nothing is searched.
+    """
+    folder = Path(options.study).expanduser()
+    kept = {key: config[key] for key in KEPT if key in config}
+    space = SearchSpace(slots if options.search_mask else (), _parameters(options))
+    if not space.slots and not space.parameters:
+        raise SearchError(
+            "Nothing is searched: `search.search_mask` is false, `search.lr` null and `parameters` empty."
+        )
+    _need_rewards(kept, options)
+    fixed = _fixed(kept, options)
+    text = yaml.safe_dump(fixed, sort_keys=True)
+    record = folder / "study.yaml"
+    if record.is_file() and record.read_text() != text:
+        raise SearchError(_difference(record, text))
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    record.write_text(text)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    study = Study(folder, options, space, digest, trust)
+    study.config.write_text(yaml.safe_dump(kept, sort_keys=False))
+    return study
+
+
+def _parameters(options: SearchOptions) -> tuple[Parameter, ...]:
+    lr = [Parameter("model.init_args.optimizer.lr", "log", options.lr[0], options.lr[1])] if options.lr else []
+    return (*lr, *options.parameters)
+
+
+def _need_rewards(config: dict[str, Any], options: SearchOptions) -> None:
+    callbacks = config.get("trainer", {}).get("callbacks") or []
+    if not any(str(c.get("class_path", "")).endswith("RewardsCallback") for c in callbacks):
+        raise SearchError(
+            "`search` needs `callbacks.RewardsCallback` under `trainer.callbacks`, which measures "
+            f"{options.objectives}. Add an overlay such as `--config search/demo.yaml`."
+        )
+
+
+def _fixed(config: dict[str, Any], options: SearchOptions) -> dict[str, Any]:
+    trainer = {k: v for k, v in config.get("trainer", {}).items() if k not in NOT_COMPARED}
+    search = {k: v for k, v in asdict_plain(options).items() if k not in MAY_CHANGE}
+    return {**config, "trainer": trainer, "search": search}
+
+
+def asdict_plain(options: SearchOptions) -> dict[str, Any]:
+    """Return options as plain values, without the executor."""
+    values = {k: v for k, v in options.__dict__.items() if k != "executor"}
+    values["parameters"] = [asdict(p) for p in options.parameters]
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return plain
+
+
+def _difference(record: Path, text: str) -> str:
+    lines = difflib.unified_diff(
+        record.read_text().splitlines(), text.splitlines(), "this study", "your config", lineterm="", n=1
+    )
+    shown = "\n".join(list(lines)[:40])
+    return (
+        f"The study in {record.parent} has another config, so its trials do not compare:\n{shown}\nGo back to its "
+        "config, or name another folder with `--search.study`."
+    )

@@ -1,0 +1,214 @@
+"""One trial: a run of `fit` in a worker, through the same door as the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import logging
+import os
+import sys
+import time
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from memcontrol.errors import MemControlError
+from memcontrol.search.space import Value
+
+__all__ = ["TrialResult", "TrialSpec", "overlay_of", "run_trial"]
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """What a worker needs to know.
+
+    Args:
+        number: Number of the trial.
+        folder: Run folder of the trial.
+        config: Config file of the study.
+        mask: Bit of each slot, or None where the mask is not searched.
+        values: Settings by their dotted key.
+        seed: Seed of the run.
+        devices: Devices of the trial.
+        threads: CPU threads.
+        trust: Whether the study's config is trusted.
+        halved: How often the batch was halved after running out of memory.
+        prune_with: Journal that the trial compares itself with, or None.
+        objectives: Measures that are traded off.
+    """
+
+    number: int
+    folder: str
+    config: str
+    mask: tuple[int, ...] | None
+    values: dict[str, Value]
+    seed: int
+    devices: int = 1
+    threads: int | None = None
+    trust: bool = False
+    halved: int = 0
+    prune_with: str | None = None
+    objectives: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What a worker reports.
+
+    Args:
+        error: Text of the error, or None.
+        out_of_memory: Whether memory ran out, which half a batch may mend.
+        pruned: Whether the trial was stopped early.
+        seconds: Time spent, by what it was spent on.
+    """
+
+    error: str | None = None
+    out_of_memory: bool = False
+    pruned: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def overlay_of(mask: tuple[int, ...] | None, values: dict[str, Value]) -> dict[str, Any]:
+    """Return the config overlay of a mask and settings."""
+    tree: dict[str, Any] = {"model": {"mask": list(mask)}} if mask is not None else {}
+    for key, value in values.items():
+        _put(tree, key, value)
+    return tree
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+    tree[last] = value
+
+
+def _arguments(spec: TrialSpec) -> list[str]:
+    folder = Path(spec.folder)
+    tree = overlay_of(spec.mask, spec.values)
+    logger = {"save_dir": str(folder.parent.parent), "name": folder.parent.name, "version": folder.name}
+    tree["trainer"] = {
+        **tree.get("trainer", {}),
+        "logger": [{"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": logger}],
+        "devices": spec.devices,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    tree["seed_everything"] = spec.seed
+    if spec.halved:
+        base = yaml.safe_load(Path(spec.config).read_text())
+        batch = base["data"]["init_args"].get("batch_size", 16)
+        steps = base["trainer"].get("accumulate_grad_batches", 1)
+        _put(tree, "data.init_args.batch_size", max(1, batch // 2**spec.halved))
+        _put(tree, "trainer.accumulate_grad_batches", steps * 2**spec.halved)
+    folder.mkdir(parents=True, exist_ok=True)
+    overlay = folder / "overlay.yaml"
+    overlay.write_text(yaml.safe_dump(tree, sort_keys=False))
+    args = ["fit", "--config", spec.config, "--config", str(overlay)]
+    if spec.trust:
+        args.append("--trust-config")
+    if spec.prune_with is not None:
+        pruning = {
+            "class_path": "callbacks.PruningCallback",
+            "init_args": {"journal": spec.prune_with, "objectives": list(spec.objectives)},
+        }
+        args.append(f"--trainer.callbacks+={json.dumps(pruning)}")
+    if list((folder / "checkpoints").glob("*.ckpt")):
+        args.append(f"--ckpt_path={folder}")
+    return args
+
+
+def run_trial(spec: TrialSpec) -> TrialResult:
+    """Run a trial in this process; its output goes to `trial.log` in its folder.
+
+    Returns:
+        How it ended; its points are in its folder.
+    """
+    import callbacks  # noqa: F401 - short class names resolve
+    from memcontrol import resident
+    from memcontrol.cli import main
+
+    resident.enable()
+    _use_threads(spec.threads)
+    started = time.monotonic()
+    args = _arguments(spec)
+    log = Path(spec.folder) / "trial.log"
+    try:
+        with log.open("a") as file, _into(file):
+            cli = main(args)
+        timing = _timing(cli.trainer)
+        pruned = (Path(spec.folder) / "pruned.json").is_file()
+        cli.model._adapted.eject()
+        _free(cli)
+        return TrialResult(pruned=pruned, seconds={**timing, "total": time.monotonic() - started})
+    except SystemExit as error:
+        return TrialResult(_why(error), seconds={"total": time.monotonic() - started})
+    except Exception as error:
+        resident.clear()
+        text = "".join(traceback.format_exception(error))
+        log.open("a").write(text)
+        return TrialResult(_why(error), _is_out_of_memory(error), seconds={"total": time.monotonic() - started})
+    finally:
+        gc.collect()
+
+
+def _why(error: BaseException) -> str:
+    cause = error.__cause__ if isinstance(error, SystemExit) and error.__cause__ is not None else error
+    found: BaseException | None = cause
+    while found is not None and not isinstance(found, MemControlError):
+        found = found.__cause__ or found.__context__
+    shown = found or cause
+    return f"{type(shown).__name__}: {shown}"
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
+
+
+def _timing(trainer: Any) -> dict[str, float]:
+    scoring = sum(getattr(callback, "seconds", 0.0) for callback in trainer.callbacks)
+    parts: dict[str, float] = {}
+    for callback in trainer.callbacks:
+        for name, value in getattr(callback, "spent", {}).items():
+            parts[name] = parts.get(name, 0.0) + value
+    return {"scoring": scoring, **parts}
+
+
+def _free(cli: Any) -> None:
+    import torch
+
+    cli.trainer.strategy.teardown()
+    del cli.trainer
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _use_threads(threads: int | None) -> None:
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+@contextlib.contextmanager
+def _into(file: Any) -> Any:
+    """Send what is printed and logged into a file."""
+    handler = logging.StreamHandler(file)
+    loggers = [logging.getLogger(name) for name in ("memcontrol", "lightning.pytorch", "lightning.fabric")]
+    kept = [(logger, logger.handlers[:], logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.handlers, logger.propagate = [handler], False
+    try:
+        with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+            yield
+    finally:
+        for logger, handlers, propagate in kept:
+            logger.handlers, logger.propagate = handlers, propagate
+        sys.stdout.flush()
