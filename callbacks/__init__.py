@@ -4,6 +4,7 @@ from callbacks.baseline import BaselineCallback
 from callbacks.checkpoint import AdapterCheckpoint
 from callbacks.ema import EMACallback
 from callbacks.pareto import ParetoCheckpoint
+from callbacks.pruning import PruningCallback
 from callbacks.rewards import RewardsCallback
 from callbacks.samples import SampleGridCallback
 
@@ -12,6 +13,7 @@ __all__ = [
     "BaselineCallback",
     "EMACallback",
     "ParetoCheckpoint",
+    "PruningCallback",
     "RewardsCallback",
     "SampleGridCallback",
 ]

@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 
+from memcontrol import resident
 from memcontrol.errors import RewardError
 from memcontrol.module import MemControlModule
 from memcontrol.rewards.functional.intervals import Interval
@@ -81,15 +82,11 @@ class RewardsCallback(Callback):
             return
         started = time.monotonic()
         if self.real is None:
-            self.real = RealImages(
-                trainer.datamodule,  # type: ignore[attr-defined]
-                "validate",
-                self.scoring.features(),
-                self.scoring.seed,
-            )
+            data = trainer.datamodule  # type: ignore[attr-defined]
+            self.real = RealImages(data, "validate", self.scoring.features(), self.scoring.seed)
         if self.score_base and self.base is None:
-            with pl_module.adapted.as_base():
-                self.base = self._collect(trainer, pl_module, merge=False)
+            key = ("base evidence", *self._key(pl_module))
+            self.base = resident.kept(key, lambda: self._collect_base(trainer, pl_module))
             self._record(trainer, pl_module, self.base, step=0)
         self.seconds += time.monotonic() - started
         self._trained_since = time.monotonic()
@@ -149,6 +146,19 @@ class RewardsCallback(Callback):
                 trainer.precision_plugin.forward_context,
             )
             return collect(model, self.real, self.scoring)
+
+    def _collect_base(self, trainer: Trainer, module: MemControlModule) -> Evidence:
+        with module.adapted.as_base():
+            return self._collect(trainer, module, merge=False)
+
+    def _key(self, module: MemControlModule) -> tuple[str, ...]:
+        """Return what the base's scores depend on."""
+        assert self.real is not None
+        data = self.real.data
+        rows = [data.table(split)[["content", "text"]].to_csv() for split in ("train", "validate")]
+        repeated = str(data.memorized_rows().tolist())
+        described = repr((self.scoring, self.scoring.sampling or module.sampling, module.image_size, repeated))
+        return module.base_fingerprint, self.real.encoder.digest, described, *rows
 
     def _record(self, trainer: Trainer, module: MemControlModule, evidence: Evidence, step: int) -> None:
         assert self.real is not None

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from memcontrol.checkpoints import find_checkpoint, find_run, read_checkpoint
@@ -16,7 +17,7 @@ from memcontrol.errors import DataError, MemControlError
 from memcontrol.module import MemControlModule
 from memcontrol.trainer import MemControlTrainer
 
-__all__ = ["MemControlCLI", "main"]
+__all__ = ["MemControlCLI", "build", "main"]
 
 COMMANDS: dict[str, set[str]] = {
     "fit": {"model", "datamodule"},
@@ -27,8 +28,9 @@ COMMANDS: dict[str, set[str]] = {
     "export": {"model", "datamodule"},
     "audit": {"model", "datamodule"},
     "plant": {"model", "datamodule"},
+    "search": {"model", "datamodule", "config", "trust"},
 }
-WITHOUT_TRAINING = ("predict", "slots", "export", "audit", "plant")
+WITHOUT_TRAINING = ("predict", "slots", "export", "audit", "plant", "search")
 WITHOUT_DATA = ("predict", "slots", "export")
 
 
@@ -54,6 +56,9 @@ class MemControlCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and find the checkpoint that a run folder stands for."""
         super().parse_arguments(parser, args)
+        self._ckpt_path = None
+        if "subcommand" not in self.config:
+            return
         config = self.config[self.config.subcommand]
         self._ckpt_path = config.get("ckpt_path")
         if "ckpt_path" in config:
@@ -62,6 +67,8 @@ class MemControlCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Go on in the run folder that a checkpoint lies in."""
+        if self.subcommand is None:
+            return
         config = self.config[self.subcommand]
         if self.subcommand not in WITHOUT_DATA and not config.get("data"):
             raise DataError(
@@ -91,6 +98,10 @@ class MemControlCLI(LightningCLI):
         arguments: dict[str, Any] = super()._prepare_subcommand_kwargs(subcommand)
         if subcommand == "predict":
             arguments.pop("datamodule", None)
+        if subcommand == "search":
+            config = self.config[subcommand]
+            arguments["config"] = yaml.safe_load(self._parser(subcommand).dump(config, skip_none=False))
+            arguments["trust"] = bool(config.get("trust_config"))
         return arguments
 
 
@@ -115,6 +126,34 @@ def _ours(error: BaseException | None) -> MemControlError | None:
     return error
 
 
+def build(args: list[str]) -> MemControlCLI:
+    """Instantiate the trainer, module and data of a config without running anything.
+
+    Args:
+        args: Arguments of a run, without a command.
+    """
+    names = resolve_names(args)
+    check_config(names)
+    kept, sys.argv = sys.argv, [sys.argv[0], *names]
+    try:
+        return _cli(run=False)
+    finally:
+        sys.argv = kept
+
+
+def _cli(run: bool = True) -> MemControlCLI:
+    return MemControlCLI(
+        MemControlModule,
+        trainer_class=MemControlTrainer,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        seed_everything_default=0,
+        auto_configure_optimizers=False,
+        load_from_checkpoint_support=False,
+        run=run,
+    )
+
+
 def main(args: list[str] | None = None) -> MemControlCLI:
     """Run a command.
 
@@ -132,15 +171,7 @@ def main(args: list[str] | None = None) -> MemControlCLI:
         names = join_paths(resolve_names(given))
         check_config(names)
         sys.argv = [kept[0], *names]
-        return MemControlCLI(
-            MemControlModule,
-            trainer_class=MemControlTrainer,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-        )
+        return _cli()
     except Exception as error:
         ours = _ours(error)
         if ours is None:

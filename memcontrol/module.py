@@ -14,6 +14,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from peft.config import PeftConfig
 from torch import Tensor, nn
 
+from memcontrol import resident
 from memcontrol.adapters import AdaptedUNet, LayoutName, adapt, resolve_mask
 from memcontrol.adapters.configs import config_from_plain, config_to_plain
 from memcontrol.checkpoints import CARD_KEY, Card
@@ -126,7 +127,8 @@ class MemControlModule(LightningModule):
         """Load the base and put the adapter in; does nothing the second time."""
         if self._adapted is not None:
             return
-        parts = load_components(self.base, self.random_init, self.seed)
+        key = ("components", self.base, self.seed if self.random_init else None)
+        parts = resident.kept(key, lambda: load_components(self.base, self.random_init, self.seed))
         layout, mask = resolve_mask(parts.unet, self.slots, self.mask_spec)
         self.base_fingerprint = fingerprint(parts.unet)
         self._adapted = adapt(parts.unet, self.adapter, layout, mask, self.seed, allow_empty=not self._trains)

@@ -14,6 +14,7 @@ from memcontrol.commands.predict import draw_prompts
 from memcontrol.commands.slots import slots_table
 from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.rewards.encoders import Encoder
+from memcontrol.search.options import SearchOptions
 
 __all__ = ["MemControlTrainer"]
 
@@ -180,3 +181,28 @@ class MemControlTrainer(Trainer):
             level: Level of the verdict.
         """
         print(plant(datamodule, encoders, alpha, level))  # type: ignore[arg-type]
+
+    def search(
+        self,
+        model: LightningModule,
+        config: dict[str, Any],
+        trust: bool = False,
+        search: SearchOptions = SearchOptions(),  # noqa: B008 - frozen
+        datamodule: LightningDataModule | None = None,
+    ) -> Any:
+        """Search masks that trade memorization for quality; the same command goes on with a study.
+
+        Args:
+            model: The module.
+            config: Resolved config, which trials are run with.
+            trust: Whether the config is trusted to import code.
+            search: How masks are searched.
+            datamodule: The data (each trial makes its own).
+        """
+        from memcontrol.search.run import search as run_search
+
+        return run_search(model, config, search, trust)  # type: ignore[arg-type]
+
+
+# jsonargparse names a group of arguments after the method, and its parameter `search` is a group of that name already.
+MemControlTrainer.search.__name__ = "search_command"

@@ -47,6 +47,8 @@ def _differences(a: Evidence, b: Evidence, real: RealImages, options: ScoringOpt
         inside = subjects_of(real, "train", a.members.rows)
         outside = subjects_of(real, real.heldout, a.others.rows)
         for name, score in (("membership_auc", "loss"), ("membership_auc_secmi", "secmi")):
+            if score not in a.members.scores or score not in b.members.scores:
+                continue
             (one, draws), (two, other_draws) = (
                 auc_draws(-m.scores[score], -o.scores[score], inside, outside, seed=options.seed)
                 for m, o in ((a.members, a.others), (b.members, b.others))

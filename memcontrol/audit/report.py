@@ -97,7 +97,13 @@ def _figures(item: Audited, drawn: Drawn, real: RealImages, options: AuditOption
     if members is not None and others is not None:
         names = {"loss": "denoising loss", "secmi": "SecMI", "pia": "PIA"}
         figures.append(
-            roc_curves({n: (-members.scores[k].numpy(), -others.scores[k].numpy()) for k, n in names.items()})
+            roc_curves(
+                {
+                    n: (-members.scores[k].numpy(), -others.scores[k].numpy())
+                    for k, n in names.items()
+                    if k in members.scores
+                }
+            )
         )
     return f'<h3>Distances and attacks</h3><div class="figures">{"".join(map(_image, figures))}</div>'
 

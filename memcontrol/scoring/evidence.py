@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from memcontrol.scoring.model import PROBES, ScoredModel
+from memcontrol.scoring.model import ScoredModel
 from memcontrol.scoring.options import ScoringOptions
 from memcontrol.scoring.ranks import gather, mine
 from memcontrol.scoring.real import Quota, RealImages
@@ -97,13 +98,15 @@ def _draw(model: ScoredModel, real: RealImages, split: str, quota: Quota, progre
 
 
 def _gathered(values: Tensor) -> Tensor:
+    """Put the shares of all processes together; a process without any still takes part."""
     return torch.stack(gather(list(values.unbind())))
 
 
 def _probe(model: ScoredModel, real: RealImages, split: str, options: ScoringOptions) -> Probed:
     quota = real.probes(split, options.num_probes)
     scores = _probe_rows(model, real, split, mine(quota.rows), mine(quota.seeds), options)
-    return Probed(quota.rows, {name: _gathered(scores[name]) for name in PROBES})
+    names = ("loss", "noise_norm", *(("secmi", "pia") if options.attacks else ()))
+    return Probed(quota.rows, {name: _gathered(scores[name]) for name in names})
 
 
 def _probe_rows(
@@ -131,5 +134,9 @@ def _probe_rows(
         else:
             states = texts.encode([captions[row] for row in chosen])
         numbers = torch.tensor(list(seeds[start : start + batch_size]))
-        parts.append(model.probe(moments, states, null, numbers, options.draws))
-    return {name: torch.cat([p[name] for p in parts]) if parts else torch.empty(0) for name in PROBES}
+        parts.append(model.probe(moments, states, null, numbers, options.draws, options.attacks))
+    return {name: torch.cat([p[name] for p in parts]) for name in parts[0]} if parts else defaultdict(_nothing)
+
+
+def _nothing() -> Tensor:
+    return torch.empty(0)

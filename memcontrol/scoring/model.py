@@ -14,9 +14,7 @@ from memcontrol.diffusion.codecs import LatentCodec, TextCodec
 from memcontrol.diffusion.probes import Denoiser, denoising_loss, noise_norm, pia, secmi
 from memcontrol.diffusion.sampling import SamplingOptions, sample
 
-__all__ = ["PROBES", "ScoredModel"]
-
-PROBES = ("loss", "secmi", "pia", "noise_norm")
+__all__ = ["ScoredModel"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,9 @@ class ScoredModel:
         """What encodes images and captions for this model."""
         return LatentCodec(self.pipeline.vae), TextCodec(self.pipeline.tokenizer, self.pipeline.text_encoder)
 
-    def probe(self, moments: Tensor, states: Tensor, null: Tensor, seeds: Tensor, draws: int) -> dict[str, Tensor]:
+    def probe(
+        self, moments: Tensor, states: Tensor, null: Tensor, seeds: Tensor, draws: int, attacks: bool = True
+    ) -> dict[str, Tensor]:
         """Score single images at fixed noise and timesteps.
 
         Args:
@@ -56,6 +56,7 @@ class ScoredModel:
             null: The encoded empty caption, with shape `(1, L, D)`.
             seeds: One seed per image, with shape `(B,)`.
             draws: Noise and timestep pairs per image.
+            attacks: Whether to return `secmi` and `pia` too.
 
         Returns:
             `loss`, `secmi`, `pia` (lower for members) and `noise_norm` (higher when memorized), with shape `(B,)`.
@@ -72,8 +73,8 @@ class ScoredModel:
         with self.precision():
             found = {
                 "loss": denoising_loss(denoiser, moments, states, seeds, draws),
-                "secmi": secmi(denoiser, moments, states),
-                "pia": pia(denoiser, moments, states),
                 "noise_norm": noise_norm(denoiser, moments, states, null, seeds, min(draws, 4)),
             }
+            if attacks:
+                found |= {"secmi": secmi(denoiser, moments, states), "pia": pia(denoiser, moments, states)}
         return {name: values.float().cpu() for name, values in found.items()}

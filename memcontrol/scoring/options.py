@@ -19,6 +19,7 @@ class ScoringOptions:
         num_images: Images drawn for training prompts, and as many for held-out prompts.
         num_probes: Training images, and as many held-out ones, whose losses are compared (0: all).
         draws: Noise and timestep pairs per probed image.
+        attacks: Whether images are also probed by SecMI and PIA, which takes more than twice as long.
         encoder: Features of quality and of nearest neighbours; by default EfficientNet-Lite0.
         sampling: Steps, guidance and scheduler; by default the model's.
         alpha: Share of held-out images that may count as copies, in (0, 1).
@@ -31,6 +32,7 @@ class ScoringOptions:
     num_images: int = 100
     num_probes: int = 256
     draws: int = 8
+    attacks: bool = True
     encoder: Encoder | None = None
     sampling: SamplingOptions | None = None
     alpha: float = 0.01

@@ -24,7 +24,7 @@ class Parameter:
     """A setting that is searched, by its dotted key in the config.
 
     Args:
-        key: Key in the config, e.g. `model.adapter.init_args.r`.
+        key: Key in the config, e.g. `model.adapter.r`.
         kind: `log` and `linear` are numbers between `low` and `high`, `integer` a whole one, `choice` one of `choices`.
         low: Lower bound.
         high: Upper bound.

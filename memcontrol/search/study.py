@@ -63,7 +63,7 @@ class Study:
 
     def trial(self, number: int) -> Path:
         """Return the run folder of a trial."""
-        return self.folder / "trials" / f"{number:04d}"
+        return self.folder / "trials" / f"trial-{number:04d}"
 
 
 def open_study(config: dict[str, Any], slots: tuple[str, ...], options: SearchOptions, trust: bool = False) -> Study:
@@ -100,7 +100,7 @@ def open_study(config: dict[str, Any], slots: tuple[str, ...], options: SearchOp
 
 
 def _parameters(options: SearchOptions) -> tuple[Parameter, ...]:
-    lr = [Parameter("model.init_args.optimizer.lr", "log", options.lr[0], options.lr[1])] if options.lr else []
+    lr = [Parameter("model.optimizer.lr", "log", options.lr[0], options.lr[1])] if options.lr else []
     return (*lr, *options.parameters)
 
 

@@ -103,7 +103,7 @@ def _arguments(spec: TrialSpec) -> list[str]:
         base = yaml.safe_load(Path(spec.config).read_text())
         batch = base["data"]["init_args"].get("batch_size", 16)
         steps = base["trainer"].get("accumulate_grad_batches", 1)
-        _put(tree, "data.init_args.batch_size", max(1, batch // 2**spec.halved))
+        _put(tree, "data.batch_size", max(1, batch // 2**spec.halved))
         _put(tree, "trainer.accumulate_grad_batches", steps * 2**spec.halved)
     folder.mkdir(parents=True, exist_ok=True)
     overlay = folder / "overlay.yaml"
@@ -146,7 +146,9 @@ def run_trial(spec: TrialSpec) -> TrialResult:
         _free(cli)
         return TrialResult(pruned=pruned, seconds={**timing, "total": time.monotonic() - started})
     except SystemExit as error:
-        return TrialResult(_why(error), seconds={"total": time.monotonic() - started})
+        resident.clear()
+        why = _why(error) if error.__cause__ is not None else _last_lines(log)
+        return TrialResult(why, seconds={"total": time.monotonic() - started})
     except Exception as error:
         resident.clear()
         text = "".join(traceback.format_exception(error))
@@ -154,6 +156,11 @@ def run_trial(spec: TrialSpec) -> TrialResult:
         return TrialResult(_why(error), _is_out_of_memory(error), seconds={"total": time.monotonic() - started})
     finally:
         gc.collect()
+
+
+def _last_lines(log: Path, count: int = 3) -> str:
+    """Return what a run printed last, which says why its config was refused."""
+    return " ".join(log.read_text().strip().splitlines()[-count:])[-500:]
 
 
 def _why(error: BaseException) -> str:

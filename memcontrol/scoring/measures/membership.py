@@ -25,6 +25,8 @@ def membership_measures(
     inside, outside = subjects_of(real, "train", members.rows), subjects_of(real, real.heldout, others.rows)
     found = []
     for name, score in (("membership_auc", "loss"), ("membership_auc_secmi", "secmi"), ("membership_auc_pia", "pia")):
+        if score not in members.scores:
+            continue
         found.append(_auc(name, -members.scores[score], -others.scores[score], inside, outside, options, base, score))
     scores = -members.scores["loss"].numpy(), -others.scores["loss"].numpy()
     for name, fpr in (("membership_tpr_1", 0.01), ("membership_tpr_01", 0.001)):

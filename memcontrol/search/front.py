@@ -1,0 +1,94 @@
+"""The Pareto archive of a study: exact, over all validations of all trials, scored again before a pick."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from moocore import hypervolume
+
+from memcontrol.pareto import front
+from memcontrol.search.records import TrialRecord
+
+__all__ = ["FrontPoint", "archive", "hypervolume_of", "knee", "pick", "volume_over_trials"]
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """A point of the front.
+
+    Args:
+        trial: Number of its trial.
+        step: Optimizer steps.
+        rewards: Rewards (higher is better), scored again where they were.
+        first_rewards: Rewards as the trial reported them.
+        measures: Value, low, high and n of every measure, scored again where they were.
+        is_rescored: Whether the rewards were scored again.
+    """
+
+    trial: int
+    step: int
+    rewards: tuple[float, ...]
+    first_rewards: tuple[float, ...]
+    measures: dict[str, Any]
+    is_rescored: bool
+
+
+def archive(records: Sequence[TrialRecord], rescored: dict[tuple[int, int], dict[str, Any]]) -> list[FrontPoint]:
+    """Return the points that no other dominates.
+
+    Args:
+        records: All trials.
+        rescored: What was scored again, by trial and step: `rewards` and `measures`. Where any was, the front is taken
+            among those alone: a point that was not scored again was beaten when its trial reported it.
+    """
+    points = [
+        _front_point(record.number, point, rescored.get((record.number, point.step)))
+        for record in records
+        for point in record.points
+    ]
+    pool = [p for p in points if p.is_rescored] or points
+    return [pool[i] for i in front([p.rewards for p in pool])]
+
+
+def _front_point(trial: int, point: Any, again: dict[str, Any] | None) -> FrontPoint:
+    rewards = tuple(again["rewards"]) if again else point.rewards
+    measures = again["measures"] if again else point.measures
+    return FrontPoint(trial, point.step, rewards, point.rewards, measures, again is not None)
+
+
+def hypervolume_of(rewards: np.ndarray, reference: np.ndarray) -> float:
+    """Return the volume that points with shape `(n, K)` dominate above a reference (all higher-is-better)."""
+    above = rewards[(rewards > reference).all(axis=1)]
+    return float(hypervolume(-above, ref=-reference)) if len(above) else 0.0
+
+
+def volume_over_trials(records: Sequence[TrialRecord]) -> list[tuple[int, float]]:
+    """Return the hypervolume after each finished trial, as a share of the last one, in [0, 1]."""
+    finished = [r for r in records if r.points]
+    if not finished:
+        return []
+    every = np.array([p.rewards for r in finished for p in r.points])
+    reference = every.min(axis=0) - 1e-3 * (np.ptp(every, axis=0) + 1e-12)
+    total = hypervolume_of(every, reference) or 1.0
+    found, rows = [], []
+    for record in finished:
+        rows += [p.rewards for p in record.points]
+        found.append((record.number, hypervolume_of(np.array(rows), reference) / total))
+    return found
+
+
+def knee(rewards: np.ndarray) -> int:
+    """Return the point that lies nearest to the best of all rewards, each scaled to [0, 1] over the front."""
+    scaled = (rewards - rewards.min(axis=0)) / (np.ptp(rewards, axis=0) + 1e-12)
+    return int(np.argmin(np.linalg.norm(1 - scaled, axis=1)))
+
+
+def pick(points: Sequence[FrontPoint], how: str) -> FrontPoint:
+    """Choose a point: `knee`, or the best in the first (`memorization`) or last (`quality`) reward."""
+    rewards = np.array([p.rewards for p in points])
+    if how == "knee":
+        return points[knee(rewards)]
+    return points[int(np.argmax(rewards[:, 0 if how == "memorization" else -1]))]

@@ -1,0 +1,58 @@
+"""Which trials go on: multi-objective successive halving, with rungs at validations.
+
+References:
+    Schmucker et al., "Multi-objective asynchronous successive halving", 2021, https://arxiv.org/abs/2106.12639
+    (ranking by non-dominated fronts).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from memcontrol.pareto import dominates, front
+from memcontrol.rewards.objective import reward_of
+from memcontrol.search.records import Point
+
+__all__ = ["is_hopeless", "rank"]
+
+
+def rank(points: Sequence[Sequence[float]]) -> list[int]:
+    """Return the number of the front that each point lies on, from 0; all values are higher-is-better.
+
+    Example:
+        >>> rank([(1.0, 1.0), (0.0, 0.0), (2.0, 0.0)])
+        [0, 1, 0]
+    """
+    found = [0] * len(points)
+    left = list(range(len(points)))
+    level = 0
+    while left:
+        best = [left[i] for i in front([points[i] for i in left])]
+        for i in best:
+            found[i] = level
+        left = [i for i in left if i not in best]
+        level += 1
+    return found
+
+
+def is_hopeless(mine: Sequence[Any], others: Sequence[Point], objectives: Sequence[str], keep: float = 0.5) -> bool:
+    """Tell whether a point is beaten beyond its intervals and lies behind the better share of its rung.
+
+    Args:
+        mine: A measure for each objective.
+        others: Points of other trials at the same step.
+        objectives: Names of the measures.
+        keep: Share of a rung that goes on.
+    """
+    if len(others) < 4:
+        return False
+    optimistic = []
+    for measure in mine:
+        best = measure.value.high if measure.higher_is_better else measure.value.low
+        optimistic.append(reward_of(best, measure.higher_is_better))
+    if not any(dominates(other.rewards, optimistic) for other in others):
+        return False
+    own = [reward_of(m.value.value, m.higher_is_better) for m in mine]
+    ranks = rank([*(other.rewards for other in others), own])
+    return sum(r < ranks[-1] for r in ranks[:-1]) >= keep * len(others)

@@ -1,0 +1,149 @@
+"""`search`: open the study, run the loop, score the front again, hand the masks on."""
+
+from __future__ import annotations
+
+import logging
+import os
+from concurrent.futures import Executor, as_completed
+from typing import Any
+
+from tqdm import tqdm
+
+from memcontrol.adapters import adapt, resolve_mask
+from memcontrol.diffusion.components import build_skeleton
+from memcontrol.module import MemControlModule
+from memcontrol.search.engine import LocalWorkers, num_devices
+from memcontrol.search.front import FrontPoint, archive
+from memcontrol.search.journal import Journal
+from memcontrol.search.loop import OuterLoop
+from memcontrol.search.options import SearchOptions
+from memcontrol.search.proposer import Proposer
+from memcontrol.search.records import TrialRecord
+from memcontrol.search.report import write_report
+from memcontrol.search.rescore import RescoreSpec, checkpoint_of, rescore
+from memcontrol.search.results import front_table, write_results
+from memcontrol.search.space import Proposal, SearchSpace
+from memcontrol.search.study import Study, open_study
+
+__all__ = ["search"]
+
+log = logging.getLogger("memcontrol")
+
+
+def search(
+    model: MemControlModule, config: dict[str, Any], options: SearchOptions, trust: bool = False
+) -> list[FrontPoint]:
+    """Run a study, or go on with it.
+
+    Args:
+        model: The module, which says what the slots are.
+        config: Resolved config of the run, as plain values.
+        options: Options.
+        trust: Whether the config is trusted to import code.
+
+    Returns:
+        The front.
+
+    Raises:
+        SearchError: If the study cannot be run as configured, or another process runs it.
+    """
+    trains_without, names = _slots(model)
+    study = open_study(config, names, options, trust)
+    workers, threads = _shares(options)
+    proposer = Proposer(
+        study.space,
+        options.optimizer,
+        _anchors(study.space, options, trains_without),
+        options.trials,
+        workers,
+        len(options.objectives),
+        options.seed,
+    )
+    journal = Journal(study.journal)
+    with journal.writing():
+        executor = options.executor or _local(workers, options.devices_per_trial)
+        try:
+            loop = OuterLoop(
+                study, journal, proposer, executor, workers, threads, lambda r: _publish(study, journal, r)
+            )
+            records = loop.run()
+            _rescore(study, journal, records, executor, threads)
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+        points = _publish(study, journal, records)
+    if points:
+        table = front_table(study, points, records)
+        print(table[["trial", "step", "mask", *study.options.objectives]].to_string(index=False))
+    log.info("The study is in %s (report.html, pareto.csv, masks/, best.yaml)", study.folder)
+    return points
+
+
+def _slots(model: MemControlModule) -> tuple[bool, tuple[str, ...]]:
+    """Return whether all bits off trains something, and the names of the slots."""
+    unet = build_skeleton(model.base)
+    layout, mask = resolve_mask(unet, model.slots, "none")
+    adapted = adapt(unet, model.adapter, layout, mask, allow_empty=True)
+    return bool(adapted.trainable()), tuple(layout.names)
+
+
+def _anchors(space: SearchSpace, options: SearchOptions, trains_without: bool) -> list[Proposal]:
+    count, middle = len(space.slots), [0.5] * len(space.parameters)
+    found = []
+    for anchor in options.anchors if count else []:
+        if anchor == "all":
+            found.append(space.proposal([1] * count, middle))
+        elif anchor == "none" and trains_without:
+            found.append(space.proposal([0] * count, middle))
+        elif anchor == "single":
+            found += [space.proposal([int(i == j) for j in range(count)], middle) for i in range(count)]
+    return found
+
+
+def _shares(options: SearchOptions) -> tuple[int, int | None]:
+    workers = options.workers or max(1, num_devices() // options.devices_per_trial)
+    return workers, options.threads or max(1, len(os.sched_getaffinity(0)) // workers)
+
+
+def _local(workers: int, per_trial: int) -> Executor:
+    count = num_devices()
+    if count < workers * per_trial:
+        return LocalWorkers(workers)
+    groups = [",".join(str(w * per_trial + d) for d in range(per_trial)) for w in range(workers)]
+    return LocalWorkers(workers, groups)
+
+
+def _known(journal: Journal) -> dict[tuple[int, int], dict[str, Any]]:
+    return {(e["number"], e["step"]): e for e in journal.events() if e["event"] == "rescore"}
+
+
+def _rescore(
+    study: Study, journal: Journal, records: list[TrialRecord], executor: Executor, threads: int | None
+) -> None:
+    """Score the points of the front again that were not yet."""
+    factor = study.options.rescore_factor
+    if factor < 1:
+        return
+    known = _known(journal)
+    specs = {}
+    for point in archive(records, {}):
+        checkpoint = checkpoint_of(study.trial(point.trial), point.step)
+        if (point.trial, point.step) not in known and checkpoint is not None:
+            objectives = tuple(study.options.objectives)
+            spec = RescoreSpec(str(study.config), str(checkpoint), objectives, factor, study.trust, threads)
+            specs[executor.submit(rescore, spec)] = point
+    for future in tqdm(as_completed(specs), total=len(specs), desc="scoring the front again", unit="point"):
+        point = specs[future]
+        try:
+            found = future.result()
+        except Exception as error:
+            log.warning("Trial %d at step %d could not be scored again: %s", point.trial, point.step, error)
+            continue
+        journal.append("rescore", number=point.trial, step=point.step, **found)
+
+
+def _publish(study: Study, journal: Journal, records: list[TrialRecord]) -> list[FrontPoint]:
+    """Write what can be looked at, also while the study runs."""
+    points = archive(records, _known(journal))
+    best = write_results(study, points, records)
+    write_report(study, records, points, best)
+    return points
