@@ -7,6 +7,7 @@ from callbacks.pareto import ParetoCheckpoint
 from callbacks.pruning import PruningCallback
 from callbacks.rewards import RewardsCallback
 from callbacks.samples import SampleGridCallback
+from callbacks.timing import TimingCallback
 
 __all__ = [
     "AdapterCheckpoint",
@@ -16,4 +17,5 @@ __all__ = [
     "PruningCallback",
     "RewardsCallback",
     "SampleGridCallback",
+    "TimingCallback",
 ]

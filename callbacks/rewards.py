@@ -72,6 +72,7 @@ class RewardsCallback(Callback):
         self.real: RealImages | None = None
         self.measures: list[Measure] = []
         self.seconds = 0.0
+        self.validation_seconds = 0.0
         self._count = 0
         self._trained_since = 0.0
         self._steps = 0
@@ -107,6 +108,7 @@ class RewardsCallback(Callback):
             pl_module.log(name, value, rank_zero_only=False, sync_dist=False)
         took = time.monotonic() - started
         self.seconds += took
+        self.validation_seconds += took
         self._warn(started - self._trained_since, took)
         self._trained_since = time.monotonic()
 

@@ -48,11 +48,15 @@ def write_report(
 def _summary(study: Study, records: Sequence[TrialRecord], best: FrontPoint | None) -> str:
     counts = {state: sum(r.state is state for r in records) for state in TrialState}
     said = ", ".join(f"{count} {state.lower()}" for state, count in counts.items() if count)
-    spent = {name: sum(r.seconds.get(name, 0.0) for r in records) for name in ("total", "scoring")}
+    spent = {
+        name: sum(r.seconds.get(name, 0.0) for r in records) for name in ("total", "training", "scoring", "validation")
+    }
+    spent["other"] = spent["total"] - sum(v for k, v in spent.items() if k != "total")
     picked = f"Picked ({study.options.pick}): trial {best.trial} at step {best.step}." if best else "No point yet."
     return (
         f'<div class="verdict"><strong>{html.escape(picked)}</strong><p>{said} of {study.options.trials} trials; '
-        f"{spent['total']:.0f} s in trials, of them {spent['scoring']:.0f} s scoring.</p></div>"
+        f"{spent['total']:.0f} s in trials: {spent['training']:.0f} s training, {spent['scoring']:.0f} s scoring, "
+        f"{spent['validation']:.0f} s other validation, {spent['other']:.0f} s everything else.</p></div>"
     )
 
 
@@ -60,6 +64,11 @@ def _front(study: Study, points: Sequence[FrontPoint], records: Sequence[TrialRe
     if not points:
         return ""
     table = front_table(study, points, records)
+    for name in study.options.objectives:
+        low, high = table.pop(f"{name}_low"), table.pop(f"{name}_high")
+        table[name] = [f"{v:.4g} [{a:.4g}, {b:.4g}]" for v, a, b in zip(table[name], low, high, strict=True)]
+        table = table.drop(columns=[f"reward/{name}", f"first_reward/{name}"])
+    table.columns = [str(column).removeprefix("model.") for column in table.columns]
     shown = table.to_html(index=False, border=0, float_format=lambda v: f"{v:.4g}")
     return f'<h2>Points of the front</h2><div class="scroll">{shown}</div>'
 

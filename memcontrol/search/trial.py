@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import logging
 import os
 import sys
@@ -105,18 +104,17 @@ def _arguments(spec: TrialSpec) -> list[str]:
         steps = base["trainer"].get("accumulate_grad_batches", 1)
         _put(tree, "data.batch_size", max(1, batch // 2**spec.halved))
         _put(tree, "trainer.accumulate_grad_batches", steps * 2**spec.halved)
+    added: list[dict[str, Any]] = [{"class_path": "callbacks.TimingCallback"}]
+    if spec.prune_with is not None:
+        options = {"journal": spec.prune_with, "objectives": list(spec.objectives)}
+        added.append({"class_path": "callbacks.PruningCallback", "init_args": options})
+    tree["trainer"]["callbacks+"] = added
     folder.mkdir(parents=True, exist_ok=True)
     overlay = folder / "overlay.yaml"
     overlay.write_text(yaml.safe_dump(tree, sort_keys=False))
     args = ["fit", "--config", spec.config, "--config", str(overlay)]
     if spec.trust:
         args.append("--trust-config")
-    if spec.prune_with is not None:
-        pruning = {
-            "class_path": "callbacks.PruningCallback",
-            "init_args": {"journal": spec.prune_with, "objectives": list(spec.objectives)},
-        }
-        args.append(f"--trainer.callbacks+={json.dumps(pruning)}")
     if list((folder / "checkpoints").glob("*.ckpt")):
         args.append(f"--ckpt_path={folder}")
     return args
@@ -179,12 +177,15 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _timing(trainer: Any) -> dict[str, float]:
-    scoring = sum(getattr(callback, "seconds", 0.0) for callback in trainer.callbacks)
-    parts: dict[str, float] = {}
-    for callback in trainer.callbacks:
-        for name, value in getattr(callback, "spent", {}).items():
-            parts[name] = parts.get(name, 0.0) + value
-    return {"scoring": scoring, **parts}
+    """Return the seconds of training, of scoring, and of the rest of validation."""
+    (timing,) = (callback for callback in trainer.callbacks if hasattr(callback, "validating"))
+    scorers = [callback for callback in trainer.callbacks if hasattr(callback, "validation_seconds")]
+    inside = sum(callback.validation_seconds for callback in scorers)
+    return {
+        "training": timing.training - timing.validating,
+        "scoring": sum(callback.seconds for callback in scorers),
+        "validation": max(0.0, timing.validating - inside),
+    }
 
 
 def _free(cli: Any) -> None:
