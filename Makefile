@@ -6,8 +6,9 @@ export OMP_NUM_THREADS ?= 2
 
 .PHONY: demo test setup lint base clean
 
-demo: setup  ## Fine-tune the embedded base on phantoms of a site it has never seen, and audit the result
-	$(BIN)/python train.py fit --config demo.yaml
+demo: setup  ## Search masks on phantoms of a site that the base has never seen, fit the picked one, and audit it
+	$(BIN)/python train.py search --config demo.yaml --config search/demo.yaml
+	$(BIN)/python train.py fit --config demo.yaml --config runs/demo-search/best.yaml
 	$(BIN)/python train.py audit --config demo.yaml --config audit/demo.yaml --ckpt_path runs/demo --output runs/audit
 
 test: setup  ## Run the tests

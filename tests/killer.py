@@ -26,3 +26,14 @@ class Raiser(Callback):
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if trainer.global_step == self.at_step:
             raise RuntimeError("canaryerror")
+
+
+class RaisesFor(Callback):
+    """Raises in trials whose mask has so many bits on."""
+
+    def __init__(self, mask_sum: int) -> None:
+        self.mask_sum = mask_sum
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if sum(pl_module.mask.bits) == self.mask_sum:
+            raise RuntimeError("planted")

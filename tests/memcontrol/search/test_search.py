@@ -1,0 +1,150 @@
+"""Studies through the command line: what was paid for is never lost, and nothing is trained twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pandas as pd
+import pytest
+import yaml
+
+from memcontrol.cli import main
+from memcontrol.search.journal import Journal
+from memcontrol.search.records import TrialState
+from tests.conf import short_run
+
+SCORING = (
+    "{class_path: callbacks.RewardsCallback, init_args: {memorization: noise_norm, quality: kid, scoring: "
+    "{num_images: 8, num_probes: 8, draws: 1, attacks: false, sampling: {steps: 1}, encoder: {class_path: "
+    "memcontrol.rewards.encoders.PhantomEncoder}}}}"
+)
+KEEP = (
+    "{class_path: callbacks.ParetoCheckpoint},"
+    "{class_path: callbacks.AdapterCheckpoint, init_args: {every_n_train_steps: 1}}"
+)
+
+
+def arguments(folder, trials=3, *extra):
+    args = [a for a in short_run(folder) if "callbacks" not in a and "logger" not in a][1:]
+    return [
+        "search", *args, "--trainer.max_steps=2", "--trainer.val_check_interval=1",
+        f"--search.study={folder / 'study'}",
+        f"--trainer.callbacks=[{SCORING},{KEEP}]", f"--search.trials={trials}", "--search.workers=1",
+        "--search.objectives=[noise_norm,kid]", "--search.rescore_factor=0", "--search.threads=1", *extra,
+    ]  # fmt: skip
+
+
+def trials(folder):
+    return Journal(folder / "study" / "journal.jsonl").trials()
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    main(arguments(folder, 3, "--search.rescore_factor=2"))
+    return folder
+
+
+def test_study_is_complete(study):
+    found = trials(study)
+    assert [t.state for t in found] == [TrialState.COMPLETE] * 3
+    assert [sum(t.mask) for t in found[:2]] == [13, 0]  # the anchors
+    assert all([p.step for p in t.points] == [1, 2] for t in found)
+    front = pd.read_csv(study / "study" / "pareto.csv")
+    assert front["rescored"].all()
+    assert (front["noise_norm_low"] <= front["noise_norm"]).all()
+    assert "Picked (knee)" in (study / "study" / "report.html").read_text()
+
+
+def test_overlay_is_what_the_trial_was(study, tmp_path):
+    overlay = yaml.safe_load((study / "study" / "best.yaml").read_text())
+    front = pd.read_csv(study / "study" / "pareto.csv")
+    row = front[front["mask"] == f"bits:{''.join(map(str, overlay['model']['mask']))}"].iloc[0]
+    assert overlay["model"]["optimizer"]["lr"] == pytest.approx(row["model.optimizer.lr"])
+    cli = main([*short_run(tmp_path, f"--config={study / 'study' / 'best.yaml'}"), "--trainer.max_steps=1"])
+    assert list(cli.model.mask.bits) == overlay["model"]["mask"]
+
+
+def test_prolonging_trains_nothing_again(study):
+    before = trials(study)
+    main(arguments(study, 4))
+    after = trials(study)
+    assert after[:3] == before
+    assert len(after) == 4
+    assert len({t.digest for t in after}) == 4
+
+
+def test_another_config_is_refused(study, capsys):
+    with pytest.raises(SystemExit):
+        main(arguments(study, 4, "--model.snr_gamma=3"))
+    printed = capsys.readouterr().err
+    assert "snr_gamma" in printed
+    assert "has another config" in printed
+
+
+def test_second_controller_is_refused(study, capsys):
+    with Journal(study / "study" / "journal.jsonl").writing(), pytest.raises(SystemExit):
+        main(arguments(study, 4))
+    assert "being run by another process" in capsys.readouterr().err
+
+
+def test_failing_trials_are_recorded_and_the_study_goes_on(tmp_path):
+    boom = "{class_path: tests.killer.RaisesFor, init_args: {mask_sum: 13}}"
+    args = [a for a in arguments(tmp_path, 2) if not a.startswith("--trainer.callbacks")]
+    main([*args, "--trust-config", f"--trainer.callbacks=[{boom},{SCORING},{KEEP}]"])
+    found = trials(tmp_path)
+    assert [t.state for t in found] == [TrialState.FAILED, TrialState.COMPLETE]
+    assert "RuntimeError: planted" in found[0].error
+    events = pd.read_json(tmp_path / "study" / "journal.jsonl", lines=True)
+    assert set(events["event"]) >= {"ask", "finish"}
+
+
+def start(folder, count):
+    args = [sys.executable, "train.py", *arguments(folder, count)]
+    return subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+
+
+def children(pid):
+    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout.split()
+    return [int(p) for p in found] + [c for p in found for c in children(int(p))]
+
+
+def killed_study(folder, count, kills, rng):
+    """Run a study, killing controller, workers, or both, at random moments."""
+    for number in range(kills):
+        process = start(folder, count)
+        time.sleep(rng.uniform(8, 20))
+        victims = {0: [process.pid], 1: children(process.pid)[-1:], 2: [process.pid, *children(process.pid)]}[
+            number % 3
+        ]
+        for pid in victims:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        if number % 3 == 1:
+            time.sleep(rng.uniform(2, 8))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert start(folder, count).wait() == 0
+
+
+@pytest.mark.parametrize(("count", "kills"), [(3, 2), pytest.param(12, 10, marks=pytest.mark.slow)])
+def test_killed_study_ends_as_an_undisturbed_one(tmp_path, count, kills):
+    killed_study(tmp_path / "killed", count, kills, random.Random(0))
+    found = trials(tmp_path / "killed")
+    assert [t.state for t in found] == [TrialState.COMPLETE] * count
+    assert [t.number for t in found] == list(range(count))
+    events = Counter(e["event"] for e in Journal(tmp_path / "killed" / "study" / "journal.jsonl").events())
+    assert events["finish"] == events["ask"] == count
+    main(arguments(tmp_path / "calm", count))
+    calm = trials(tmp_path / "calm")
+    assert [t.digest for t in found] == [t.digest for t in calm]
+    assert json.dumps([t.points[-1].rewards for t in found]) == json.dumps([t.points[-1].rewards for t in calm])
