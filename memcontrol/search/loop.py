@@ -19,6 +19,7 @@ from memcontrol.search.proposer import Proposer
 from memcontrol.search.records import Point, TrialRecord, TrialState
 from memcontrol.search.space import Proposal
 from memcontrol.search.study import Study
+from memcontrol.search.tracking import trial_logger
 from memcontrol.search.trial import TrialResult, TrialSpec, run_trial
 from memcontrol.seeds import derive_seed
 
@@ -154,6 +155,7 @@ class OuterLoop:
             halved=job.halved,
             prune_with=str(self.study.journal) if prunes else None,
             objectives=tuple(self.study.options.objectives),
+            logger=trial_logger(self.study, job.number),
         )
         self.running[self.executor.submit(run_trial, spec)] = job
 

@@ -36,6 +36,8 @@ class SearchOptions:
         rescore_factor: The front is scored again with so many times the images and fresh seeds (0: not).
         retries: How often a trial is started again after its worker died.
         executor: Runs trials elsewhere: any `concurrent.futures` executor.
+        wandb: Project in Weights & Biases that trials and the front are logged to, numbers only; null for none.
+        wandb_offline: Whether nothing is sent until `wandb sync` is run by hand.
         heartbeat_s: Seconds between signs of life in the journal.
         seed: Seed of proposals and trials.
 
@@ -61,6 +63,8 @@ class SearchOptions:
     rescore_factor: int = 4
     retries: int = 1
     executor: Executor | None = None
+    wandb: str | None = None
+    wandb_offline: bool = True
     heartbeat_s: float = 30.0
     seed: int = 0
 

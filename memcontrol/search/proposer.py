@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -93,7 +94,11 @@ class Proposer:
         candidate = self._asked.get(proposal.digest)
         if candidate is None:
             candidate = self.space.child(self._optimizer.parametrization, proposal)
-        self._optimizer.tell(candidate, losses if len(losses) > 1 else losses[0])
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", message="Updating fitness with inf value"
+            )  # its scalar, which ours ignores
+            self._optimizer.tell(candidate, losses if len(losses) > 1 else losses[0])
 
     def _random(self) -> Proposal | None:
         """Return a random proposal that was not asked before."""

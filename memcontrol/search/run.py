@@ -24,6 +24,7 @@ from memcontrol.search.rescore import RescoreSpec, checkpoint_of, rescore
 from memcontrol.search.results import front_table, write_results
 from memcontrol.search.space import Proposal, SearchSpace
 from memcontrol.search.study import Study, open_study
+from memcontrol.search.tracking import log_front
 
 __all__ = ["search"]
 
@@ -71,6 +72,7 @@ def search(
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
         points = _publish(study, journal, records)
+    log_front(study, points, records)
     if points:
         table = front_table(study, points, records)
         print(table[["trial", "step", "mask", *study.options.objectives]].to_string(index=False))

@@ -19,7 +19,7 @@ __all__ = ["Study", "open_study"]
 
 MAY_CHANGE: Final = (
     "study", "trials", "hours", "patience", "workers", "devices_per_trial", "threads", "pick", "rescore_factor",
-    "retries", "executor", "heartbeat_s",
+    "retries", "executor", "heartbeat_s", "wandb", "wandb_offline",
 )  # fmt: skip
 """Options that a study may be prolonged with."""
 NOT_COMPARED: Final = (

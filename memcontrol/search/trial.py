@@ -38,6 +38,7 @@ class TrialSpec:
         halved: How often the batch was halved after running out of memory.
         prune_with: Journal that the trial compares itself with, or None.
         objectives: Measures that are traded off.
+        logger: Config of a logger beside the run folder's csv, or None.
     """
 
     number: int
@@ -52,6 +53,7 @@ class TrialSpec:
     halved: int = 0
     prune_with: str | None = None
     objectives: tuple[str, ...] = ()
+    logger: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,10 @@ def _arguments(spec: TrialSpec) -> list[str]:
     logger = {"save_dir": str(folder.parent.parent), "name": folder.parent.name, "version": folder.name}
     tree["trainer"] = {
         **tree.get("trainer", {}),
-        "logger": [{"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": logger}],
+        "logger": [
+            {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": logger},
+            *([spec.logger] if spec.logger is not None else []),
+        ],
         "devices": spec.devices,
         "enable_progress_bar": False,
         "enable_model_summary": False,
@@ -153,6 +158,7 @@ def run_trial(spec: TrialSpec) -> TrialResult:
         log.open("a").write(text)
         return TrialResult(_why(error), _is_out_of_memory(error), seconds={"total": time.monotonic() - started})
     finally:
+        _end_tracking()
         gc.collect()
 
 
@@ -195,6 +201,14 @@ def _free(cli: Any) -> None:
     del cli.trainer
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def _end_tracking() -> None:
+    """End a run in Weights & Biases, so that the next trial gets one of its own."""
+    import wandb
+
+    if wandb.run is not None:
+        wandb.run.finish()
 
 
 def _use_threads(threads: int | None) -> None:

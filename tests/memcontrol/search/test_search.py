@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -125,10 +127,8 @@ def killed_study(folder, count, kills, rng):
             number % 3
         ]
         for pid in victims:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         if number % 3 == 1:
             time.sleep(rng.uniform(2, 8))
         os.killpg(process.pid, signal.SIGKILL)
@@ -148,3 +148,33 @@ def test_killed_study_ends_as_an_undisturbed_one(tmp_path, count, kills):
     calm = trials(tmp_path / "calm")
     assert [t.digest for t in found] == [t.digest for t in calm]
     assert json.dumps([t.points[-1].rewards for t in found]) == json.dumps([t.points[-1].rewards for t in calm])
+
+
+def test_a_tracked_study_sends_numbers_only(tmp_path, monkeypatch):
+    folder = tmp_path / "canarypath"
+    folder.mkdir()
+    monkeypatch.setattr("sys.argv", ["train.py", "canaryargv"])
+    boom = "{class_path: tests.killer.RaisesFor, init_args: {mask_sum: 0}}"
+    args = [a for a in arguments(folder, 2, "--search.wandb=memcontrol") if not a.startswith("--trainer.callbacks")]
+    main([*args, "--trust-config", f"--trainer.callbacks=[{boom},{SCORING},{KEEP}]"])
+    recorded = list((folder / "study").rglob("*.wandb"))
+    assert len(recorded) >= 2
+    files = [p for p in (folder / "study" / "wandb").rglob("*") if p.is_file()]
+    contents = b"".join(p.read_bytes() for p in files if not p.name.startswith("debug"))
+    for canary in (b"canarypath", b"canaryargv", b"planted", b"radiograph", b"phantom:"):
+        assert canary not in contents, canary
+    assert b"reward/memorization" in contents
+    assert not [p for p in files if p.suffix in (".png", ".jpg")]
+
+
+def test_a_sweep_agent_s_arguments_run(tmp_path, monkeypatch):
+    """The command of configs/sweep.yaml, filled in as an agent does; no server is asked."""
+    sweep = yaml.safe_load(Path("configs/sweep.yaml").read_text())
+    chosen = {"model.mask": sweep["parameters"]["model.mask"]["values"][3], "model.optimizer.lr": 0.0043}
+    filled = [f"--{key}={value}" for key, value in chosen.items()]
+    command = [part for item in sweep["command"][3:] for part in (filled if item == "${args}" else [item])]
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    small = [a for a in short_run(tmp_path)[3:] if "callbacks" not in a]
+    cli = main([*command, *small, "--trainer.max_steps=1", "--trainer.limit_val_batches=0"])
+    assert f"bits:{cli.model.mask.bit_string}" == chosen["model.mask"]
+    assert cli.model.optimizer_options.lr == 0.0043
