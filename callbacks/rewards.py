@@ -101,6 +101,11 @@ class RewardsCallback(Callback):
         is_last = trainer.global_step >= trainer.max_steps > 0
         if self.real is None or (self._count % self.every_n_validations and not is_last):
             return
+        if not all(bool(p.isfinite().all()) for p in pl_module.adapted.trainable().values()):
+            raise RewardError(
+                f"Training has diverged: trained weights are not finite at step {trainer.global_step}. Lower "
+                "`model.optimizer.lr`, or clip gradients with `trainer.gradient_clip_val`."
+            )
         started = time.monotonic()
         evidence = self._collect(trainer, pl_module, merge=True)
         self._record(trainer, pl_module, evidence, trainer.global_step)

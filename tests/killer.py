@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+import torch
 from lightning.pytorch import Callback
 
 
@@ -37,3 +38,21 @@ class RaisesFor(Callback):
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         if sum(pl_module.mask.bits) == self.mask_sum:
             raise RuntimeError("planted")
+
+
+class Planted(Callback):
+    """Fails each trial of a study in another way, by its number."""
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        number = int(trainer.log_dir.rsplit("-", 1)[1])
+        if number == 0:
+            for parameter in pl_module.adapted.trainable().values():
+                parameter.data.fill_(float("nan"))
+        if number == 1 and pl_module._batch_size() == 8:
+            raise torch.OutOfMemoryError("CUDA out of memory (planted)")
+        if number == 2:
+            os._exit(3)
+
+    def on_validation_epoch_start(self, trainer, pl_module):
+        if int(trainer.log_dir.rsplit("-", 1)[1]) == 3 and trainer.state.fn == "fit":
+            raise ValueError("reward raises (planted)")

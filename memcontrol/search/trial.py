@@ -122,6 +122,9 @@ def _arguments(spec: TrialSpec) -> list[str]:
         args.append("--trust-config")
     if list((folder / "checkpoints").glob("*.ckpt")):
         args.append(f"--ckpt_path={folder}")
+    else:
+        for name in ("config.yaml", "rewards.jsonl", "metrics.csv"):  # of an attempt that left nothing to go on from
+            (folder / name).unlink(missing_ok=True)
     return args
 
 

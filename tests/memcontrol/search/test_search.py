@@ -178,3 +178,18 @@ def test_a_sweep_agent_s_arguments_run(tmp_path, monkeypatch):
     cli = main([*command, *small, "--trainer.max_steps=1", "--trainer.limit_val_batches=0"])
     assert f"bits:{cli.model.mask.bit_string}" == chosen["model.mask"]
     assert cli.model.optimizer_options.lr == 0.0043
+
+
+def test_each_failure_has_a_clear_text(tmp_path):
+    planted = "{class_path: tests.killer.Planted}"
+    args = [a for a in arguments(tmp_path, 5) if not a.startswith("--trainer.callbacks")]
+    main([*args, "--trust-config", f"--trainer.callbacks=[{planted},{SCORING},{KEEP}]"])
+    nan, memory, exits, reward, fine = trials(tmp_path)
+    assert [t.state for t in (nan, exits, reward)] == [TrialState.FAILED] * 3
+    assert "diverged" in nan.error
+    assert "terminated abruptly" in exits.error
+    assert exits.attempts == 2
+    assert "reward raises (planted)" in reward.error
+    assert [t.state for t in (memory, fine)] == [TrialState.COMPLETE] * 2
+    assert memory.attempts == 2
+    assert "accumulate_grad_batches: 2" in (tmp_path / "study" / "trials" / "trial-0001" / "overlay.yaml").read_text()
