@@ -18,7 +18,7 @@ __all__ = ["PrivateWandbLogger", "numbers_only"]
 
 SAFE_TEXTS: Final = {
     "mask": re.compile(r"all|none|bits:[01]+"),
-    "slots": re.compile(r"paper13|paper16|attention|transformer|resnet|all"),
+    "slots": re.compile(r"paper13|paper16|attention|block|transformer|resnet|all"),
     "state": re.compile(r"RUNNING|COMPLETE|PRUNED|FAILED"),
 }
 """Hyper-parameters whose text may leave the machine, and the only texts that they may have."""

@@ -7,6 +7,7 @@ Order is always that of the forward pass: down blocks, mid block, up blocks.
 | `paper13` | the transformer blocks of one attention; the third of each up block has no slot | 13 | stays adapted |
 | `paper16` | the transformer blocks of one attention | 16 | stays adapted |
 | `attention` | the transformer blocks of one attention | 16 | frozen |
+| `block` | the transformer blocks of all attentions of one block: a small space for few trials | 7 | frozen |
 | `transformer` | one attention whole, with its norm and projections | 16 | frozen |
 | `resnet` | one resnet | 22 | frozen |
 | `all` | one attention, resnet, sampler, or an end of the U-Net: every weight has a slot | 47 | - |
@@ -28,7 +29,7 @@ from memcontrol.errors import MaskError
 
 __all__ = ["Layout", "LayoutName", "Slot", "find_layout"]
 
-LayoutName = Literal["paper13", "paper16", "attention", "transformer", "resnet", "all"]
+LayoutName = Literal["paper13", "paper16", "attention", "block", "transformer", "resnet", "all"]
 
 ENDS = ("conv_in", "time_embedding", "class_embedding", "add_embedding", "encoder_hid_proj")
 STAGES = ("down_blocks", "mid_block", "up_blocks")
@@ -114,6 +115,13 @@ def _blocks(unet: nn.Module) -> list[Slot]:
     return [Slot(name, (f"{name}.transformer_blocks",)) for name in _children(unet, "attentions")]
 
 
+def _whole_blocks(unet: nn.Module) -> list[Slot]:
+    grouped: dict[str, list[str]] = {}
+    for slot in _blocks(unet):
+        grouped.setdefault(slot.name.split(".attentions")[0], []).extend(slot.prefixes)
+    return [Slot(name, tuple(prefixes)) for name, prefixes in grouped.items()]
+
+
 def _paper13(unet: nn.Module) -> list[Slot]:
     return [s for s in _blocks(unet) if not (s.name.startswith("up_blocks") and s.name.endswith(".2"))]
 
@@ -143,6 +151,7 @@ _SLOTS = {
     "paper13": _paper13,
     "paper16": _blocks,
     "attention": _blocks,
+    "block": _whole_blocks,
     "transformer": _transformers,
     "resnet": _resnets,
     "all": _everything,
