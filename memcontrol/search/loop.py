@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from memcontrol.errors import SearchError
 from memcontrol.search.journal import Journal
-from memcontrol.search.points import best_point, read_points
+from memcontrol.search.points import best_point, expected_point, read_points
 from memcontrol.search.proposer import Proposer
 from memcontrol.search.records import Point, TrialRecord, TrialState
 from memcontrol.search.space import Proposal
@@ -209,8 +209,11 @@ class OuterLoop:
                 raise SearchError("The trial ended without a validation. Lower `trainer.val_check_interval`.")
         except (SearchError, KeyError, ValueError) as error:
             return TrialState.FAILED, (), None, f"{type(error).__name__}: {error}"
+        if result.pruned:
+            whole = [r.points for r in self.records.values() if r.state is TrialState.COMPLETE]
+            return TrialState.PRUNED, points, expected_point(points[-1], whole), None
         told = best_point(points, self.points(), job.number, self.study.options.seed)
-        return TrialState.PRUNED if result.pruned else TrialState.COMPLETE, points, told, None
+        return TrialState.COMPLETE, points, told, None
 
     # Budget
 

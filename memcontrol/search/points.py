@@ -14,7 +14,7 @@ from memcontrol.rewards.objective import reward_of
 from memcontrol.search.records import Point
 from memcontrol.seeds import derive_seed
 
-__all__ = ["best_point", "read_points"]
+__all__ = ["best_point", "expected_point", "read_points"]
 
 
 def read_points(folder: Path, objectives: Sequence[str]) -> tuple[Point, ...]:
@@ -72,3 +72,22 @@ def best_point(points: Sequence[Point], others: Sequence[Point], number: int, se
     weights = np.random.default_rng(derive_seed(seed, "weights", number)).dirichlet(np.ones(rewards.shape[1]))
     scores = (weights * (rewards - low) / spread).min(axis=1) + 0.05 * (weights * (rewards - low) / spread).sum(axis=1)
     return points[int(np.argmax(scores))]
+
+
+def expected_point(point: Point, finished: Sequence[Sequence[Point]]) -> Point:
+    """Return what a trial that was stopped early would have come to, by the mean growth of finished trials.
+
+    The proposer would otherwise hold an early value for that of the mask.
+
+    Args:
+        point: The last point of the trial.
+        finished: Points of trials that ran to their end.
+    """
+    growth = []
+    for points in finished:
+        here = next((p for p in points if p.step == point.step), None)
+        if here is not None and points[-1].step > point.step:
+            growth.append(np.array(points[-1].rewards) - np.array(here.rewards))
+    if not growth:
+        return point
+    return Point(point.step, tuple((np.array(point.rewards) + np.mean(growth, axis=0)).tolist()), point.measures)

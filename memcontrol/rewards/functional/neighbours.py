@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 __all__ = ["nearest", "own_distance"]
 
 
-def nearest(queries: Tensor, bank: Tensor, block: int = 8192, skip_self: bool = False) -> tuple[Tensor, Tensor]:
+def nearest(queries: Tensor, bank: Tensor, block: int = 4096, skip_self: bool = False) -> tuple[Tensor, Tensor]:
     """Find the most similar row of a bank for each query.
 
     Args:
