@@ -36,14 +36,14 @@ def rank(points: Sequence[Sequence[float]]) -> list[int]:
     return found
 
 
-def is_hopeless(mine: Sequence[Any], others: Sequence[Point], objectives: Sequence[str], keep: float = 0.5) -> bool:
-    """Tell whether a point is beaten beyond its intervals and lies behind the better share of its rung.
+def is_hopeless(mine: Sequence[Any], others: Sequence[Point], objectives: Sequence[str], keep: float = 0.1) -> bool:
+    """Tell whether a point is beaten beyond its intervals and lies behind the better fronts of its rung.
 
     Args:
         mine: A measure for each objective.
         others: Points of other trials at the same step.
         objectives: Names of the measures.
-        keep: Share of a rung that goes on.
+        keep: Share of a rung that must lie on better fronts before a point is given up; higher gives up fewer.
     """
     if len(others) < 4:
         return False

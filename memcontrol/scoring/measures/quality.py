@@ -32,7 +32,34 @@ def quality_measures(drawn: Drawn, real: RealImages, options: ScoringOptions, ba
         value = _distance(name, drawn.features, real.held, prompts, held_subjects, options.seed)
         null = _distance(name, theirs.features, real.held, prompts, held_subjects, options.seed) if theirs else None
         found.append(Measure(name, "quality", value, null, False, None, note if name == "fid" else ""))
+    found += _by_finding(drawn, real, options.seed)
     found += _overlaps(drawn, theirs, real, prompts, held_subjects, options.seed)
+    return found
+
+
+def _by_finding(drawn: Drawn, real: RealImages, seed: int, least: int = 16) -> list[Measure]:
+    """Return the kernel distance of each finding with enough images, where the data are labelled."""
+    table = real.data.table(real.heldout)
+    if "label" not in table:
+        return []
+    labels, subjects = table["label"].astype(str).to_numpy(), real.subjects(real.heldout)
+    mine = labels[drawn.rows]
+    found = []
+    for label in sorted(set(labels)):
+        rows, held = np.flatnonzero(mine == label), np.flatnonzero(labels == label)
+        if min(len(rows), len(held)) < least:
+            continue
+        value = _distance(
+            "kid",
+            drawn.features[torch.from_numpy(rows)],
+            real.held[torch.from_numpy(held)],
+            [drawn.subjects[row] for row in rows],
+            [subjects[row] for row in held],
+            seed,
+        )
+        found.append(
+            Measure(f"kid/{label}", "quality", value, None, False, None, f"{len(rows)} drawn, {len(held)} real")
+        )
     return found
 
 

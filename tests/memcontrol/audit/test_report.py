@@ -1,0 +1,70 @@
+"""Reports open in a browser, at both widths, without asking anything of the network."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+from PIL import Image
+
+from memcontrol.audit import AuditOptions, ExtractionOptions
+from memcontrol.audit.report import write_report
+from memcontrol.audit.run import Audited
+from memcontrol.audit.sources import Source
+from memcontrol.audit.verdict import judge
+from memcontrol.data.cache import CacheOptions
+from memcontrol.data.features import split_pixels
+from memcontrol.data.images import Transform
+from memcontrol.data.phantom.datamodule import PhantomDataModule
+from memcontrol.rewards.encoders import PhantomEncoder
+from memcontrol.scoring import RealImages, ScoringOptions, measure
+from memcontrol.scoring.evidence import Drawn, Evidence
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    data = PhantomDataModule(
+        sites=["C"], num_subjects=120, split_fractions=[0.2, 0.1, 0.7], transform=Transform(size=64),
+        cache=CacheOptions(folder=str(folder / "cache")),
+    )  # fmt: skip
+    data.setup("test")
+    real = RealImages(data, "test", PhantomEncoder())
+    images = split_pixels(data, "validate", list(range(12)))
+    drawn = Drawn(
+        [-1] * 12, [str(i) for i in range(12)], images, real.encoder.encode(images), real.copies.encode(images)
+    )
+    options = AuditOptions(scoring=ScoringOptions(num_images=12), extraction=ExtractionOptions(prompts=0))
+    evidence = Evidence(drawn, None, None, None)
+    measures = measure(evidence, real, options.scoring)
+    verdict = judge(measures, None, [], 12, 0.01, 0.01)
+    item = Audited(Source(folder / "pictures", "pictures"), evidence, measures, None, verdict)
+    write_report([item], [], real, options, {"command": "memcontrol audit <x>"}, folder / "report.html")
+    return folder / "report.html"
+
+
+def test_page_is_self_contained(page):
+    text = page.read_text()
+    assert "No leak found" in text
+    assert "&lt;x&gt;" in text
+    assert 'src="http' not in text
+    assert "<script" not in text
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("width", [1280, 500])
+def test_page_fits_the_window(page, tmp_path, width):
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+    probe = page.with_name(f"probe-{width}.html")
+    script = "<script>document.title = document.documentElement.scrollWidth + ' ' + window.innerWidth</script>"
+    probe.write_text(page.read_text().replace("</body>", f"{script}</body>"))
+    common = [CHROMIUM, *options, f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900"]
+    dom = subprocess.run([*common, "--dump-dom", f"file://{probe}"], capture_output=True, text=True, check=True).stdout
+    content, window = map(int, dom.split("<title>")[1].split("</title>")[0].split())
+    assert content <= window
+    shot = tmp_path / "shot.png"
+    subprocess.run([*common, f"--screenshot={shot}", f"file://{page}"], capture_output=True, check=True)
+    assert len(set(Image.open(shot).convert("L").resize((64, 64)).tobytes())) > 20
