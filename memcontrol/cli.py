@@ -29,8 +29,9 @@ COMMANDS: dict[str, set[str]] = {
     "audit": {"model", "datamodule"},
     "plant": {"model", "datamodule"},
     "search": {"model", "datamodule", "config", "trust"},
+    "compare": {"model", "datamodule", "config", "trust"},
 }
-WITHOUT_TRAINING = ("predict", "slots", "export", "audit", "plant", "search")
+WITHOUT_TRAINING = ("predict", "slots", "export", "audit", "plant", "search", "compare")
 WITHOUT_DATA = ("predict", "slots", "export")
 
 
@@ -98,7 +99,7 @@ class MemControlCLI(LightningCLI):
         arguments: dict[str, Any] = super()._prepare_subcommand_kwargs(subcommand)
         if subcommand == "predict":
             arguments.pop("datamodule", None)
-        if subcommand == "search":
+        if subcommand in ("search", "compare"):
             config = self.config[subcommand]
             arguments["config"] = yaml.safe_load(self._parser(subcommand).dump(config, skip_none=False))
             arguments["trust"] = bool(config.get("trust_config"))

@@ -12,6 +12,7 @@ from memcontrol.commands.export import export_pipeline
 from memcontrol.commands.plant import plant
 from memcontrol.commands.predict import draw_prompts
 from memcontrol.commands.slots import slots_table
+from memcontrol.compare.options import CompareOptions
 from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.rewards.encoders import Encoder
 from memcontrol.search.options import SearchOptions
@@ -203,6 +204,28 @@ class MemControlTrainer(Trainer):
 
         return run_search(model, config, search, trust)  # type: ignore[arg-type]
 
+    def compare(
+        self,
+        model: LightningModule,
+        config: dict[str, Any],
+        trust: bool = False,
+        compare: CompareOptions = CompareOptions(),  # noqa: B008 - frozen
+        datamodule: LightningDataModule | None = None,
+    ) -> Any:
+        """Compare methods under one protocol; the same command goes on with a comparison.
 
-# jsonargparse names a group of arguments after the method, and its parameter `search` is a group of that name already.
+        Args:
+            model: The module (each run makes its own).
+            config: Resolved config, which runs are made with.
+            trust: Whether the configs are trusted to import code.
+            compare: Which methods are compared, and how.
+            datamodule: The data (each run makes its own).
+        """
+        from memcontrol.compare.run import compare as run_compare
+
+        return run_compare(config, compare, trust)
+
+
+# jsonargparse names a group of arguments after the method, and these have a parameter of their own name already.
 MemControlTrainer.search.__name__ = "search_command"
+MemControlTrainer.compare.__name__ = "compare_command"

@@ -39,6 +39,7 @@ class TrialSpec:
         prune_with: Journal that the trial compares itself with, or None.
         objectives: Measures that are traded off.
         logger: Config of a logger beside the run folder's csv, or None.
+        overlays: Config files that are laid over the study's.
     """
 
     number: int
@@ -54,6 +55,7 @@ class TrialSpec:
     prune_with: str | None = None
     objectives: tuple[str, ...] = ()
     logger: dict[str, Any] | None = None
+    overlays: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,9 @@ def _arguments(spec: TrialSpec) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     overlay = folder / "overlay.yaml"
     overlay.write_text(yaml.safe_dump(tree, sort_keys=False))
-    args = ["fit", "--config", spec.config, "--config", str(overlay)]
+    args = ["fit"]
+    for config in (spec.config, *spec.overlays, str(overlay)):
+        args += ["--config", config]
     if spec.trust:
         args.append("--trust-config")
     if list((folder / "checkpoints").glob("*.ckpt")):
