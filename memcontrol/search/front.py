@@ -80,15 +80,28 @@ def volume_over_trials(records: Sequence[TrialRecord]) -> list[tuple[int, float]
     return found
 
 
-def knee(rewards: np.ndarray) -> int:
-    """Return the point that lies nearest to the best of all rewards, each scaled to [0, 1] over the front."""
-    scaled = (rewards - rewards.min(axis=0)) / (np.ptp(rewards, axis=0) + 1e-12)
-    return int(np.argmin(np.linalg.norm(1 - scaled, axis=1)))
+def knee(rewards: np.ndarray, widths: np.ndarray | None = None) -> int:
+    """Return the point that lies nearest to the best of all rewards, each scaled to [0, 1] over the front.
+
+    Args:
+        rewards: Rewards with shape `(n, K)`.
+        widths: Half widths of their intervals, with shape `(n, K)`: a reward whose values on the front differ by less
+            than its intervals are wide is scaled by the intervals, so that noise does not decide.
+    """
+    spread = np.ptp(rewards, axis=0) + 1e-12
+    if widths is not None:
+        spread = np.maximum(spread, 2 * np.nan_to_num(widths).mean(axis=0))
+    return int(np.argmin(np.linalg.norm((rewards.max(axis=0) - rewards) / spread, axis=1)))
 
 
-def pick(points: Sequence[FrontPoint], how: str) -> FrontPoint:
+def _half_widths(point: FrontPoint, objectives: Sequence[str]) -> list[float]:
+    found = [point.measures.get(name, {}) for name in objectives]
+    return [(m["high"] - m["low"]) / 2 if m.get("high") is not None else 0.0 for m in found]
+
+
+def pick(points: Sequence[FrontPoint], how: str, objectives: Sequence[str]) -> FrontPoint:
     """Choose a point: `knee`, or the best in the first (`memorization`) or last (`quality`) reward."""
     rewards = np.array([p.rewards for p in points])
     if how == "knee":
-        return points[knee(rewards)]
+        return points[knee(rewards, np.array([_half_widths(p, objectives) for p in points]))]
     return points[int(np.argmax(rewards[:, 0 if how == "memorization" else -1]))]

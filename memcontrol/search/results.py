@@ -55,7 +55,7 @@ def write_results(study: Study, points: Sequence[FrontPoint], records: Sequence[
     for point in points:
         path = folder / f"{point.trial:03d}.yaml"
         _write_overlay(path, study, by_number[point.trial], point)
-    best = pick(points, study.options.pick)
+    best = pick(points, study.options.pick, study.options.objectives)
     _write_overlay(study.folder / "best.yaml", study, by_number[best.trial], best)
     return best
 

@@ -44,6 +44,11 @@ class Encoder:
         """Scale pixels from [0, 1] to what the network was trained on."""
         return images
 
+    def __repr__(self) -> str:
+        """Return class and options: equal for encoders that give the same features."""
+        options = ", ".join(f"{k}={v!r}" for k, v in sorted(vars(self).items()) if not k.startswith("_"))
+        return f"{type(self).__name__}({options})"
+
     @property
     def name(self) -> str:
         """Short name for tables."""

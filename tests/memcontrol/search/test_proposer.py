@@ -82,4 +82,6 @@ def test_fronts():
     assert front(points) == [0, 1, 2]
     assert rank(points) == [0, 0, 0, 1]
     assert knee(np.array(points[:3])) == 0
+    noisy = np.array([[0.0, 0.3], [0.1, 0.0]]), np.array([[1.0, 0.01], [1.0, 0.01]])
+    assert knee(*noisy) == 0  # the first reward differs by a tenth of its interval only
     assert hypervolume_of(np.array(points), np.array([0.0, 0.0])) == pytest.approx(1.0)
