@@ -3,7 +3,8 @@
     python benchmarks/proposers.py [--seeds 20] [--evaluations 100] [--table real.csv]
 
 Two landscapes over 13 bits are made: a smooth one (single and pairwise terms) and a rough one (each bit acts with four
-random others). `--table` adds a measured one: a csv with the columns mask, and one reward per further column.
+random others). `--table` adds a measured one: a csv with the columns mask, and one reward per further column; `--study`
+takes one from a study that has tried every mask, and nothing else.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import optuna
 import pandas as pd
 
 from memcontrol.search.front import hypervolume_of
+from memcontrol.search.journal import Journal
 from memcontrol.search.proposer import Proposer
 from memcontrol.search.space import SearchSpace
 
@@ -70,6 +72,12 @@ def read(path: Path) -> Landscape:
     table = pd.read_csv(path, dtype={"mask": str})
     masks = np.array([[int(c) for c in mask] for mask in table["mask"]])
     return _table(masks, table.drop(columns="mask").to_numpy())
+
+
+def read_study(folder: Path) -> Landscape:
+    """Read a study that has tried every mask: the last validation of each trial."""
+    records = [record for record in Journal(folder / "journal.jsonl").trials() if record.points]
+    return _table(np.array([r.mask for r in records]), np.array([r.points[-1].rewards for r in records]))
 
 
 def volume(landscape: Landscape, tried: Iterable[tuple[int, ...]]) -> float:
@@ -140,6 +148,7 @@ def main() -> None:
     parser.add_argument("--evaluations", type=int, default=100)
     parser.add_argument("--noise", type=float, default=0.03, help="standard deviation, as a share of the range")
     parser.add_argument("--table", type=Path, default=None)
+    parser.add_argument("--study", type=Path, default=None, help="folder of a study over all masks")
     parser.add_argument("--methods", nargs="*", default=list(METHODS))
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -148,6 +157,9 @@ def main() -> None:
     if options.table is not None:
         found = read(options.table)
         landscapes["measured"] = (found, max(8, len(found) // 4))
+    if options.study is not None:
+        found = read_study(options.study)
+        landscapes = {"measured": (found, max(8, len(found) // 4))}
     for name, (landscape, budget) in landscapes.items():
         print(f"\n{name}: {len(landscape)} masks, {budget} evaluations, {options.seeds} seeds")
         best = volume(landscape, landscape)
