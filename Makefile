@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test setup lint base clean
+.PHONY: demo test bench setup lint base clean
 
 demo: setup  ## Search masks on phantoms of a site that the base has never seen, fit the picked one, and audit it
 	$(BIN)/python train.py search --config demo.yaml --config search/demo.yaml
@@ -13,6 +13,11 @@ demo: setup  ## Search masks on phantoms of a site that the base has never seen,
 
 test: setup  ## Run the tests
 	$(BIN)/python -m pytest
+
+bench: setup  ## Print the figures of benchmarks/ (about ten minutes)
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/neighbours.py
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/proposers.py --seeds 5
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/halving.py --seeds 3
 
 lint: setup  ## Check style and types
 	$(BIN)/ruff check .
