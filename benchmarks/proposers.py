@@ -10,6 +10,7 @@ takes one from a study that has tried every mask, and nothing else.
 from __future__ import annotations
 
 import argparse
+import json
 import time
 import warnings
 from collections.abc import Callable, Iterable
@@ -18,7 +19,9 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pandas as pd
+import yaml
 
+from memcontrol.rewards.objective import reward_of
 from memcontrol.search.front import hypervolume_of
 from memcontrol.search.journal import Journal
 from memcontrol.search.proposer import Proposer
@@ -75,9 +78,18 @@ def read(path: Path) -> Landscape:
 
 
 def read_study(folder: Path) -> Landscape:
-    """Read a study that has tried every mask: the last validation of each trial."""
+    """Read a study that has tried every mask: the last validation of each trial, or step 0 for all bits off."""
     records = [record for record in Journal(folder / "journal.jsonl").trials() if record.points]
-    return _table(np.array([r.mask for r in records]), np.array([r.points[-1].rewards for r in records]))
+    masks, rewards = [r.mask for r in records], [r.points[-1].rewards for r in records]
+    objectives = yaml.safe_load((folder / "study.yaml").read_text())["search"]["objectives"]
+    first = next(folder.glob("trials/*/rewards.jsonl")).read_text().splitlines()[0]
+    measures = {m["name"]: m for m in json.loads(first)["measures"]}
+    nothing = tuple(0 for _ in masks[0])
+    if nothing not in masks:
+        masks.append(nothing)
+        found = [measures[name] for name in objectives]
+        rewards.append(tuple(reward_of(m["value"]["value"], m["higher_is_better"]) for m in found))
+    return _table(np.array(masks), np.array(rewards))
 
 
 def volume(landscape: Landscape, tried: Iterable[tuple[int, ...]]) -> float:
