@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
@@ -10,6 +11,7 @@ from memcontrol.diffusion.codecs import TextCodec
 from memcontrol.diffusion.components import load_components
 from memcontrol.diffusion.probes import Denoiser, denoising_loss, noise_norm, pia, secmi
 from memcontrol.diffusion.trajectory import detection_norm, walk
+from memcontrol.seeds import derive_seed, generator
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +70,40 @@ def test_secmi_and_pia_are_zero_for_a_perfect_model():
     moments = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     assert secmi(denoiser, moments, noise).max() < 1e-6
     assert pia(denoiser, moments, noise).max() == 0
+
+
+def test_probes_equal_a_computation_by_hand(world):
+    """One image at a time, with the scheduler's own numbers in NumPy."""
+    denoiser, moments, states, null, seeds = world
+    kept = denoiser.scheduler.alphas_cumprod.numpy().astype(np.float64)
+    x_0, c, row = moments[3:4, 0], states[3:4], seeds[3:4]
+
+    def eps(x, t, condition):
+        with torch.no_grad():
+            return denoiser.unet(torch.as_tensor(x, dtype=torch.float32), torch.tensor([t]), condition).numpy()
+
+    norms, losses = [], []
+    for draw in range(2):
+        t = int((draw + derive_seed(3, f"timestep {draw}") / 2**63) / 2 * 1000)
+        noise = torch.randn(4, 8, 8, generator=generator(3, f"probe {draw}")).numpy()[None]
+        x_t = np.sqrt(kept[t]) * x_0.numpy() + np.sqrt(1 - kept[t]) * noise
+        norms.append(np.linalg.norm(eps(x_t, t, c) - eps(x_t, t, null)))
+        losses.append(np.mean((eps(x_t, t, c) - noise) ** 2))
+    assert noise_norm(denoiser, moments[3:4], c, null, row, draws=2).item() == pytest.approx(np.mean(norms), rel=1e-4)
+    assert denoising_loss(denoiser, moments[3:4], c, row, draws=2).item() == pytest.approx(np.mean(losses), rel=1e-4)
+
+    first = eps(x_0.numpy(), 0, c)
+    x_t = np.sqrt(kept[200]) * x_0.numpy() + np.sqrt(1 - kept[200]) * first
+    expected = np.sum(np.abs(first - eps(x_t, 200, c)) ** 4) ** 0.25
+    assert pia(denoiser, moments[3:4], c).item() == pytest.approx(expected, rel=1e-4)
+
+    def step(x, start, end):
+        e = eps(x, start, c)
+        clean = (x - np.sqrt(1 - kept[start]) * e) / np.sqrt(kept[start])
+        return np.sqrt(kept[end]) * clean + np.sqrt(1 - kept[end]) * e
+
+    x = x_0.numpy()
+    for start in range(0, 100, 10):
+        x = step(x, start, start + 10)
+    back = step(step(x, 100, 110), 110, 100)
+    assert secmi(denoiser, moments[3:4], c).item() == pytest.approx(np.sum((back - x) ** 2), rel=1e-3)

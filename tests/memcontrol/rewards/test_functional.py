@@ -98,6 +98,15 @@ def test_tpr_needs_enough_others():
     assert tpr_at_fpr(np.ones(5), np.zeros(1000), list("abcde"), 0.01).value == 1.0
 
 
+def test_c_t_equals_the_ranks(features):
+    generated, heldout, training = features
+    g, h = (cosine_distances(x.numpy(), training.numpy()).min(axis=1) for x in (generated, heldout))
+    u = sum((a > h).sum() + 0.5 * (a == h).sum() for a in g)
+    n, k = len(g), len(h)
+    expected = (u - n * k / 2) / np.sqrt(n * k * (n + k + 1) / 12)
+    assert c_t(generated, heldout, training) == pytest.approx(expected, rel=1e-4)
+
+
 def test_c_t_is_a_z_score():
     rng = torch.Generator().manual_seed(0)
     training, heldout, fresh = (torch.randn(200, 16, generator=rng) for _ in range(3))
