@@ -31,3 +31,13 @@ def inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     rng = torch.Generator().manual_seed(1)
     x = torch.randn(2, 4, 8, 8, generator=rng)
     return x, torch.tensor([3, 700]), torch.randn(2, 5, 32, generator=rng)
+
+
+@pytest.fixture(autouse=True)
+def no_run_is_left_open():
+    """A run of Weights & Biases that a test leaves open would swallow the next one's."""
+    yield
+    import wandb
+
+    if wandb.run is not None:
+        wandb.run.finish()
