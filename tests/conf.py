@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 
@@ -27,3 +28,13 @@ def short_run(folder: Path, *extra: str) -> list[str]:
         "--model.eval_draws=1",
         *extra,
     ]
+
+
+def wait_for(folder: Path, text: bytes, seconds: float = 60.0) -> None:
+    """Wait until some file of Weights & Biases holds a text: its service writes after a run has ended."""
+    end = time.monotonic() + seconds
+    while not any(text in path.read_bytes() for path in folder.rglob("*.wandb")):
+        if time.monotonic() > end:
+            raise AssertionError(f"{text!r} was not written within {seconds} s")
+        time.sleep(0.2)
+    time.sleep(1)

@@ -8,7 +8,7 @@ import wandb
 from memcontrol.cli import main
 from memcontrol.errors import PrivacyError
 from memcontrol.loggers import PrivateWandbLogger, numbers_only
-from tests.conf import short_run
+from tests.conf import short_run, wait_for
 
 
 def test_numbers_and_masks_pass():
@@ -35,6 +35,7 @@ def test_canaries_stay_at_home(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="canaryerror"):
         main([*order, "--trust-config", f"--trainer.callbacks=[{one},{boom}]"])
     wandb.finish()
+    wait_for(folder, b"train/loss")
     files = [p for p in folder.rglob("*") if p.is_file() and "wandb" in str(p.relative_to(folder))]
     recorded = [p for p in files if p.suffix == ".wandb"]
     assert recorded

@@ -20,7 +20,7 @@ import yaml
 from memcontrol.cli import main
 from memcontrol.search.journal import Journal
 from memcontrol.search.records import TrialState
-from tests.conf import short_run
+from tests.conf import short_run, wait_for
 
 SCORING = (
     "{class_path: callbacks.RewardsCallback, init_args: {memorization: noise_norm, quality: kid, scoring: "
@@ -157,6 +157,7 @@ def test_a_tracked_study_sends_numbers_only(tmp_path, monkeypatch):
     boom = "{class_path: tests.killer.RaisesFor, init_args: {mask_sum: 0}}"
     args = [a for a in arguments(folder, 2, "--search.wandb=memcontrol") if not a.startswith("--trainer.callbacks")]
     main([*args, "--trust-config", f"--trainer.callbacks=[{boom},{SCORING},{KEEP}]"])
+    wait_for(folder / "study", b"reward/memorization")
     recorded = list((folder / "study").rglob("*.wandb"))
     assert len(recorded) >= 2
     files = [p for p in (folder / "study" / "wandb").rglob("*") if p.is_file()]
