@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,18 +79,16 @@ class RewardsCallback(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Score the base: the null of every measure, and the point at step 0."""
-        if not isinstance(pl_module, MemControlModule):
-            return
-        started = time.monotonic()
-        if self.real is None:
-            data = trainer.datamodule  # type: ignore[attr-defined]
-            self.real = RealImages(data, "validate", self.scoring.features(), self.scoring.seed)
-        if self.score_base and self.base is None:
-            key = ("base evidence", *self._key(pl_module))
-            self.base = resident.kept(key, lambda: self._collect_base(trainer, pl_module))
-            self._record(trainer, pl_module, self.base, step=0)
-        self.seconds += time.monotonic() - started
-        self._trained_since = time.monotonic()
+        if isinstance(pl_module, MemControlModule):
+            self._prepare(trainer, pl_module)
+            self._catch_up(trainer, pl_module)
+            self._trained_since = time.monotonic()
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Score a run that was killed between its last step and its last score; resuming trains nothing then."""
+        if isinstance(pl_module, MemControlModule) and self.real is None:
+            self._prepare(trainer, pl_module)
+            self._catch_up(trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Score the model as it is."""
@@ -140,6 +138,29 @@ class RewardsCallback(Callback):
 
     # Parts
 
+    def _prepare(self, trainer: Trainer, pl_module: MemControlModule) -> None:
+        started = time.monotonic()
+        if self.real is None:
+            data = trainer.datamodule  # type: ignore[attr-defined]
+            self.real = RealImages(data, "validate", self.scoring.features(), self.scoring.seed)
+        if self.score_base and self.base is None:
+            key = ("base evidence", *self._key(pl_module))
+            self.base = resident.kept(key, lambda: self._collect_base(trainer, pl_module))
+            self._record(trainer, pl_module, self.base, step=0)
+        self.seconds += time.monotonic() - started
+
+    def _catch_up(self, trainer: Trainer, module: MemControlModule) -> None:
+        """Score a resumed checkpoint whose validation was due, but was cut off before it was written."""
+        step, interval = trainer.global_step, trainer.val_check_batch
+        log_dir = trainer.log_dir  # asks all processes, so all must ask
+        if step == 0 or log_dir is None or trainer.check_val_every_n_epoch is not None:
+            return
+        is_due = step == trainer.max_steps or (isinstance(interval, int) and step % interval == 0)
+        if not is_due or step in recorded_steps(Path(log_dir)):
+            return
+        evidence = self._collect(trainer, module, merge=True)
+        self._record(trainer, module, evidence, step)
+
     def _collect(self, trainer: Trainer, module: MemControlModule, merge: bool) -> Evidence:
         assert self.real is not None
         can_merge = merge and not isinstance(trainer.strategy, FSDPStrategy)
@@ -185,8 +206,10 @@ class RewardsCallback(Callback):
             "measures": [m.to_dict() for m in self.measures],
         }
         Path(log_dir).mkdir(parents=True, exist_ok=True)
-        with (Path(log_dir) / "rewards.jsonl").open("a") as file:
-            file.write(json.dumps(point) + "\n")
+        path = Path(log_dir) / "rewards.jsonl"
+        torn = path.is_file() and path.read_bytes()[-1:] not in (b"", b"\n")  # by a kill
+        with path.open("a") as file:
+            file.write(("\n" if torn else "") + json.dumps(point) + "\n")
 
     def _values(self) -> dict[str, float]:
         values = {
@@ -211,6 +234,15 @@ class RewardsCallback(Callback):
                 self._steps,
                 self.scoring.num_probes,
             )
+
+
+def recorded_steps(run: Path) -> set[int]:
+    """Return the steps of a run that were scored; a line that was torn by a kill does not count."""
+    path, found = run / "rewards.jsonl", set()
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        with suppress(ValueError):
+            found.add(int(json.loads(line)["step"]))
+    return found
 
 
 @contextmanager

@@ -194,3 +194,19 @@ def test_each_failure_has_a_clear_text(tmp_path):
     assert [t.state for t in (memory, fine)] == [TrialState.COMPLETE] * 2
     assert memory.attempts == 2
     assert "accumulate_grad_batches: 2" in (tmp_path / "study" / "trials" / "trial-0001" / "overlay.yaml").read_text()
+
+
+def test_a_kill_between_checkpoint_and_score_loses_no_point(tmp_path):
+    """The last score is taken away, as if the run had been killed after its last checkpoint."""
+    args = arguments(tmp_path)
+    own = [a for a in args[1:] if not a.startswith("--search")]
+    logger = f"--trainer.logger.save_dir={tmp_path}"
+    main(["fit", *own, logger])
+    run = tmp_path / "demo" / "version_0"
+    lines = (run / "rewards.jsonl").read_text().splitlines()
+    expected = [json.loads(line) for line in lines]
+    (run / "rewards.jsonl").write_text("".join(line + "\n" for line in lines[:2]))
+    main(["fit", *own, logger, f"--ckpt_path={run}"])
+    found = {json.loads(line)["step"]: json.loads(line) for line in (run / "rewards.jsonl").read_text().splitlines()}
+    last = {m["name"]: m["value"] for m in expected[-1]["measures"]}
+    assert {m["name"]: m["value"] for m in found[2]["measures"]} == last
