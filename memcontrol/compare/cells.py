@@ -5,16 +5,34 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from memcontrol.compare.options import CompareOptions
 from memcontrol.errors import SearchError
-from memcontrol.search.records import Point
 
-__all__ = ["CellSpec", "choose", "score_cell"]
+__all__ = ["Candidate", "CellSpec", "choose", "digest_of", "score_cell"]
+
+NUM_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A validation of a run.
+
+    Args:
+        lr: Learning rate.
+        step: Optimizer step.
+        rewards: Rewards of memorization and of quality, higher is better.
+        values: Measures, each with value and interval.
+    """
+
+    lr: float
+    step: int
+    rewards: tuple[float, ...]
+    values: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -27,8 +45,10 @@ class CellSpec:
         configs: Config files: that of the comparison, and the method's.
         checkpoint: Checkpoint that was chosen, or None for the untouched base.
         chosen: Learning rate and step.
+        candidates: What it was chosen from, where this seed was the one that chose.
         options: Options.
         evidence: File to write.
+        pictures: File to write a row of drawn images to.
         trust: Whether the configs are trusted.
     """
 
@@ -37,16 +57,18 @@ class CellSpec:
     configs: tuple[str, ...]
     checkpoint: str | None
     chosen: dict[str, float]
+    candidates: tuple[Candidate, ...]
     options: CompareOptions
     evidence: str
+    pictures: str
     trust: bool = False
 
 
-def choose(points: Sequence[tuple[float, Point]], margin: float) -> tuple[float, Point]:
+def choose(candidates: Sequence[Candidate], margin: float) -> Candidate:
     """Apply the rule of selection, the same for every method.
 
     Args:
-        points: Learning rate and validation of each candidate; the rewards are memorization and quality.
+        candidates: Validations of one method.
         margin: Candidates whose quality value is worse than the best by less than this share count as equally good.
 
     Returns:
@@ -55,11 +77,11 @@ def choose(points: Sequence[tuple[float, Point]], margin: float) -> tuple[float,
     Raises:
         SearchError: If there are none.
     """
-    if not points:
+    if not candidates:
         raise SearchError("No run of this method has left a validation to choose.")
-    best = max(point.rewards[1] for _, point in points)
-    good = [(lr, p) for lr, p in points if p.rewards[1] >= best - margin * abs(best)]
-    return max(good, key=lambda item: item[1].rewards[0])
+    best = max(candidate.rewards[1] for candidate in candidates)
+    good = [c for c in candidates if c.rewards[1] >= best - margin * abs(best)]
+    return max(good, key=lambda candidate: candidate.rewards[0])
 
 
 def score_cell(spec: CellSpec) -> str:
@@ -70,6 +92,7 @@ def score_cell(spec: CellSpec) -> str:
     from memcontrol.pipeline import load_pipeline
     from memcontrol.scoring import RealImages, ScoredModel, collect, measure
     from memcontrol.scoring.measures.nearness import nearness_functions
+    from memcontrol.scoring.measures.quality import DRAWS, distance_draws
 
     resident.enable()
     args = [part for config in spec.configs for part in ("--config", config)]
@@ -88,29 +111,30 @@ def score_cell(spec: CellSpec) -> str:
     if spec.checkpoint is not None:
         tuned = ScoredModel(load_pipeline(spec.checkpoint), data.transform.size, sampling)
         evidence = collect(tuned, real, options)
-    measures = measure(evidence, real, options, base)
     train, held = real.subjects("train"), real.subjects("test")
     assert evidence.members is not None
     assert evidence.others is not None
     assert evidence.train is not None
+    assert evidence.heldout is not None
     record = {
         "method": spec.method,
         "seed": spec.seed,
         "chosen": spec.chosen,
+        "candidates": [asdict(candidate) for candidate in spec.candidates],
         "trained": _num_trained(spec),
-        "measures": {m.name: m.to_dict() for m in measures},
+        "parameters": sum(p.numel() for p in before.pipeline.unet.parameters()),
+        "measures": {m.name: m.to_dict() for m in measure(evidence, real, options, base)},
+        "draws": {name: distance_draws(name, evidence.heldout, real, options.seed) for name in DRAWS},
         "images": {
-            "member_loss": [_round(v) for v in evidence.members.scores["loss"].tolist()],
-            "member_patient": _patients(train[row] for row in evidence.members.rows),
-            "other_loss": [_round(v) for v in evidence.others.scores["loss"].tolist()],
-            "other_patient": _patients(held[row] for row in evidence.others.rows),
-            "drawn_patient": _patients(evidence.train.subjects),
-            **{
-                name: [_round(v) for v in function(evidence.train).tolist()]
-                for name, function in nearness_functions(real, options).items()
-            },
+            "member_loss": evidence.members.scores["loss"].tolist(),
+            "member_patient": _numbers(train[row] for row in evidence.members.rows),
+            "other_loss": evidence.others.scores["loss"].tolist(),
+            "other_patient": _numbers(held[row] for row in evidence.others.rows),
+            "drawn_patient": _numbers(evidence.train.subjects),
+            **{name: function(evidence.train).tolist() for name, function in nearness_functions(real, options).items()},
         },
     }
+    _draw(evidence.heldout.images[:NUM_SHOWN], Path(spec.pictures))
     path = Path(spec.evidence)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".part")
@@ -127,14 +151,17 @@ def _num_trained(spec: CellSpec) -> int:
     return sum(w.numel() for w in read_checkpoint(Path(spec.checkpoint))[1].values())
 
 
-def _patients(names: Any) -> list[int]:
+def _draw(images: Any, path: Path) -> None:
+    from torchvision.utils import save_image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_image(images, path, nrow=len(images), padding=1)
+
+
+def _numbers(patients: Iterable[str]) -> list[int]:
     """Number patients in order of appearance: numbers only, which say who belongs together."""
     seen: dict[str, int] = {}
-    return [seen.setdefault(name, len(seen)) for name in names]
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.6g}")
+    return [seen.setdefault(name, len(seen)) for name in patients]
 
 
 def _plain(value: Any) -> Any:
@@ -142,13 +169,12 @@ def _plain(value: Any) -> Any:
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
-    return None if isinstance(value, float) and value != value else value
+    if isinstance(value, float):
+        return None if value != value else float(f"{value:.6g}")
+    return value
 
 
-def digest_of(options: CompareOptions, config: str, overlays: dict[str, Path]) -> str:
-    """Return the digest of all that the cells depend on but the methods' list."""
-    fixed = asdict(options) | {"scoring": repr(options.scoring), "methods": None, "seeds": None}
-    for free in ("folder", "evidence", "workers", "threads"):
-        fixed.pop(free)
-    content = json.dumps([fixed, config], default=str, sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+def digest_of(options: CompareOptions, config: str) -> str:
+    """Return the digest of all that every cell depends on; methods and seeds may be added."""
+    cells = (options.lrs, options.memorization, options.quality, options.margin, repr(options.scoring))
+    return hashlib.sha256(json.dumps([*cells, config]).encode()).hexdigest()[:16]

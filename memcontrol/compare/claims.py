@@ -1,54 +1,22 @@
-"""The claims, each with its test; made from evidence files alone.
-
-A method's figure is the mean over its seeds. Its standard error combines those of its seeds, whose unit is the patient.
-Holm's correction is over the claims that were tested.
-"""
+"""The claims of docs/PROTOCOL.md, each with its test; Holm's correction is over the claims that were tested."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
-from scipy.stats import norm, permutation_test, spearmanr
+from scipy.stats import permutation_test, spearmanr
 
+from memcontrol.compare.methods import BASE, FULL, is_plain, unmitigated
+from memcontrol.compare.options import CompareOptions
+from memcontrol.compare.rows import Row, p_better, p_no_worse
 from memcontrol.pareto import dominates
 from memcontrol.rewards.functional.multiplicity import holm
-from memcontrol.rewards.objective import reward_of
 
-__all__ = ["Claim", "Row", "judge_claims", "read_rows", "table_of"]
+__all__ = ["Claim", "judge_claims"]
 
-SHOWN = (
-    "kid", "fid", "heldout_loss", "amd", "replication", "own_prompt", "noise_norm", "membership_auc",
-    "membership_auc_pia",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Row:
-    """A method over its seeds.
-
-    Args:
-        method: Its name.
-        seeds: How many seeds it has.
-        trained: Trainable parameters.
-        values: Mean of each measure.
-        errors: Its standard error.
-        nulls: Mean of its null, where there is one.
-        directions: Whether higher is better.
-    """
-
-    method: str
-    seeds: int
-    trained: int
-    values: dict[str, float]
-    errors: dict[str, float]
-    nulls: dict[str, float]
-    directions: dict[str, bool]
+LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -72,105 +40,52 @@ class Claim:
     verdict: str
 
 
-def read_rows(folder: Path) -> list[Row]:
-    """Read the evidence of all cells."""
-    cells: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted(folder.glob("*.json")):
-        record = json.loads(path.read_text())
-        cells.setdefault(record["method"], []).append(record)
-    return [_row(method, records) for method, records in cells.items()]
+@dataclass(frozen=True)
+class _Found:
+    number: int
+    text: str
+    figure: str
+    p: float | None = None
 
 
-def _row(method: str, records: list[dict[str, Any]]) -> Row:
-    values, errors, nulls, directions = {}, {}, {}, {}
-    for name in records[0]["measures"]:
-        found = [r["measures"][name] for r in records if name in r["measures"]]
-        known = [m["value"] for m in found if m["value"] is not None and m["value"]["value"] is not None]
-        if not known:
-            continue
-        values[name] = float(np.mean([v["value"] for v in known]))
-        spreads = [(v["high"] - v["low"]) / (2 * 1.96) for v in known if v["low"] is not None and v["high"] is not None]
-        errors[name] = float(np.sqrt(np.sum(np.square(spreads))) / len(known)) if spreads else float("nan")
-        null = [m["null"]["value"] if isinstance(m["null"], dict) else m["null"] for m in found]
-        if all(v is not None for v in null):
-            nulls[name] = float(np.mean(null))
-        directions[name] = bool(found[0]["higher_is_better"])
-    return Row(method, len(records), int(records[0]["trained"]), values, errors, nulls, directions)
-
-
-def table_of(rows: Sequence[Row]) -> pd.DataFrame:
-    """Return the table: value +- half of its 95 % interval, and the null."""
-    lines = []
-    for row in sorted(rows, key=lambda r: r.trained):
-        line: dict[str, Any] = {"method": row.method, "seeds": row.seeds, "trained": row.trained}
-        for name in SHOWN:
-            if name in row.values:
-                line[name] = f"{row.values[name]:.4g} ± {1.96 * row.errors[name]:.2g}"
-                line[f"{name} null"] = f"{row.nulls[name]:.4g}" if name in row.nulls else ""
-        lines.append(line)
-    return pd.DataFrame(lines)
-
-
-def _gap(a: Row, b: Row, name: str) -> tuple[float, float]:
-    """Return by how much a's reward lies above b's, and its standard error."""
-    sign = reward_of(1.0, a.directions[name])
-    return sign * (a.values[name] - b.values[name]), float(np.hypot(a.errors[name], b.errors[name]))
-
-
-def _p_better(a: Row, b: Row, name: str) -> float:
-    gap, error = _gap(a, b, name)
-    return float(norm.sf(gap / error)) if error > 0 else float(gap <= 0)
-
-
-def _p_no_worse(a: Row, b: Row, name: str, margin: float) -> float:
-    gap, error = _gap(a, b, name)
-    slack = margin * abs(b.values[name])
-    return float(norm.sf((gap + slack) / error)) if error > 0 else float(gap + slack <= 0)
-
-
-def judge_claims(
-    rows: Sequence[Row], memorization: str, quality: str, margin: float, adapter: str = "svdiff", level: float = 0.05
-) -> list[Claim]:
-    """Test claims 1, 2, 3 and 5 of the protocol, as far as there are methods for them.
+def judge_claims(rows: Sequence[Row], options: CompareOptions) -> list[Claim]:
+    """Test claims 1, 2, 3 (or 4, where masks were found on other data) and 5, as far as there are methods for them.
 
     Args:
         rows: All methods.
-        memorization: The primary measure of memorization.
-        quality: The primary measure of quality.
-        margin: Non-inferiority margin, as a share of the compared quality value.
-        adapter: The adapter whose found mask is tested.
-        level: Level after Holm's correction.
+        options: Primary measures and margin.
     """
     by_name = {row.method: row for row in rows}
-    raw = [
-        _capacity(rows, memorization),
-        _peft(by_name, memorization, quality, margin),
-        _found(by_name, adapter, memorization, quality, margin),
-        _mitigated(by_name, adapter, memorization),
+    found = [
+        _capacity(rows, options),
+        _peft(by_name, options),
+        *(_found_mask(by_name, adapter, options) for adapter in _searched(by_name)),
+        _mitigated(by_name, options),
     ]
-    ps = [p for _, _, _, p in raw if p is not None]
-    adjusted = iter(holm(ps).tolist())
-    claims = []
-    for number, text, figure, p in raw:
-        a = next(adjusted) if p is not None else None
-        verdict = "undecided at this n" if a is None else "holds" if a < level else _otherwise(p)
-        claims.append(Claim(number, text, figure, p, a, verdict))
-    return claims
+    adjusted = iter(holm([f.p for f in found if f.p is not None]).tolist())
+    return [_judged(f, next(adjusted) if f.p is not None else None) for f in found]
 
 
-def _otherwise(p: float | None) -> str:
-    return "does not hold" if p is not None and p > 0.5 else "undecided at this n"
+def _judged(found: _Found, adjusted: float | None) -> Claim:
+    if adjusted is None or found.p is None:
+        verdict = "undecided at this n"
+    elif adjusted < LEVEL:
+        verdict = "holds"
+    else:
+        verdict = "does not hold" if found.p > 0.5 else "undecided at this n"
+    return Claim(found.number, found.text, found.figure, found.p, adjusted, verdict)
 
 
-Raw = tuple[int, str, str, float | None]
+def _searched(by_name: dict[str, Row]) -> list[str]:
+    return sorted(name.removesuffix("_found") for name in by_name if name.endswith("_found")) or ["svdiff"]
 
 
-def _capacity(rows: Sequence[Row], memorization: str) -> Raw:
+def _capacity(rows: Sequence[Row], options: CompareOptions) -> _Found:
     text = "memorization rises with the number of trainable parameters"
-    known = [row for row in rows if memorization in row.values]
+    known = [r for r in rows if r.method != BASE and not unmitigated(r.method) and options.memorization in r.values]
     if len(known) < 5:
-        return 1, text, f"{len(known)} methods", None
-    trained, scores = [r.trained for r in known], [r.values[memorization] for r in known]
+        return _Found(1, text, f"{len(known)} fine-tuned methods, five are needed")
+    trained, scores = [r.trained for r in known], [-r.reward(options.memorization) for r in known]
     found = permutation_test(
         (trained,),
         lambda x: spearmanr(x, scores).statistic,
@@ -180,48 +95,59 @@ def _capacity(rows: Sequence[Row], memorization: str) -> Raw:
         rng=0,
         vectorized=False,
     )
-    return 1, text, f"rank correlation {found.statistic:.2f} over {len(known)} methods", float(found.pvalue)
+    return _Found(
+        1, text, f"rank correlation {found.statistic:.2f} over {len(known)} methods", float(found.pvalue)
+    )  # fmt: skip
 
 
-def _peft(by_name: dict[str, Row], memorization: str, quality: str, margin: float) -> Raw:
-    text = "PEFT memorizes less than full fine-tuning at no worse quality"
-    full = by_name.get("full")
-    others = [row for name, row in by_name.items() if name not in ("full", "base") and "_" not in name]
-    if full is None or not others:
-        return 2, text, "no full fine-tuning, or nothing beside it", None
-    ps = {r.method: max(_p_better(r, full, memorization), _p_no_worse(r, full, quality, margin)) for r in others}
+def _less_at_no_worse(a: Row, b: Row, options: CompareOptions) -> float:
+    """Return the p-value of a memorizing less than b at no worse quality: both must hold."""
+    return max(p_better(a, b, options.memorization), p_no_worse(a, b, options.quality, options.margin))
+
+
+def _best_of(text: str, number: int, ps: dict[str, float]) -> _Found:
+    """Return the clearest of several tests, with Bonferroni's correction."""
     best = min(ps, key=lambda name: ps[name])
-    figure = f"{sum(p < 0.05 for p in ps.values())} of {len(ps)} methods; clearest {best} (p = {ps[best]:.2g})"
-    return 2, text, figure, min(1.0, ps[best] * len(ps))
+    holding = sum(p * len(ps) < LEVEL for p in ps.values())
+    return _Found(
+        number, text, f"{holding} of {len(ps)}; clearest {best} (p = {ps[best]:.2g})", min(1.0, ps[best] * len(ps))
+    )  # fmt: skip
 
 
-def _found(by_name: dict[str, Row], adapter: str, memorization: str, quality: str, margin: float) -> Raw:
-    text = "the found mask is dominated by no other, and beats full, its own adapter and random masks"
+def _peft(by_name: dict[str, Row], options: CompareOptions) -> _Found:
+    text = "PEFT memorizes less than full fine-tuning at no worse quality"
+    full = by_name.get(FULL)
+    others = [row for name, row in by_name.items() if is_plain(name)]
+    if full is None or not others:
+        return _Found(2, text, "no full fine-tuning, or nothing beside it")
+    return _best_of(text, 2, {row.method: _less_at_no_worse(row, full, options) for row in others})
+
+
+def _found_mask(by_name: dict[str, Row], adapter: str, options: CompareOptions) -> _Found:
+    number = 4 if options.transfer else 3
+    whence = "mask found on other data" if options.transfer else "found mask"
+    text = f"the {whence} of {adapter} is dominated by no other row, and beats full, its own adapter and random masks"
     found = by_name.get(f"{adapter}_found")
     if found is None:
-        return 3, text, f"no method {adapter}_found", None
-    names = (memorization, quality)
-    point = [reward_of(found.values[n], found.directions[n]) for n in names]
-    beaten = [
-        r.method
-        for r in by_name.values()
-        if r is not found and dominates([reward_of(r.values[n], r.directions[n]) for n in names], point)
-    ]
-    rivals = [r for n, r in by_name.items() if n in ("full", adapter) or n.startswith(f"{adapter}_random")]
-    ps = [max(_p_better(found, r, memorization), _p_no_worse(found, r, quality, margin)) for r in rivals]
-    figure = f"dominated by {beaten or 'none'}; largest p against {len(rivals)} rivals {max(ps, default=1):.2g}"
-    return 3, text, figure, 1.0 if beaten else max(ps, default=1.0)
+        return _Found(number, text, f"no method {adapter}_found")
+    names = (options.memorization, options.quality)
+    point = [found.reward(name) for name in names]
+    others = [row for row in by_name.values() if row is not found]
+    above = [row.method for row in others if dominates([row.reward(name) for name in names], point)]
+    rivals = [r for n, r in by_name.items() if n in (FULL, adapter) or n.startswith(f"{adapter}_random")]
+    ps = {rival.method: _less_at_no_worse(found, rival, options) for rival in rivals}
+    beaten = [name for name, p in ps.items() if p < LEVEL]
+    figure = (
+        f"dominated by {', '.join(above) or 'none'}; beats {', '.join(beaten) or 'none'} of {len(ps)} rivals "
+        f"(largest p = {max(ps.values(), default=np.nan):.2g})"
+    )
+    return _Found(number, text, figure, 1.0 if above else max(ps.values(), default=1.0))
 
 
-def _mitigated(by_name: dict[str, Row], adapter: str, memorization: str) -> Raw:
+def _mitigated(by_name: dict[str, Row], options: CompareOptions) -> _Found:
     text = "adding a mitigation lowers memorization further"
-    pairs = [
-        (by_name[name], by_name[name.rsplit("_", 1)[0]])
-        for name in by_name
-        if name.rsplit("_", 1)[-1] in ("rwa", "threshold") and name.rsplit("_", 1)[0] in by_name
-    ]
-    if not pairs:
-        return 5, text, "no method with a mitigation and without", None
-    ps = {a.method: _p_better(a, b, memorization) for a, b in pairs}
-    best = min(ps, key=lambda name: ps[name])
-    return 5, text, f"clearest {best} (p = {ps[best]:.2g}) of {len(ps)}", min(1.0, ps[best] * len(ps))
+    pairs = {name: by_name.get(unmitigated(name) or "") for name in by_name}
+    ps = {name: p_better(by_name[name], row, options.memorization) for name, row in pairs.items() if row is not None}
+    if not ps:
+        return _Found(5, text, "no method with a mitigation and without")
+    return _best_of(text, 5, ps)

@@ -1,4 +1,4 @@
-"""Table (csv, Markdown, HTML), trade-off plot and claims, from evidence alone."""
+"""Table (csv, Markdown, HTML), trade-off plots, pictures and claims, from evidence."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
+from PIL import Image
 
-from memcontrol.compare.claims import Claim, Row, table_of
+from memcontrol.compare.claims import Claim
+from memcontrol.compare.methods import unmitigated
 from memcontrol.compare.options import CompareOptions
-
-mpl.use("agg")
-import matplotlib.pyplot as plt
+from memcontrol.compare.rows import Z95, Row, table_of
 
 __all__ = ["write_report"]
 
@@ -22,45 +24,156 @@ STYLE = (Path(__file__).parent.parent / "assets" / "report.css").read_text()
 
 
 def write_report(rows: Sequence[Row], claims: Sequence[Claim], options: CompareOptions, folder: Path) -> Path:
-    """Write `table.csv`, `table.md`, `tradeoff.png` and `report.html`."""
+    """Write `table.csv`, `table.md`, `claims.md`, `tradeoff.png`, `validation.png`, `grid.png` and `report.html`."""
+    folder.mkdir(parents=True, exist_ok=True)
     table = table_of(rows)
     table.to_csv(folder / "table.csv", index=False)
-    header = "| " + " | ".join(table.columns) + " |\n|" + " --- |" * len(table.columns) + "\n"
-    lines = ["| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False)]
-    (folder / "table.md").write_text(header + "\n".join(lines) + "\n")
-    plot = _tradeoff(rows, options)
-    (folder / "tradeoff.png").write_bytes(plot)
-    said = "".join(
-        f"<tr><td>{c.number}</td><td>{html.escape(c.text)}</td><td>{html.escape(c.figure)}</td>"
-        f"<td class=num>{'-' if c.adjusted is None else f'{c.adjusted:.2g}'}</td><td><b>{c.verdict}</b></td></tr>"
-        for c in claims
+    (folder / "table.md").write_text(_markdown(table))
+    said = pd.DataFrame(
+        {
+            "no.": [c.number for c in claims],
+            "claim": [c.text for c in claims],
+            "found": [c.figure for c in claims],
+            "p (Holm)": ["-" if c.adjusted is None else f"{c.adjusted:.2g}" for c in claims],
+            "verdict": [c.verdict for c in claims],
+        }
     )
-    page = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, '
-        f'initial-scale=1"><title>Comparison</title><style>{STYLE}</style></head><body><h1>Comparison</h1>'
-        '<h2>Claims</h2><div class="scroll"><table><tr><th>no.</th><th>claim</th><th>found</th><th>p (Holm)</th>'
-        f"<th>verdict</th></tr>{said}</table></div><h2>Trade-off on test patients</h2>"
-        f'<img alt="" src="data:image/png;base64,{base64.b64encode(plot).decode()}">'
-        f'<h2>Table</h2><div class="scroll">{table.to_html(index=False, border=0)}</div></body></html>'
-    )
+    (folder / "claims.md").write_text(_markdown(said))
+    pictures = {"tradeoff": _png(_tradeoff(rows, options)), "validation": _png(_validation(rows, options))}
+    grid = _grid(rows, folder / "pictures")
+    if grid is not None:
+        pictures["grid"] = _png(grid)
+    for name, content in pictures.items():
+        (folder / f"{name}.png").write_bytes(content)
     path = folder / "report.html"
-    path.write_text(page)
+    path.write_text(_page(table, said, pictures))
     return path
 
 
-def _tradeoff(rows: Sequence[Row], options: CompareOptions) -> bytes:
-    x, y = options.memorization, options.quality
-    figure, axes = plt.subplots(figsize=(6.5, 4.5))
-    for row in rows:
-        if x not in row.values or y not in row.values:
-            continue
-        axes.errorbar(
-            row.values[x], row.values[y], xerr=1.96 * row.errors[x], yerr=1.96 * row.errors[y], fmt="o", capsize=2
-        )
-        label = f"{row.method} ({row.trained:,})"
-        axes.annotate(label, (row.values[x], row.values[y]), xytext=(5, 4), textcoords="offset points", fontsize=8)
-    axes.set(xlabel=f"{x} (memorization)", ylabel=f"{y} (quality)", title="test patients, 95 %; trained parameters")
+def _markdown(table: pd.DataFrame) -> str:
+    header = "| " + " | ".join(table.columns) + " |\n|" + " --- |" * len(table.columns) + "\n"
+    return header + "\n".join("| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False)) + "\n"
+
+
+def _page(table: pd.DataFrame, claims: pd.DataFrame, pictures: dict[str, bytes]) -> str:
+    titles = {
+        "tradeoff": "Trade-off on test patients",
+        "validation": "What was chosen from, on validation patients",
+        "grid": "Drawn for the same held-out captions",
+    }
+    shown = "".join(
+        f'<h2>{title}</h2><img alt="{html.escape(title)}" '
+        f'src="data:image/png;base64,{base64.b64encode(pictures[name]).decode()}">'
+        for name, title in titles.items()
+        if name in pictures
+    )
+    tables = "".join(
+        f'<h2>{title}</h2><div class="scroll">{frame.to_html(index=False, border=0)}</div>'
+        for title, frame in (("Claims", claims), ("Table", table))
+    )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, '
+        f'initial-scale=1"><title>Comparison</title><style>{STYLE}</style></head><body><h1>Comparison</h1>'
+        f"<p>Figures are means over seeds ± half of their 95 % interval, whose unit is the patient.</p>"
+        f"{tables}{shown}</body></html>"
+    )
+
+
+def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=144, bbox_inches="tight")
-    plt.close(figure)
     return buffer.getvalue()
+
+
+def _family(name: str) -> tuple[str, str]:
+    """Return how a method is shown: its marker, and the group that it stands for in the legend."""
+    suffix = name.rpartition("_")[2]
+    if name == "base":
+        return "s", "untouched base"
+    if unmitigated(name):
+        return "v", "with a mitigation"
+    if suffix == "found":
+        return "*", "found mask"
+    if suffix.startswith("random"):
+        return "x", "random masks of equal size"
+    return "o", "all slots"
+
+
+def _tradeoff(rows: Sequence[Row], options: CompareOptions) -> Figure:
+    x, y = options.memorization, options.quality
+    figure = Figure(figsize=(7.5, 5))
+    axes = figure.subplots()
+    seen: set[str] = set()
+    shown = [row for row in rows if x in row.values and y in row.values]
+    colors = mpl.colormaps["tab20"]
+    for number, row in enumerate(shown):
+        marker, group = _family(row.method)
+        is_random = group.startswith("random")
+        axes.errorbar(
+            row.mean(x),
+            row.mean(y),
+            xerr=Z95 * row.errors[x],
+            yerr=Z95 * row.errors[y],
+            fmt=marker,
+            markersize=13 if marker == "*" else 7,
+            color="0.55" if is_random else colors(number % 20),
+            elinewidth=0.8,
+            capsize=2,
+            zorder=2 if is_random else 3,
+            label=group
+            if is_random and group not in seen
+            else (None if is_random else f"{row.method} ({_share(row)})"),
+        )
+        seen.add(group)
+    axes.set(
+        xlabel=f"{x} on test patients: memorization, lower is better",
+        ylabel=f"{y}: distance to test patients, lower is better",
+        title="Mean over seeds, 95 % intervals; share of the U-Net that is trained",
+    )
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    return figure
+
+
+def _share(row: Row) -> str:
+    return f"{100 * row.share:.2g} %"
+
+
+def _validation(rows: Sequence[Row], options: CompareOptions) -> Figure:
+    x, y = options.memorization, options.quality
+    figure = Figure(figsize=(7.5, 5))
+    axes = figure.subplots()
+    colors = mpl.colormaps["tab20"]
+    for number, row in enumerate(row for row in rows if row.candidates):
+        points = sorted((c["values"][x]["value"], c["values"][y]["value"]) for c in row.candidates)
+        chosen = [
+            (c["values"][x]["value"], c["values"][y]["value"])
+            for c in row.candidates
+            if (c["lr"], c["step"]) == (row.chosen["lr"], row.chosen["step"])
+        ]
+        axes.plot(*zip(*points, strict=True), "o-", color=colors(number % 20), lw=0.8, ms=4, label=row.method)
+        axes.plot(*zip(*chosen, strict=True), "o", color=colors(number % 20), ms=10, mfc="none")
+    axes.set(
+        xlabel=f"{x} on validation patients",
+        ylabel=f"{y} to validation patients",
+        title="Learning rates and steps of each method; circled: chosen",
+    )
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    return figure
+
+
+def _grid(rows: Sequence[Row], folder: Path) -> Figure | None:
+    """Return what the methods drew for the same captions, first seed, a row each."""
+    strips = {row.method: folder / f"{row.method}-seed{row.seeds[0]}.png" for row in rows}
+    strips = {name: path for name, path in strips.items() if path.is_file()}
+    if not strips:
+        return None
+    figure = Figure(figsize=(6.5, 1.08 * len(strips)))
+    axes = figure.subplots(len(strips), 1, squeeze=False)
+    for axis, (name, path) in zip(axes[:, 0], strips.items(), strict=True):
+        axis.imshow(Image.open(path))
+        axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+        axis.set(xticks=[], yticks=[])
+        for side in axis.spines.values():
+            side.set_visible(False)
+    figure.subplots_adjust(hspace=0.02)
+    return figure

@@ -1,44 +1,61 @@
-"""`compare`: run every cell that has no evidence yet, then make table, plot and claims from the evidence."""
+"""`compare`: run every cell that has no evidence yet, then make table, plot and claims from the evidence.
+
+Learning rate and step of a method are chosen with the first seed, on validation patients; the other seeds repeat the
+choice.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+from collections.abc import Sequence
 from concurrent.futures import Executor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 from tqdm import tqdm
 
-from memcontrol.compare.cells import CellSpec, choose, digest_of, score_cell
-from memcontrol.compare.claims import judge_claims, read_rows
+from memcontrol.compare.cells import Candidate, CellSpec, choose, digest_of, score_cell
+from memcontrol.compare.claims import judge_claims
+from memcontrol.compare.methods import BASE, Method, methods_of
 from memcontrol.compare.options import CompareOptions
 from memcontrol.compare.report import write_report
+from memcontrol.compare.rows import read_rows
 from memcontrol.errors import SearchError
 from memcontrol.search.engine import LocalWorkers
 from memcontrol.search.journal import Journal
 from memcontrol.search.points import read_points
-from memcontrol.search.records import Point
 from memcontrol.search.rescore import checkpoint_of
+from memcontrol.search.space import Value
 from memcontrol.search.trial import TrialSpec, run_trial
 
 __all__ = ["compare"]
 
 log = logging.getLogger("memcontrol")
-BASE = "base"
 
 
 @dataclass(frozen=True)
 class _Run:
-    method: str
-    overlay: Path
+    """A fit; with `step`, one that repeats a choice and ends there without validation."""
+
+    method: Method
     seed: int
     lr: float
+    step: int | None = None
 
-    def folder(self, root: Path) -> Path:
-        return root / "runs" / f"{self.method}-seed{self.seed}-lr{self.lr:g}"
+    @property
+    def name(self) -> str:
+        return f"{self.method.name}-seed{self.seed}-lr{self.lr:g}"
+
+    @property
+    def values(self) -> dict[str, Value]:
+        repeats: dict[str, Value] = (
+            {} if self.step is None else {"trainer.max_steps": self.step, "trainer.limit_val_batches": 0}
+        )
+        return {"model.optimizer.lr": self.lr, **repeats}
 
 
 def compare(config: dict[str, Any], options: CompareOptions, trust: bool = False) -> Path:
@@ -53,23 +70,14 @@ def compare(config: dict[str, Any], options: CompareOptions, trust: bool = False
         The report.
 
     Raises:
-        SearchError: If the folder holds a comparison under another config, or all runs of a method failed.
+        SearchError: If the folder holds a comparison under another config, all runs of a method failed, or there is
+            no evidence to report on.
     """
     root = Path(options.folder)
-    text = yaml.safe_dump({k: config[k] for k in ("seed_everything", "model", "data", "trainer")}, sort_keys=False)
-    overlays = options.overlays()
-    journal = Journal(root / "journal.jsonl")
-    with journal.writing():
-        _check_digest(journal, digest_of(options, text, overlays), root)
-        (root / "config.yaml").write_text(text)
-        executor = LocalWorkers(options.workers)
-        try:
-            _train(_pending(root, options, overlays, journal), root, options, journal, executor, trust)
-            _score(root, options, overlays, journal, executor, trust)
-        finally:
-            executor.shutdown(wait=False, cancel_futures=True)
-    rows = read_rows(Path(options.evidence))
-    claims = judge_claims(rows, options.memorization, options.quality, options.margin)
+    if not options.report_only:
+        _Comparison(root, options, trust).complete(config)
+    rows = read_rows(Path(options.evidence), options)
+    claims = judge_claims(rows, options)
     report = write_report(rows, claims, options, root)
     for claim in claims:
         log.info("Claim %d, %s: %s (%s)", claim.number, claim.text, claim.verdict, claim.figure)
@@ -77,100 +85,146 @@ def compare(config: dict[str, Any], options: CompareOptions, trust: bool = False
     return report
 
 
-def _check_digest(journal: Journal, digest: str, root: Path) -> None:
-    known = {event["digest"] for event in journal.events() if event["event"] == "open"}
-    if known and digest not in known:
-        raise SearchError(
-            f"The comparison in {root} was made under another config, so its cells do not compare. Go back to that "
-            "config (config.yaml there), or name another folder with `--compare.folder` and `--compare.evidence`."
+class _Comparison:
+    """The cells of a comparison in its folder."""
+
+    def __init__(self, root: Path, options: CompareOptions, trust: bool) -> None:
+        self.root = root
+        self.options = options
+        self.trust = trust
+        self.journal = Journal(root / "journal.jsonl")
+
+    def complete(self, config: dict[str, Any]) -> None:
+        """Train and score every cell that has no evidence yet."""
+        text = yaml.safe_dump({k: config[k] for k in ("seed_everything", "model", "data", "trainer")}, sort_keys=False)
+        methods = methods_of(self.options, self.root / "methods")
+        first, *others = self.options.seeds
+        with self.journal.writing():
+            self._check_digest(digest_of(self.options, text))
+            (self.root / "config.yaml").write_text(text)
+            executor = LocalWorkers(self.options.workers)
+            try:
+                self._train(self._tuning(methods, first), executor)
+                choices = {m.name: self._chosen(m, first) for m in methods if m.name != BASE}
+                repeats = [
+                    _Run(m, seed, choices[m.name].lr, choices[m.name].step)
+                    for seed in others
+                    for m in methods
+                    if m.name != BASE and self._is_open(m, seed)
+                ]
+                self._train(repeats, executor)
+                self._score(methods, choices, executor)
+            finally:
+                executor.shutdown(wait=False, cancel_futures=True)
+
+    def _check_digest(self, digest: str) -> None:
+        known = {event["digest"] for event in self.journal.events() if event["event"] == "open"}
+        if known and digest not in known:
+            raise SearchError(
+                f"The comparison in {self.root} was made under another config, so its cells do not compare. Go back to "
+                "that config (config.yaml there), or name another folder with `--compare.folder` and "
+                "`--compare.evidence`."
+            )
+        if not known:
+            self.journal.append("open", digest=digest)
+
+    def _evidence(self, method: Method, seed: int) -> Path:
+        return Path(self.options.evidence) / f"{method.name}-seed{seed}.json"
+
+    def _is_open(self, method: Method, seed: int) -> bool:
+        return not self._evidence(method, seed).is_file()
+
+    def _folder(self, run: _Run) -> Path:
+        return self.root / "runs" / run.name
+
+    def _tuning(self, methods: Sequence[Method], seed: int) -> list[_Run]:
+        return [
+            _Run(method, seed, lr * method.lr_factor)
+            for method in methods
+            for lr in self.options.lrs
+            if method.name != BASE and self._is_open(method, seed)
+        ]
+
+    def _train(self, runs: Sequence[_Run], executor: Executor) -> None:
+        """Run what has not ended yet; what failed is tried again at the next start."""
+        done = {e["folder"] for e in self.journal.events() if e["event"] == "run" and e["error"] is None}
+        threads = self.options.threads or max(1, len(os.sched_getaffinity(0)) // self.options.workers)
+        futures = {}
+        for run in runs:
+            if run.name in done:
+                continue
+            spec = TrialSpec(
+                number=0,
+                folder=str(self._folder(run)),
+                config=str(self.root / "config.yaml"),
+                mask=None,
+                values=run.values,
+                seed=run.seed,
+                threads=threads,
+                trust=self.trust,
+                overlays=(str(run.method.overlay),),
+            )
+            futures[executor.submit(run_trial, spec)] = run
+        for future in tqdm(as_completed(futures), total=len(futures), desc="runs", unit="run"):
+            run = futures[future]
+            failure = future.exception()
+            error = str(failure) if failure is not None else future.result().error
+            self.journal.append("run", folder=run.name, error=error)
+            if error is not None:
+                log.warning("%s failed: %s", run.name, error)
+
+    def _chosen(self, method: Method, seed: int) -> Candidate:
+        """Return the choice of the first seed, from its evidence or else from its runs."""
+        if not self._is_open(method, seed):
+            chosen = json.loads(self._evidence(method, seed).read_text())["chosen"]
+            return Candidate(chosen["lr"], int(chosen["step"]), (), {})
+        return choose(self._candidates(method, seed), self.options.margin)
+
+    def _candidates(self, method: Method, seed: int) -> list[Candidate]:
+        found = []
+        for lr in self.options.lrs:
+            run = _Run(method, seed, lr * method.lr_factor)
+            try:
+                points = read_points(self._folder(run), [self.options.memorization, self.options.quality])
+            except SearchError as error:
+                log.warning("%s is left out: %s", run.name, error)
+                continue
+            found += [Candidate(run.lr, p.step, p.rewards, p.measures) for p in points]
+        return found
+
+    def _score(self, methods: Sequence[Method], choices: dict[str, Candidate], executor: Executor) -> None:
+        specs = [
+            self._cell(method, seed, choices.get(method.name))
+            for seed in self.options.seeds
+            for method in methods
+            if self._is_open(method, seed)
+        ]
+        futures = {executor.submit(score_cell, spec): spec for spec in specs}
+        for future in tqdm(as_completed(futures), total=len(futures), desc="scoring test patients", unit="cell"):
+            spec = futures[future]
+            self.journal.append("cell", method=spec.method, seed=spec.seed, evidence=future.result())
+
+    def _cell(self, method: Method, seed: int, choice: Candidate | None) -> CellSpec:
+        configs = [self.root / "config.yaml", *([method.overlay] if method.overlay is not None else [])]
+        checkpoint = None
+        if choice is not None:
+            folder = self._folder(_Run(method, seed, choice.lr))
+            checkpoint = checkpoint_of(folder, choice.step)
+            if checkpoint is None:
+                raise SearchError(
+                    f"The run {folder.name} has left no checkpoint of step {choice.step}; its log is "
+                    f"{folder / 'trial.log'}. Mend it, and run the same command again."
+                )
+        is_tuned = choice is not None and seed == self.options.seeds[0]
+        return CellSpec(
+            method=method.name,
+            seed=seed,
+            configs=tuple(map(str, configs)),
+            checkpoint=str(checkpoint) if checkpoint is not None else None,
+            chosen={"lr": choice.lr, "step": choice.step} if choice is not None else {},
+            candidates=tuple(self._candidates(method, seed)) if is_tuned else (),
+            options=self.options,
+            evidence=str(self._evidence(method, seed)),
+            pictures=str(self.root / "pictures" / f"{method.name}-seed{seed}.png"),
+            trust=self.trust,
         )
-    if not known:
-        journal.append("open", digest=digest)
-
-
-def _evidence(options: CompareOptions, method: str, seed: int) -> Path:
-    return Path(options.evidence) / f"{method}-seed{seed}.json"
-
-
-def _pending(root: Path, options: CompareOptions, overlays: dict[str, Path], journal: Journal) -> list[_Run]:
-    """Return the runs of cells without evidence that are not done yet, one seed of all methods after the other."""
-    done = {event["folder"] for event in journal.events() if event["event"] == "run"}
-    runs = [
-        _Run(method, overlay, seed, lr * _factor(overlay))
-        for seed in options.seeds
-        for method, overlay in overlays.items()
-        for lr in options.lrs
-        if method != BASE and not _evidence(options, method, seed).is_file()
-    ]
-    return [run for run in runs if run.folder(root).name not in done]
-
-
-def _factor(overlay: Path) -> float:
-    """Read `# lr_factor: x` of a method's overlay: full fine-tuning wants smaller steps than 15,000 shifts do."""
-    for line in overlay.read_text().splitlines():
-        if line.startswith("# lr_factor:"):
-            return float(line.split(":", 1)[1])
-    return 1.0
-
-
-def _train(
-    runs: list[_Run], root: Path, options: CompareOptions, journal: Journal, executor: Executor, trust: bool
-) -> None:
-    threads = options.threads or max(1, len(os.sched_getaffinity(0)) // options.workers)
-    futures = {}
-    for run in runs:
-        spec = TrialSpec(
-            number=0,
-            folder=str(run.folder(root)),
-            config=str(root / "config.yaml"),
-            mask=None,
-            values={"model.optimizer.lr": run.lr},
-            seed=run.seed,
-            threads=threads,
-            trust=trust,
-            overlays=(str(run.overlay),),
-        )
-        futures[executor.submit(run_trial, spec)] = run
-    for future in tqdm(as_completed(futures), total=len(futures), desc="runs", unit="run"):
-        run = futures[future]
-        failure = future.exception()
-        error = str(failure) if failure is not None else future.result().error
-        journal.append("run", folder=run.folder(root).name, error=error)
-        if error is not None:
-            log.warning("%s failed: %s", run.folder(root).name, error)
-
-
-def _score(
-    root: Path, options: CompareOptions, overlays: dict[str, Path], journal: Journal, executor: Executor, trust: bool
-) -> None:
-    specs = []
-    for seed in options.seeds:
-        for method in (BASE, *(name for name in overlays if name != BASE)):
-            if not _evidence(options, method, seed).is_file():
-                specs.append(_cell(root, options, method, overlays.get(method), seed, trust))
-    futures = {executor.submit(score_cell, spec): spec for spec in specs}
-    for future in tqdm(as_completed(futures), total=len(futures), desc="scoring test patients", unit="cell"):
-        spec = futures[future]
-        journal.append("cell", method=spec.method, seed=spec.seed, evidence=future.result(), chosen=spec.chosen)
-
-
-def _cell(root: Path, options: CompareOptions, method: str, overlay: Path | None, seed: int, trust: bool) -> CellSpec:
-    configs = (str(root / "config.yaml"), *((str(overlay),) if overlay is not None else ()))
-    evidence = str(_evidence(options, method, seed))
-    if method == BASE or overlay is None:
-        return CellSpec(method, seed, configs[:1], None, {}, options, evidence, trust)
-    candidates: list[tuple[float, Point]] = []
-    folders = {}
-    for lr in options.lrs:
-        run = _Run(method, overlay, seed, lr * _factor(overlay))
-        try:
-            points = read_points(run.folder(root), [options.memorization, options.quality])
-        except SearchError as error:
-            log.warning("%s is left out: %s", run.folder(root).name, error)
-            continue
-        folders[run.lr] = run.folder(root)
-        candidates += [(run.lr, p) for p in points if checkpoint_of(run.folder(root), p.step) is not None]
-    lr, point = choose(candidates, options.margin)
-    checkpoint = checkpoint_of(folders[lr], point.step)
-    chosen = {"lr": lr, "step": float(point.step)}
-    return replace(CellSpec(method, seed, configs, str(checkpoint), chosen, options, evidence, trust))

@@ -19,7 +19,7 @@ from memcontrol.data.check import check_rows, raise_or_drop
 from memcontrol.data.dataset import Cached, CaptionedImages
 from memcontrol.data.images import FileReader, ImageReader, Transform, Variant
 from memcontrol.data.sampler import DrawSampler, ResumableLoader
-from memcontrol.data.splits import SPLITS, MemorizationSubset, assign_splits, take
+from memcontrol.data.splits import SPLITS, MemorizationSubset, assign_splits, in_share, take
 from memcontrol.data.store import key_of
 from memcontrol.errors import DataError
 from memcontrol.types import ImageEncoder, TextEncoder
@@ -42,6 +42,8 @@ class CaptionedImageDataModule(LightningDataModule):
         split_seed: Seed of what is drawn of the rows (splits, shares, repeated rows) and of the noise of
             held-out samples; not linked to the run's seed, so runs of several seeds compare.
         split_fractions: Shares of subjects for train, validate and test, where the source has no splits.
+        search_fraction: Share of the training subjects that is set apart for searching masks, in [0, 1).
+        train_on: Which training subjects are trained on: `train`, those not set apart, or `search`, those that are.
         data_fraction: Seeded share of the training rows that is used, in (0, 1].
         max_train_images: Upper bound on the training rows, drawn by seed.
         max_eval_images: Upper bound on the rows of validation and of test, drawn by seed.
@@ -63,6 +65,8 @@ class CaptionedImageDataModule(LightningDataModule):
         seed: int = 0,
         split_seed: int = 0,
         split_fractions: list[float] = [0.8, 0.1, 0.1],  # noqa: B006 - a default that YAML can show
+        search_fraction: float = 0.0,
+        train_on: Literal["train", "search"] = "train",
         data_fraction: float = 1.0,
         max_train_images: int | None = None,
         max_eval_images: int | None = None,
@@ -74,6 +78,11 @@ class CaptionedImageDataModule(LightningDataModule):
         super().__init__()
         if not 0 < data_fraction <= 1:
             raise DataError(f"Argument `data_fraction` must be in (0, 1], but got {data_fraction}.")
+        if not 0 <= search_fraction < 1 or (train_on == "search" and not search_fraction):
+            raise DataError(
+                f"Argument `search_fraction` must be in [0, 1), and above 0 to train on `search`, but got "
+                f"{search_fraction} with `train_on` {train_on!r}."
+            )
         for name, bound in (("max_train_images", max_train_images), ("max_eval_images", max_eval_images)):
             if bound is not None and bound < 1:
                 raise DataError(f"Argument `{name}` must be at least 1, but got {bound}.")
@@ -88,6 +97,8 @@ class CaptionedImageDataModule(LightningDataModule):
         self.seed = seed
         self.split_seed = split_seed
         self.split_fractions = list(split_fractions)
+        self.search_fraction = search_fraction
+        self.train_on = train_on
         self.data_fraction = data_fraction
         self.max_train_images = max_train_images
         self.max_eval_images = max_eval_images
@@ -184,7 +195,15 @@ class CaptionedImageDataModule(LightningDataModule):
             table = table.assign(subject_id=table["path"])
         if "split" not in table:
             table = table.assign(split=assign_splits(table["subject_id"], self.split_fractions, self.split_seed))
-        return table
+        return self._without_the_other_part(table)
+
+    def _without_the_other_part(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Leave out those training subjects that are set apart for the search, or that are not."""
+        if not self.search_fraction:
+            return table
+        training = table["split"] == "train"
+        for_search = in_share(table["subject_id"], training, self.search_fraction, self.split_seed, "search")
+        return table[~training | (for_search if self.train_on == "search" else ~for_search)].reset_index(drop=True)
 
     def _checked(self, table: pd.DataFrame) -> pd.DataFrame:
         ledger = self.cache.path / "verdicts.sqlite" if self.cache.enabled else None

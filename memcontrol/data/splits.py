@@ -10,7 +10,7 @@ import pandas as pd
 from memcontrol.errors import DataError
 from memcontrol.seeds import derive_seed
 
-__all__ = ["SPLITS", "MemorizationSubset", "assign_splits", "take"]
+__all__ = ["SPLITS", "MemorizationSubset", "assign_splits", "in_share", "take"]
 
 SPLITS = ("train", "validate", "test")
 
@@ -69,6 +69,25 @@ def assign_splits(subjects: pd.Series, fractions: list[float], seed: int) -> pd.
     for split, start, end in zip(SPLITS, (0, *bounds[:2]), bounds, strict=True):
         split_of.update(dict.fromkeys(names[order[start:end]], split))
     return subjects.astype(str).map(split_of)
+
+
+def in_share(subjects: pd.Series, among: pd.Series, share: float, seed: int, stream: str) -> pd.Series:
+    """Draw a share of subjects.
+
+    Args:
+        subjects: Subject of each row.
+        among: Whether the row's subject may be drawn.
+        share: Share of these subjects that is drawn, in [0, 1].
+        seed: Seed of the draw.
+        stream: Name of the draw; draws of other names are independent.
+
+    Returns:
+        Whether the row's subject was drawn.
+    """
+    names = np.array(sorted(subjects[among].astype(str).unique()))
+    order = np.random.default_rng(derive_seed(seed, stream)).permutation(len(names))
+    drawn = set(names[order[: round(share * len(names))]])
+    return among & subjects.astype(str).isin(drawn)
 
 
 def take(num_rows: int, num_taken: int, seed: int, stream: str) -> np.ndarray:

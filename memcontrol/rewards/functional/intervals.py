@@ -23,7 +23,7 @@ from scipy.stats import norm
 
 from memcontrol.seeds import derive_seed
 
-__all__ = ["Interval", "auc_draws", "from_draws", "halves_interval", "mean_draws", "mean_interval"]
+__all__ = ["Interval", "auc_draws", "from_draws", "halves_draws", "halves_interval", "mean_draws", "mean_interval"]
 
 Floats = np.ndarray
 
@@ -155,6 +155,43 @@ def mean_interval(
     return from_draws(float(np.mean(np.asarray(values, dtype=np.float64))), draws, len(set(map(str, subjects))), level)
 
 
+def halves_draws(
+    statistic: Callable[[np.ndarray, np.ndarray], float],
+    subjects_a: Sequence[str],
+    subjects_b: Sequence[str],
+    num_draws: int = 100,
+    seed: int = 0,
+) -> tuple[float, Floats]:
+    """Return a statistic of two samples, such as FID, and its jackknife draws over random halves of their patients.
+
+    Draws of one seed and the same patients are paired: their difference has an interval.
+
+    Args:
+        statistic: Maps the rows that are kept of either sample to a number.
+        subjects_a: Patient of each row of the first sample.
+        subjects_b: Patient of each row of the second sample.
+        num_draws: Number of random halves.
+        seed: Seed of the halves.
+
+    Returns:
+        The statistic of all rows, and draws around it with the spread of its error, with shape `(num_draws,)`; none
+        where a sample has fewer than four patients.
+    """
+    owner_a, num_a = owners(subjects_a)
+    owner_b, num_b = owners(subjects_b)
+    value = statistic(np.arange(len(owner_a)), np.arange(len(owner_b)))
+    n = min(num_a, num_b)
+    if n < 4:
+        return value, np.zeros(0)
+    rng = np.random.default_rng(derive_seed(seed, "halves"))
+
+    def half(owner: np.ndarray, count: int) -> np.ndarray:
+        return np.flatnonzero(np.isin(owner, rng.permutation(count)[: count // 2]))
+
+    halves = np.array([statistic(half(owner_a, num_a), half(owner_b, num_b)) for _ in range(num_draws)])
+    return value, value + (halves - halves.mean()) * np.sqrt((n // 2) / (n - n // 2))
+
+
 def halves_interval(
     statistic: Callable[[np.ndarray, np.ndarray], float],
     subjects_a: Sequence[str],
@@ -179,18 +216,9 @@ def halves_interval(
     Returns:
         The statistic of all rows, with a normal interval; n is the smaller number of patients.
     """
-    owner_a, num_a = owners(subjects_a)
-    owner_b, num_b = owners(subjects_b)
-    value = statistic(np.arange(len(owner_a)), np.arange(len(owner_b)))
-    n = min(num_a, num_b)
-    if n < 4:
+    value, draws = halves_draws(statistic, subjects_a, subjects_b, num_draws, seed)
+    n = min(len(set(subjects_a)), len(set(subjects_b)))
+    if not len(draws):
         return Interval(value, float("nan"), float("nan"), n)
-    rng = np.random.default_rng(derive_seed(seed, "halves"))
-
-    def half(owner: np.ndarray, count: int) -> np.ndarray:
-        return np.flatnonzero(np.isin(owner, rng.permutation(count)[: count // 2]))
-
-    halves = [statistic(half(owner_a, num_a), half(owner_b, num_b)) for _ in range(num_draws)]
-    scale = np.sqrt((n // 2) / (n - n // 2))
-    reach = float(norm.ppf(0.5 + level / 2) * np.std(halves, ddof=1) * scale)
+    reach = float(norm.ppf(0.5 + level / 2) * np.std(draws, ddof=1))
     return Interval(value, value - reach, value + reach, n)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from memcontrol.rewards.functional.frechet import frechet_distance
-from memcontrol.rewards.functional.intervals import Interval, halves_interval
+from memcontrol.rewards.functional.intervals import Interval, halves_draws, halves_interval
 from memcontrol.rewards.functional.kernel import kernel_statistic
 from memcontrol.rewards.functional.manifold import Overlap, overlap
 from memcontrol.scoring.evidence import Drawn, Evidence
@@ -17,7 +17,9 @@ from memcontrol.scoring.measures.record import Measure
 from memcontrol.scoring.options import ScoringOptions
 from memcontrol.scoring.real import RealImages
 
-__all__ = ["quality_measures"]
+__all__ = ["distance_draws", "quality_measures"]
+
+DRAWS = {"fid": 20, "kid": 100}
 
 
 def quality_measures(drawn: Drawn, real: RealImages, options: ScoringOptions, base: Evidence | None) -> list[Measure]:
@@ -67,7 +69,15 @@ def _distance(
     name: str, features: Tensor, held: Tensor, prompts: list[str], subjects: list[str], seed: int
 ) -> Interval:
     statistic = kernel_statistic(features, held) if name == "kid" else _frechet_statistic(features, held)
-    return halves_interval(statistic, prompts, subjects, num_draws=100 if name == "kid" else 20, seed=seed)
+    return halves_interval(statistic, prompts, subjects, num_draws=DRAWS[name], seed=seed)
+
+
+def distance_draws(name: str, drawn: Drawn, real: RealImages, seed: int) -> list[float]:
+    """Return jackknife draws of `fid` or `kid` over patients; those of models with the same prompts are paired."""
+    held, subjects = real.held, real.subjects(real.heldout)
+    statistic = kernel_statistic(drawn.features, held) if name == "kid" else _frechet_statistic(drawn.features, held)
+    draws: list[float] = halves_draws(statistic, drawn.subjects, subjects, DRAWS[name], seed)[1].tolist()
+    return draws
 
 
 def _frechet_statistic(a: Tensor, b: Tensor) -> Callable[[np.ndarray, np.ndarray], float]:

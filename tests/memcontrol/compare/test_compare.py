@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from memcontrol.cli import main
-from memcontrol.compare.cells import choose
-from memcontrol.compare.claims import Row, judge_claims
+from memcontrol.compare.cells import Candidate, choose
+from memcontrol.compare.claims import judge_claims
+from memcontrol.compare.methods import is_plain, methods_of, unmitigated
+from memcontrol.compare.options import CompareOptions
+from memcontrol.compare.rows import Row, p_better
+from memcontrol.errors import SearchError
 from memcontrol.search.journal import Journal
-from memcontrol.search.records import Point
 
 
-def arguments(folder, methods, evidence):
+def arguments(folder, methods, evidence, *more):
     return [
         "compare", "--config=compare/smoke.yaml", f"--compare.folder={folder}", f"--compare.evidence={evidence}",
         f"--compare.methods=[{methods}]", f"--data.cache.folder={folder.parent / 'cache'}", "--trainer.max_steps=2",
-        "--trainer.val_check_interval=1", "--compare.threads=1",
+        "--trainer.val_check_interval=1", "--compare.threads=1", "--compare.scoring.sampling.steps=2",
+        "--compare.scoring.num_images=8", *more,
     ]  # fmt: skip
 
 
@@ -33,24 +39,29 @@ def test_smoke(tmp_path):
     main(arguments(folder, methods, evidence))
     assert {p.stem for p in evidence.glob("*.json")} == {"base-seed0", "svdiff-seed0"}
     (methods / "mine.yaml").write_text("model: {adapter: {class_path: peft.LoraConfig, init_args: {r: 2}}}\n")
-    main(arguments(folder, methods, evidence))
-    assert len(events(folder, "run")) == 2  # one of each method: nothing was trained twice
+    main(arguments(folder, methods, evidence, "--compare.seeds=[0,1]"))
+    assert len(events(folder, "run")) == 4  # both methods with both seeds: nothing was trained twice
     table = pd.read_csv(folder / "table.csv")
     assert set(table["method"]) == {"base", "svdiff", "mine"}
-    assert (folder / "tradeoff.png").stat().st_size > 5000
-    record = json.loads((evidence / "mine-seed0.json").read_text())
-    assert len(record["images"]["member_loss"]) == len(record["images"]["member_patient"])
-    assert "radiograph" not in json.dumps(record)
+    assert set(table["seeds"]) == {2}
+    assert all((folder / f"{name}.png").stat().st_size > 5000 for name in ("tradeoff", "validation", "grid"))
+    records = [json.loads((evidence / f"mine-seed{seed}.json").read_text()) for seed in (0, 1)]
+    assert records[0]["chosen"] == records[1]["chosen"]
+    assert len(records[0]["candidates"]) == 2
+    assert len(records[0]["images"]["member_loss"]) == len(records[0]["images"]["member_patient"])
+    assert records[0]["images"]["member_loss"] != records[1]["images"]["member_loss"]
+    assert "radiograph" not in json.dumps(records)
     clone = tmp_path / "clone"
-    main(arguments(clone, methods, evidence))
-    assert not events(clone, "run")
+    main(arguments(clone, methods, evidence, "--compare.report_only=true"))
+    assert not (clone / "journal.jsonl").exists()
     assert pd.read_csv(clone / "table.csv").equals(table)
+    assert (clone / "claims.md").read_text() == (folder / "claims.md").read_text()
 
 
 def row(method, trained, auc, kid, error=0.01):
-    values = {"membership_auc": auc, "kid": kid}
+    values = {"membership_auc": np.array([auc]), "kid": np.array([kid])}
     errors = {"membership_auc": error, "kid": error}
-    return Row(method, 3, trained, values, errors, {}, {"membership_auc": False, "kid": False})
+    return Row(method, (0,), trained, trained / 900, values, errors, {}, {"membership_auc": False, "kid": False})
 
 
 ROWS = [
@@ -58,24 +69,67 @@ ROWS = [
     row("svdiff", 15, 0.6, 1.0),
     row("svdiff_found", 10, 0.52, 0.98),
     row("svdiff_random1", 10, 0.58, 1.1),
-    row("lora", 60, 0.7, 0.9),
+    row("lora_r4", 60, 0.7, 0.9),
     row("full", 900, 0.95, 0.99),
+    row("full_rwa", 900, 0.94, 0.99),
 ]
 
 
+def judged(rows, **options):
+    return {c.number: c for c in judge_claims(rows, CompareOptions(**options))}
+
+
 def test_claims_that_hold():
-    found = {c.number: c for c in judge_claims(ROWS, "membership_auc", "kid", 0.1)}
+    found = judged(ROWS)
     assert found[1].verdict == found[2].verdict == found[3].verdict == "holds"
     assert found[5].verdict == "undecided at this n"
+    assert "random1" in found[3].figure
+    assert judged(ROWS, transfer=True)[4].verdict == "holds"
 
 
 def test_claims_that_fail():
     rows = [*ROWS[:2], row("svdiff_found", 10, 0.9, 1.5), *ROWS[3:]]
-    found = {c.number: c for c in judge_claims(rows, "membership_auc", "kid", 0.1)}
-    assert found[3].verdict == "does not hold"
+    assert judged(rows)[3].verdict == "does not hold"
+
+
+def test_paired_draws_find_what_unpaired_ones_miss():
+    rng = np.random.default_rng(0)
+    shared = rng.normal(0, 0.1, 500)
+    a, b = row("svdiff", 15, 0.60, 1.0, 0.1), row("full", 900, 0.65, 1.0, 0.1)
+    assert p_better(a, b, "membership_auc") > 0.3
+    a.draws["membership_auc"], b.draws["membership_auc"] = 0.6 + shared, 0.65 + shared + rng.normal(0, 0.01, 500)
+    assert p_better(a, b, "membership_auc") < 0.001
 
 
 @pytest.mark.parametrize(("margin", "expected"), [(0.1, 2), (0.0, 1)])
 def test_rule_of_selection(margin, expected):
-    points = [Point(1, (-0.9, -1.0)), Point(2, (-0.6, -1.05)), Point(3, (-0.5, -2.0))]
-    assert choose([(1e-3, p) for p in points], margin)[1].step == expected
+    rewards = [(-0.9, -1.0), (-0.6, -1.05), (-0.5, -2.0)]
+    candidates = [Candidate(1e-3, step, pair, {}) for step, pair in enumerate(rewards, 1)]
+    assert choose(candidates, margin).step == expected
+
+
+def test_found_masks_get_random_ones_of_equal_size(tmp_path):
+    best = tmp_path / "best.yaml"
+    best.write_text(yaml.safe_dump({"model": {"mask": [1, 0, 0, 1, 0], "optimizer": {"lr": 0.1}}}))
+    options = CompareOptions(found={"full": str(best)}, random_masks=3)
+    made = {m.name: m for m in methods_of(options, tmp_path / "made") if m.name.startswith("full_")}
+    masks = {name: yaml.safe_load(m.overlay.read_text())["model"].get("mask") for name, m in made.items()}
+    assert masks["full_found"] == [1, 0, 0, 1, 0]
+    others = [masks[f"full_random{number}"] for number in (1, 2, 3)]
+    assert all(sum(mask) == 2 for mask in others)
+    assert len({*map(tuple, others), (1, 0, 0, 1, 0)}) == 4
+    assert made["full_found"].lr_factor == 0.1
+    best.write_text("model: {mask: all}")
+    with pytest.raises(SearchError, match=r"has no `model\.mask` of bits"):
+        methods_of(options, tmp_path / "made")
+    with pytest.raises(SearchError, match="which is no method"):
+        methods_of(CompareOptions(found={"nothing": str(best)}), tmp_path / "made")
+
+
+def test_kinds_of_methods():
+    plain = [
+        n for n in ("base", "full", "lora_r4", "norm_bias", "svdiff_found", "svdiff_random2", "full_rwa") if is_plain(n)
+    ]
+    assert plain == ["lora_r4", "norm_bias"]
+    assert unmitigated("full_threshold") == "full"
+    assert unmitigated("norm_bias") is None

@@ -152,3 +152,18 @@ def test_mimic_errors_name_the_way_out(tmp_path):
     root, reports = make_mimic(tmp_path)
     with pytest.raises(DataError, match="LATERAL"):
         MimicCxrDataModule(str(root), str(reports), views=["XX"]).rows()
+
+
+def test_search_trains_on_other_subjects(folder):
+    parts = {}
+    for part in ("train", "search"):
+        data = ImageFolderDataModule(str(folder), search_fraction=0.5, train_on=part, **SHARED)
+        data.setup("fit")
+        parts[part] = {split: set(data.table(split)["subject_id"]) for split in ("train", "validate", "test")}
+    whole = ImageFolderDataModule(str(folder), **SHARED)
+    whole.setup("fit")
+    assert not parts["train"]["train"] & parts["search"]["train"]
+    assert parts["train"]["train"] | parts["search"]["train"] == set(whole.table("train")["subject_id"])
+    assert parts["train"]["test"] == parts["search"]["test"] == set(whole.table("test")["subject_id"])
+    with pytest.raises(DataError, match="above 0 to train on `search`"):
+        ImageFolderDataModule(str(folder), train_on="search", **SHARED)

@@ -1,0 +1,127 @@
+"""Methods are config overlays; masks found by `search` and random ones of equal size are made into overlays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from memcontrol.compare.options import CompareOptions
+from memcontrol.config_files import CONFIGS
+from memcontrol.errors import SearchError
+from memcontrol.seeds import derive_seed
+
+__all__ = ["BASE", "FULL", "Method", "is_plain", "methods_of", "unmitigated"]
+
+BASE = "base"
+FULL = "full"
+MITIGATIONS = ("rwa", "threshold")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the comparison.
+
+    Args:
+        name: Its name.
+        overlay: Its config, or None for the untouched base.
+        lr_factor: What the comparison's learning rates are multiplied with.
+    """
+
+    name: str
+    overlay: Path | None
+    lr_factor: float = 1.0
+
+
+def unmitigated(name: str) -> str | None:
+    """Return the method that `name` adds a mitigation to, or None."""
+    stem, _, suffix = name.rpartition("_")
+    return stem if suffix in MITIGATIONS and stem else None
+
+
+def is_plain(name: str) -> bool:
+    """Whether a method is an adapter as it comes: no mask of a search, no random one, no mitigation."""
+    suffix = name.rpartition("_")[2]
+    return name not in (BASE, FULL) and not (suffix in (*MITIGATIONS, "found") or suffix.startswith("random"))
+
+
+def methods_of(options: CompareOptions, folder: Path) -> list[Method]:
+    """Return the methods of a comparison, the base first; overlays that are made here go to `folder`.
+
+    Raises:
+        SearchError: If a path does not exist, two methods have one name, or a found mask has no method or no bits.
+    """
+    found = {file.stem: Method(file.stem, file, _factor(file)) for file in _files(options.methods)}
+    made = []
+    for name, study in options.found.items():
+        if name not in found:
+            raise SearchError(
+                f"Argument `compare.found` has a mask for {name!r}, which is no method. Allowed are {sorted(found)}."
+            )
+        made += _masked(found[name], _existing(study), options.random_masks, folder)
+    return [Method(BASE, None), *(m for m in found.values() if m.name != BASE), *made]
+
+
+def _files(names: list[str]) -> list[Path]:
+    files: dict[str, Path] = {}
+    for name in names:
+        path = _existing(name)
+        for file in sorted(path.glob("*.yaml")) if path.is_dir() else [path]:
+            if file.stem in files:
+                raise SearchError(f"Two methods are called {file.stem!r}: {files[file.stem]} and {file}. Rename one.")
+            files[file.stem] = file
+    return list(files.values())
+
+
+def _existing(name: str) -> Path:
+    path = next((p for p in (Path(name), CONFIGS / name) if p.exists()), None)
+    if path is None:
+        raise SearchError(f"`compare` names the overlay {name!r}, which is neither here nor in configs/.")
+    return path
+
+
+def _factor(overlay: Path) -> float:
+    """Read `# lr_factor: x` of a method's overlay: full fine-tuning wants smaller steps than 15,000 shifts do."""
+    for line in overlay.read_text().splitlines():
+        if line.startswith("# lr_factor:"):
+            return float(line.split(":", 1)[1])
+    return 1.0
+
+
+def _masked(method: Method, study: Path, num_random: int, folder: Path) -> list[Method]:
+    """Return the method under the mask of a study's overlay, and under random masks with as many bits."""
+    mask = (yaml.safe_load(study.read_text()) or {}).get("model", {}).get("mask")
+    if not isinstance(mask, list) or not set(mask) <= {0, 1}:
+        raise SearchError(
+            f"{study} has no `model.mask` of bits. Give the best.yaml, or a masks/NNN.yaml, of a study that searched a "
+            "mask."
+        )
+    masks = {f"{method.name}_found": mask}
+    for number, other in enumerate(_random_masks(mask, num_random, method.name), 1):
+        masks[f"{method.name}_random{number}"] = other
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    for name, bits in masks.items():
+        assert method.overlay is not None
+        tree = yaml.safe_load(method.overlay.read_text())
+        tree.setdefault("model", {})["mask"] = bits
+        path = folder / f"{name}.yaml"
+        path.write_text(f"# lr_factor: {method.lr_factor}\n{yaml.safe_dump(tree, sort_keys=False)}")
+        made.append(Method(name, path, method.lr_factor))
+    return made
+
+
+def _random_masks(mask: list[int], count: int, name: str) -> list[list[int]]:
+    """Return distinct masks with as many bits, none of them `mask`; fewer where there are no more."""
+    rng = np.random.default_rng(derive_seed(0, f"random masks of {name}"))
+    found: list[list[int]] = []
+    for _ in range(1000 * count):
+        other: list[Any] = rng.permutation(mask).tolist()
+        if other != mask and other not in found:
+            found.append(other)
+        if len(found) == count:
+            break
+    return found
