@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="memcontrol-cache-")  # of tests and of what they start
 
 import pytest
 import torch

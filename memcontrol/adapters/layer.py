@@ -15,6 +15,7 @@ from peft.config import PeftConfig
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, check_adapters_to_merge
 from torch import Tensor, nn
 from torch.func import functional_call
+from tqdm import tqdm
 
 __all__ = ["LeafLayer", "LeafModel"]
 
@@ -125,6 +126,13 @@ class LeafModel(BaseTuner):
 
     target_module_mapping: dict[str, list[str]] = {}  # noqa: RUF012 - PEFT's own declaration
 
+    def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> Any:
+        """Put the layers in, with a progress bar where that takes long."""
+        targets = self.peft_config[adapter_name].target_modules
+        total = None if targets is None or isinstance(targets, str) else len(targets)
+        with tqdm(total=total, desc="adapting layers", unit="layer", delay=3, leave=False) as self._bar:
+            return super().inject_adapter(model, adapter_name, *args, **kwargs)
+
     def _create_and_replace(
         self,
         peft_config: PeftConfig,
@@ -142,3 +150,4 @@ class LeafModel(BaseTuner):
         if adapter_name not in self.active_adapters:
             layer.requires_grad_(False)
         self._replace_module(parent, target_name, layer, target)
+        self._bar.update()

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from memcontrol.adapters.layer import LeafLayer
-from memcontrol.adapters.svdiff.factors import as_matrix, factorize
+from memcontrol.adapters.svdiff.factors import as_matrix
+from memcontrol.adapters.svdiff.store import factors_of
 
 __all__ = ["SVDiffLayer"]
 
@@ -35,9 +36,9 @@ class SVDiffLayer(LeafLayer):
     vh: Tensor
 
     def prepare(self) -> None:
-        """Decompose the base weight once; the factors are no part of any state dict."""
+        """Decompose the base weight, or take what is known of it; the factors are no part of any state dict."""
         super().prepare()
-        u, s, vh = factorize(self.get_base_layer().get_parameter("weight").detach())
+        u, s, vh = factors_of(self.get_base_layer().get_parameter("weight").detach())
         self.register_buffer("u", u, persistent=False)
         self.register_buffer("s", s, persistent=False)
         self.register_buffer("vh", vh, persistent=False)
