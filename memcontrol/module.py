@@ -127,10 +127,10 @@ class MemControlModule(LightningModule):
         """Load the base and put the adapter in; does nothing the second time."""
         if self._adapted is not None:
             return
-        key = ("components", self.base, self.seed if self.random_init else None)
-        parts = resident.kept(key, lambda: load_components(self.base, self.random_init, self.seed))
+        parts = resident.kept(self._parts_key, lambda: load_components(self.base, self.random_init, self.seed))
         layout, mask = resolve_mask(parts.unet, self.slots, self.mask_spec)
         self.base_fingerprint = fingerprint(parts.unet)
+        self._num_base = sum(p.numel() for p in parts.unet.parameters())
         self._adapted = adapt(parts.unet, self.adapter, layout, mask, self.seed, allow_empty=not self._trains)
         if self.gradient_checkpointing:
             parts.unet.enable_gradient_checkpointing()
@@ -142,6 +142,10 @@ class MemControlModule(LightningModule):
         self.latent_codec = LatentCodec(parts.vae)
         self.text_codec = TextCodec(parts.tokenizer, parts.text_encoder)
         self.image_size = self.image_size or parts.unet.config["sample_size"] * self.latent_codec.factor
+
+    @property
+    def _parts_key(self) -> tuple[str, str, int | None]:
+        return ("components", self.base, self.seed if self.random_init else None)
 
     @property
     def _trains(self) -> bool:
@@ -183,7 +187,7 @@ class MemControlModule(LightningModule):
         """Learn the image size from the data, and find errors of the config before anything is loaded."""
         transform = getattr(getattr(self.trainer, "datamodule", None), "transform", None)
         self.image_size = getattr(transform, "size", self.image_size)
-        if self._adapted is None:
+        if self._adapted is None and not resident.holds(self._parts_key):
             self.check(allow_empty=not self._trains)
 
     def on_fit_start(self) -> None:
@@ -383,12 +387,11 @@ class MemControlModule(LightningModule):
 
     def _report(self) -> None:
         count = sum(p.numel() for p in self.adapted.trainable().values())
-        total = sum(p.numel() for p in build_skeleton(self.base).parameters())
         log.info(
             "Training %s of %s parameters (%.4f %%) of the U-Net; %d of %d slots of `%s` are on: %s",
             f"{count:,}",
-            f"{total:,}",
-            100 * count / total,
+            f"{self._num_base:,}",
+            100 * count / self._num_base,
             sum(self.mask.bits),
             len(self.mask.bits),
             self.mask.layout,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
-__all__ = ["clear", "enable", "kept"]
+__all__ = ["clear", "enable", "holds", "kept"]
 
 T = TypeVar("T")
 
@@ -22,6 +22,11 @@ def enable() -> None:
 def clear() -> None:
     """Forget everything, for example after running out of memory."""
     _store.clear()
+
+
+def holds(key: Hashable) -> bool:
+    """Whether something is kept under a key."""
+    return key in _store
 
 
 def kept(key: Hashable, make: Callable[[], T]) -> T:
