@@ -54,7 +54,8 @@ def _read_or_make(weight: Tensor, key: str) -> Factors:
     path = user_cache_path("memcontrol") / "svd" / f"{key}.safetensors"
     try:
         found = load_file(path, device=str(weight.device))
-        return found["u"], found["s"], found["vh"]
+        # Copies: what lies in a file is not aligned in memory, and unaligned products round otherwise.
+        return found["u"].clone(), found["s"].clone(), found["vh"].clone()
     except (OSError, SafetensorError, KeyError):  # not there, or torn
         factors = factorize(weight)
         _write(path, factors)
