@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from torch import Tensor, nn
+from torch.func import functional_call
 
-__all__ = ["add_copies", "copies_of"]
+__all__ = ["add_copies", "copies_of", "forward_with_copies"]
 
 
 def add_copies(layer: nn.Module, prefix: str, adapter_name: str, module_name: str, free: Iterable[str]) -> None:
@@ -35,3 +36,17 @@ def copies_of(layer: nn.Module, prefix: str, adapter_name: str) -> dict[str, Ten
         if adapter_name in copies:
             found[key] = copies[adapter_name]
     return found
+
+
+def forward_with_copies(base: nn.Module, copies: dict[str, Tensor], x: Tensor) -> Tensor:
+    """Compute with copies in the place of a layer's own parameters.
+
+    A convolution's free bias is added as a shift of the frozen one, which is exactly zero at first: on a CPU, PyTorch
+    computes the gradient of the kernel as well where it is asked for that of the bias.
+    """
+    output: Tensor
+    if isinstance(base, nn.Conv2d) and set(copies) == {"bias"} and base.bias is not None:
+        output = base(x) + (copies["bias"] - base.bias)[:, None, None]
+    else:
+        output = functional_call(base, copies, (x,))
+    return output

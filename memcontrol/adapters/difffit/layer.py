@@ -11,9 +11,8 @@ from __future__ import annotations
 import torch
 from peft.config import PeftConfig
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from memcontrol.adapters.copies import add_copies, copies_of
+from memcontrol.adapters.copies import add_copies, copies_of, forward_with_copies
 from memcontrol.adapters.layer import LeafLayer
 
 __all__ = ["DiffFitLayer", "num_scales"]
@@ -64,6 +63,6 @@ class DiffFitLayer(LeafLayer):
     def adapted_forward(self, adapter_name: str, x: Tensor) -> Tensor:
         """Scale the output rather than the weight."""
         copies = copies_of(self, "difffit_", adapter_name)
-        output: Tensor = functional_call(self.base_layer, copies, (x,))
+        output = forward_with_copies(self.get_base_layer(), copies, x)
         gamma = self.gamma(adapter_name)
         return output if gamma is None else output * gamma

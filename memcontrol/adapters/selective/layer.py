@@ -5,7 +5,7 @@ from __future__ import annotations
 from peft.config import PeftConfig
 from torch import Tensor
 
-from memcontrol.adapters.copies import add_copies, copies_of
+from memcontrol.adapters.copies import add_copies, copies_of, forward_with_copies
 from memcontrol.adapters.layer import LeafLayer
 
 __all__ = ["SelectiveLayer"]
@@ -23,3 +23,7 @@ class SelectiveLayer(LeafLayer):
     def adapted_parameters(self, adapter_name: str) -> dict[str, Tensor]:
         """Return the copies."""
         return copies_of(self, "selective_", adapter_name)
+
+    def adapted_forward(self, adapter_name: str, x: Tensor) -> Tensor:
+        """Compute with the copies."""
+        return forward_with_copies(self.get_base_layer(), copies_of(self, "selective_", adapter_name), x)
