@@ -178,7 +178,15 @@ class _Comparison:
         if not self._is_open(method, seed):
             chosen = json.loads(self._evidence(method, seed).read_text())["chosen"]
             return Candidate(chosen["lr"], int(chosen["step"]), (), {})
-        return choose(self._candidates(method, seed), self.options.margin)
+        candidates = self._candidates(method, seed)
+        if not candidates:
+            errors = {e["folder"]: e["error"] for e in self.journal.events() if e["event"] == "run" and e["error"]}
+            mine = {name: text for name, text in errors.items() if name.startswith(f"{method.name}-seed{seed}-")}
+            raise SearchError(
+                f"No run of the method {method.name!r} has left a validation, so there is nothing to choose from: "
+                f"{mine}. The logs are {self.root}/runs/*/trial.log. Mend it, and run the same command again."
+            )
+        return choose(candidates, self.options.margin)
 
     def _candidates(self, method: Method, seed: int) -> list[Candidate]:
         found = []

@@ -115,12 +115,13 @@ def test_prepared_table(folder, suffix):
     assert len(data.table("train")) == 10
 
 
-def make_mimic(root, num_studies=12):
+def make_mimic(root, num_studies=12, num_held=2):
     """Write a tree in the official layout; returns root and reports."""
     keys, reports = [], []
     for i in range(num_studies):
         subject, study, dicom = 10000032 + i // 2, 50414267 + i, f"{i:08x}-aaaa"
-        split = "validate" if i >= num_studies - 2 else "train"
+        split = "validate" if i >= num_studies - num_held else "train"
+        split = "test" if i >= num_studies - num_held // 2 and num_held > 2 else split
         for view, suffix in (("PA", "p"), ("LATERAL", "l")):
             name = dicom + suffix
             keys.append((name, study, subject, split, view))
