@@ -5,6 +5,8 @@ import pandas as pd; pd.read_json("journal.jsonl", lines=True)
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import time
@@ -56,12 +58,26 @@ class Journal:
             ) from error
 
     def append(self, event: str, **content: Any) -> None:
-        """Write an event and wait until it is on disk."""
+        """Write an event and wait until it is on disk.
+
+        Raises:
+            SearchError: If the disk is full or gone; what was written before stays as it was.
+        """
         line = json.dumps({"schema": SCHEMA, "event": event, "time": round(time.time(), 3), **content})
-        with self.path.open("ab") as file:
-            file.write(line.encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        whole = self.path.stat().st_size if self.path.is_file() else 0
+        try:
+            with self.path.open("ab", buffering=0) as file:
+                file.write(line.encode() + b"\n")
+                os.fsync(file.fileno())
+                if file.tell() != whole + len(line.encode()) + 1:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.truncate(self.path, whole)
+            raise SearchError(
+                f"The journal {self.path} cannot be written: {error.strerror}. Make room, and run the same command "
+                "again: what it holds is kept."
+            ) from error
 
     def events(self) -> list[dict[str, Any]]:
         """Return all whole events."""

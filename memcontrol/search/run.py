@@ -146,6 +146,14 @@ def _rescore(
 def _publish(study: Study, journal: Journal, records: list[TrialRecord]) -> list[FrontPoint]:
     """Write what can be looked at, also while the study runs."""
     points = archive(records, _known(journal))
-    best = write_results(study, points, records)
-    write_report(study, records, points, best)
+    try:
+        best = write_results(study, points, records)
+        write_report(study, records, points, best)
+    except OSError as error:
+        log.warning(
+            "Front and report of %s could not be written: %s. Make room, and run the same command again: the journal "
+            "holds all they are made of.",
+            study.folder,
+            error,
+        )
     return points

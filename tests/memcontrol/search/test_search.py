@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from memcontrol.cli import main
+from memcontrol.errors import SearchError
 from memcontrol.search.journal import Journal
 from memcontrol.search.records import TrialState
 from tests.conf import short_run, wait_for
@@ -194,6 +195,40 @@ def test_each_failure_has_a_clear_text(tmp_path):
     assert [t.state for t in (memory, fine)] == [TrialState.COMPLETE] * 2
     assert memory.attempts == 2
     assert "accumulate_grad_batches: 2" in (tmp_path / "study" / "trials" / "trial-0001" / "overlay.yaml").read_text()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of eight MiB with little room; gone with the test."""
+    disk = tmp_path / "study"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("this machine does not let us mount a small disk")
+    (disk / "filler").write_bytes(bytes(8_200_000))
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_full_disk_fails_the_trial_and_keeps_the_journal(tmp_path, small_disk):
+    main(arguments(tmp_path, 1))
+    (first,) = trials(tmp_path)
+    assert first.state == TrialState.FAILED
+    assert "No space left on device" in first.error
+    (small_disk / "filler").unlink()
+    main(arguments(tmp_path, 2))
+    assert [t.state for t in trials(tmp_path)] == [TrialState.FAILED, TrialState.COMPLETE]
+
+
+def test_a_journal_that_cannot_be_written_stays_whole(tmp_path, small_disk):
+    journal = Journal(small_disk / "journal.jsonl")
+    journal.append("open", text="whole")
+    (small_disk / "rest").write_bytes(bytes(os.statvfs(small_disk).f_bavail * 4096))
+    with pytest.raises(SearchError, match="Make room"):
+        journal.append("event", text="x" * 8000)
+    (small_disk / "filler").unlink()
+    journal.append("close")
+    assert [e["event"] for e in journal.events()] == ["open", "close"]
 
 
 def test_a_kill_between_checkpoint_and_score_loses_no_point(tmp_path):
