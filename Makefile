@@ -14,10 +14,17 @@ demo: setup  ## Search masks on phantoms of a site that the base has never seen,
 test: setup  ## Run the tests
 	$(BIN)/python -m pytest
 
-bench: setup  ## Print the figures of benchmarks/ (about ten minutes)
-	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/neighbours.py
-	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/proposers.py --seeds 5
-	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/halving.py --seeds 3
+bench: export PYTHONPATH := .
+bench: export OMP_NUM_THREADS := 1
+bench: setup  ## Print the figures of benchmarks/ (about fifteen minutes), see benchmarks/RESULTS.md for the long ones
+	$(BIN)/python benchmarks/step.py --size tiny --latents 8 --batch 16
+	$(BIN)/python benchmarks/loop.py --steps 20
+	$(BIN)/python benchmarks/start.py
+	$(BIN)/python benchmarks/trial.py --steps 40 --images 32
+	$(BIN)/python benchmarks/table.py --rows 10000
+	$(BIN)/python benchmarks/neighbours.py
+	$(BIN)/python benchmarks/proposers.py --seeds 3
+	$(BIN)/python benchmarks/halving.py --seeds 2
 
 lint: setup  ## Check style and types
 	$(BIN)/ruff check .

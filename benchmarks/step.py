@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--only", choices=["training", "merged"])
     options = parser.parse_args()
     resident.enable()
     unet = make_unet(options.size, options.device).to(getattr(torch, options.dtype))
@@ -47,11 +48,13 @@ def main() -> None:
     states = torch.randn(options.batch, 77, unet.config["cross_attention_dim"]).to(unet.device, unet.dtype)
     inputs = (x, t, states)
     title = f"{options.size}, latents {options.latents}x{options.latents}, batch {options.batch}, {options.dtype}"
-    steps = {name: _training(unet, name, inputs, options.device) for name in VARIANTS}
-    show(f"Forward and backward, {title}", interleave(steps, options.runs), AGAINST, options.device)
-    forwards = {name: _forward(unet, name, inputs, options.device) for name in ("plain", "SVDiff")}
-    against = {"SVDiff": "plain"}
-    show(f"Merged, without gradient, {title}", interleave(forwards, options.runs), against, options.device)
+    if options.only != "merged":
+        steps = {name: _training(unet, name, inputs, options.device) for name in VARIANTS}
+        show(f"Forward and backward, {title}", interleave(steps, options.runs), AGAINST, options.device)
+    if options.only != "training":
+        forwards = {name: _forward(unet, name, inputs, options.device) for name in ("plain", "SVDiff")}
+        against = {"SVDiff": "plain"}
+        show(f"Merged, without gradient, {title}", interleave(forwards, options.runs), against, options.device)
 
 
 def _adapt(unet: nn.Module, name: str) -> object:

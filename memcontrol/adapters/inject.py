@@ -14,6 +14,7 @@ from peft.config import PeftConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
+from memcontrol.adapters.layer import LeafLayer
 from memcontrol.adapters.plan import make_plan
 from memcontrol.adapters.slots import Layout, LayoutName, find_layout
 from memcontrol.errors import AdapterError, MaskError
@@ -62,14 +63,14 @@ class AdaptedUNet:
         if self.peft_model is None:
             yield
             return
-        kept = {name: p.detach().clone() for name, p in self._base_parameters()}
+        kept = {name: p.detach().clone() for name, p in self._merged_by_peft()}
         self.peft_model.merge_adapter()
         try:
             yield
         finally:
             self.peft_model.unmerge_adapter()
             with torch.no_grad():
-                for name, parameter in self._base_parameters():
+                for name, parameter in self._merged_by_peft():
                     # Some methods merge into a tensor of another layout, which rounds otherwise.
                     if parameter.stride() != kept[name].stride():
                         parameter.data = kept[name]
@@ -97,9 +98,12 @@ class AdaptedUNet:
             warnings.filterwarnings("ignore", message="Could not find a config file")
             self.peft_model.save_pretrained(str(folder), save_embedding_layers=False)
 
-    def _base_parameters(self) -> Iterator[tuple[str, Tensor]]:
+    def _merged_by_peft(self) -> Iterator[tuple[str, Tensor]]:
+        """Return the base parameters under PEFT's own layers; ours keep what they replace."""
         for name, module in self.unet.named_modules():
-            if isinstance(module, BaseTunerLayer) and not isinstance(module.base_layer, BaseTunerLayer):
+            if not isinstance(module, BaseTunerLayer) or isinstance(module, LeafLayer):
+                continue
+            if not isinstance(module.base_layer, BaseTunerLayer):
                 for key, parameter in module.base_layer.named_parameters(recurse=False):
                     yield f"{name}.{key}", parameter
 
