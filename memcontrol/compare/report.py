@@ -135,7 +135,7 @@ def _tradeoff(rows: Sequence[Row], options: CompareOptions) -> Figure:
 
 
 def _share(row: Row) -> str:
-    return f"{100 * row.share:.2g} %"
+    return f"{100 * row.share:.3g} %"
 
 
 def _validation(rows: Sequence[Row], options: CompareOptions) -> Figure:
