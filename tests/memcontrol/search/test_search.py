@@ -210,6 +210,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", disk], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_fails_the_trial_and_keeps_the_journal(tmp_path, small_disk):
     main(arguments(tmp_path, 1))
     (first,) = trials(tmp_path)
