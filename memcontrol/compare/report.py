@@ -10,6 +10,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -99,10 +100,18 @@ def _family(name: str) -> tuple[str, str]:
     return "o", "all slots"
 
 
+def _canvas() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(7.5, 5))
+    return figure, figure.subplots()
+
+
+def _legend(axes: Axes) -> None:
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+
+
 def _tradeoff(rows: Sequence[Row], options: CompareOptions) -> Figure:
     x, y = options.memorization, options.quality
-    figure = Figure(figsize=(7.5, 5))
-    axes = figure.subplots()
+    figure, axes = _canvas()
     seen: set[str] = set()
     shown = [row for row in rows if x in row.values and y in row.values]
     colors = mpl.colormaps["tab20"]
@@ -130,7 +139,7 @@ def _tradeoff(rows: Sequence[Row], options: CompareOptions) -> Figure:
         ylabel=f"{y}: distance to test patients, lower is better",
         title="Mean over seeds, 95 % intervals; share of the U-Net that is trained",
     )
-    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    _legend(axes)
     return figure
 
 
@@ -140,8 +149,7 @@ def _share(row: Row) -> str:
 
 def _validation(rows: Sequence[Row], options: CompareOptions) -> Figure:
     x, y = options.memorization, options.quality
-    figure = Figure(figsize=(7.5, 5))
-    axes = figure.subplots()
+    figure, axes = _canvas()
     colors = mpl.colormaps["tab20"]
     for number, row in enumerate(row for row in rows if row.candidates):
         points = sorted((c["values"][x]["value"], c["values"][y]["value"]) for c in row.candidates)
@@ -157,7 +165,7 @@ def _validation(rows: Sequence[Row], options: CompareOptions) -> Figure:
         ylabel=f"{y} to validation patients",
         title="Learning rates and steps of each method; circled: chosen",
     )
-    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    _legend(axes)
     return figure
 
 
