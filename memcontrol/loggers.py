@@ -52,7 +52,7 @@ def numbers_only(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         A flat mapping of names to finite numbers, booleans and masks.
 
     Example:
-        >>> numbers_only({"lr": 1e-3, "base": "/home/jo/model", "data": {"size": 64}})
+        >>> numbers_only({"lr": 1e-3, "base": "/models/mine", "data": {"size": 64}})
         {'lr': 0.001, 'data/size': 64}
     """
     kept: dict[str, Any] = {}

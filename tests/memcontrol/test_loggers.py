@@ -12,7 +12,7 @@ from tests.conf import short_run, wait_for
 
 
 def test_numbers_and_masks_pass():
-    values = {"lr": 0.1, "mask": "bits:01", "base": "/home/jo", "nan": float("nan"), "slots": "see patient 7"}
+    values = {"lr": 0.1, "mask": "bits:01", "base": "/models/jo", "nan": float("nan"), "slots": "see patient 7"}
     assert numbers_only(values) == {"lr": 0.1, "mask": "bits:01"}
 
 
