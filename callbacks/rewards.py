@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from memcontrol.rewards.objective import reward_of
 from memcontrol.scoring import Evidence, Measure, RealImages, ScoredModel, ScoringOptions, collect, measure
 from memcontrol.scoring.measures import HIGHER_IS_BETTER
 from memcontrol.scoring.metrics import metric_measures
+from memcontrol.scoring.points import REWARDS_FILE, read_scored
 from memcontrol.seeds import scoped_seed
 
 __all__ = ["RewardsCallback"]
@@ -156,7 +157,7 @@ class RewardsCallback(Callback):
         if step == 0 or log_dir is None or trainer.check_val_every_n_epoch is not None:
             return
         is_due = step == trainer.max_steps or (isinstance(interval, int) and step % interval == 0)
-        if not is_due or step in recorded_steps(Path(log_dir)):
+        if not is_due or step in {record["step"] for record in read_scored(Path(log_dir))}:
             return
         evidence = self._collect(trainer, module, merge=True)
         self._record(trainer, module, evidence, step)
@@ -206,7 +207,7 @@ class RewardsCallback(Callback):
             "measures": [m.to_dict() for m in self.measures],
         }
         Path(log_dir).mkdir(parents=True, exist_ok=True)
-        path = Path(log_dir) / "rewards.jsonl"
+        path = Path(log_dir) / REWARDS_FILE
         torn = path.is_file() and path.read_bytes()[-1:] not in (b"", b"\n")  # by a kill
         with path.open("a") as file:
             file.write(("\n" if torn else "") + json.dumps(point) + "\n")
@@ -234,15 +235,6 @@ class RewardsCallback(Callback):
                 self._steps,
                 self.scoring.num_probes,
             )
-
-
-def recorded_steps(run: Path) -> set[int]:
-    """Return the steps of a run that were scored; a line that was torn by a kill does not count."""
-    path, found = run / "rewards.jsonl", set()
-    for line in path.read_text().splitlines() if path.is_file() else []:
-        with suppress(ValueError):
-            found.add(int(json.loads(line)["step"]))
-    return found
 
 
 @contextmanager

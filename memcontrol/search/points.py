@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 
 from memcontrol.errors import SearchError
 from memcontrol.rewards.objective import reward_of
+from memcontrol.scoring.points import read_scored
 from memcontrol.search.records import Point
 from memcontrol.seeds import derive_seed
 
@@ -27,15 +27,8 @@ def read_points(folder: Path, objectives: Sequence[str]) -> tuple[Point, ...]:
     Raises:
         SearchError: If a measure is missing, was not estimable, or is not finite.
     """
-    path = folder / "rewards.jsonl"
-    if not path.is_file():
-        return ()
     found: dict[int, Point] = {}
-    for line in path.read_text().splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue  # torn by a kill; the validation is done again
+    for record in read_scored(folder):
         if record["step"] > 0:
             measures = {m["name"]: m for m in record["measures"]}
             rewards = tuple(_reward(name, measures, folder) for name in objectives)
