@@ -26,6 +26,7 @@ from memcontrol.audit.sources import Source, open_source
 from memcontrol.audit.verdict import Verdict, judge
 from memcontrol.data.base import CaptionedImageDataModule
 from memcontrol.data.images import to_pixels
+from memcontrol.devices import device_named
 from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.errors import CheckpointError
 from memcontrol.scoring import Evidence, Measure, RealImages, collect, measure
@@ -89,8 +90,7 @@ def audit(
     data.setup("test")
     real = RealImages(data, "test", options.scoring.features(), options.scoring.seed)
     output.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_named(device)
     scoring = replace(options.scoring, sampling=options.scoring.sampling or sampling)
     options = replace(options, scoring=scoring)
     found = [_audit_one(source, real, options, output, device) for source in sources]

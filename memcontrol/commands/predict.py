@@ -6,10 +6,10 @@ import logging
 from pathlib import Path
 
 import pandas as pd
-import torch
 from torchvision.transforms.functional import to_pil_image
 
 from memcontrol.data.tables import need_columns, read_table
+from memcontrol.devices import device_named
 from memcontrol.diffusion.components import load_components
 from memcontrol.diffusion.sampling import SamplingOptions, sample_batches
 from memcontrol.errors import PromptError
@@ -47,9 +47,7 @@ def draw_prompts(
     if images_per_prompt < 1:
         raise PromptError(f"Argument `images_per_prompt` must be at least 1, but got {images_per_prompt}.")
     pipeline = load_pipeline(source, moved_base) if source else load_components(base).pipeline()
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    pipeline.to(device)
+    pipeline.to(device_named(device))
     rows = [
         {"file_name": f"{i * images_per_prompt + k:05d}.png", "text": text, "seed": derive_seed(seed, i, k)}
         for i, text in enumerate(texts)

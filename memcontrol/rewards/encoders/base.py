@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from memcontrol.devices import device_named
 from memcontrol.errors import EncoderError
 
 __all__ = ["Encoder", "missing_package"]
@@ -22,10 +23,10 @@ class Encoder:
     Args:
         size: Height and width that images are resized to, in pixels.
         batch_size: Images encoded at once.
-        device: Where to encode.
+        device: Where to encode: `auto` (a GPU where there is one), `cpu`, `cuda`, ...
     """
 
-    def __init__(self, size: int = 224, batch_size: int = 64, device: str = "cpu") -> None:
+    def __init__(self, size: int = 224, batch_size: int = 64, device: str = "auto") -> None:
         if size < 1 or batch_size < 1:
             raise EncoderError(
                 f"Arguments `size` and `batch_size` must be at least 1, but got {size} and {batch_size}."
@@ -58,7 +59,7 @@ class Encoder:
     def network(self) -> nn.Module:
         """The network, in eval mode."""
         if self._network is None:
-            self._network = self.load().eval().requires_grad_(False).to(self.device)
+            self._network = self.load().eval().requires_grad_(False).to(device_named(self.device))
         return self._network
 
     @property
@@ -84,7 +85,7 @@ class Encoder:
 
     def _encode(self, images: Tensor) -> Tensor:
         shape = (self.size, self.size)
-        resized = images.float().to(self.device)
+        resized = images.float().to(device_named(self.device))
         if resized.shape[-2:] != shape:
             resized = interpolate(resized, shape, mode="bilinear", align_corners=False, antialias=True)
         features: Tensor = self.network(self.prepare(resized.clamp(0, 1)))

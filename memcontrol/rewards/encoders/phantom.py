@@ -39,10 +39,10 @@ class PhantomEncoder(Encoder):
     Args:
         size: Height and width that images are resized to, in pixels.
         batch_size: Images encoded at once.
-        device: Where to encode.
+        device: Where to encode: `auto` (a GPU where there is one), `cpu`, `cuda`, ...
     """
 
-    def __init__(self, size: int = 64, batch_size: int = 256, device: str = "cpu") -> None:
+    def __init__(self, size: int = 64, batch_size: int = 256, device: str = "auto") -> None:
         super().__init__(size, batch_size, device)
 
     def load(self) -> nn.Module:

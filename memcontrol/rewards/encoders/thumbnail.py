@@ -28,10 +28,10 @@ class ThumbnailEncoder(Encoder):
         side: Height and width of the thumbnail, in pixels.
         size: Height and width that images are resized to first, in pixels.
         batch_size: Images encoded at once.
-        device: Where to encode.
+        device: Where to encode: `auto` (a GPU where there is one), `cpu`, `cuda`, ...
     """
 
-    def __init__(self, side: int = 16, size: int = 64, batch_size: int = 256, device: str = "cpu") -> None:
+    def __init__(self, side: int = 16, size: int = 64, batch_size: int = 256, device: str = "auto") -> None:
         super().__init__(size, batch_size, device)
         self.side = side
 

@@ -20,7 +20,7 @@ class TimmEncoder(Encoder):
         weights: State dict file to load instead, with tensors only.
         size: Height and width that images are resized to, in pixels.
         batch_size: Images encoded at once.
-        device: Where to encode.
+        device: Where to encode: `auto` (a GPU where there is one), `cpu`, `cuda`, ...
 
     Raises:
         EncoderError: If timm is missing or has no such model.
@@ -33,7 +33,7 @@ class TimmEncoder(Encoder):
         weights: str | None = None,
         size: int = 224,
         batch_size: int = 64,
-        device: str = "cpu",
+        device: str = "auto",
     ) -> None:
         super().__init__(size, batch_size, device)
         self.model = model

@@ -38,7 +38,7 @@ class XrayEncoder(Encoder):
         sha256: SHA-256 of the file that you trust; not needed for a plain state dict.
         size: Height and width that images are resized to, in pixels.
         batch_size: Images encoded at once.
-        device: Where to encode.
+        device: Where to encode: `auto` (a GPU where there is one), `cpu`, `cuda`, ...
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class XrayEncoder(Encoder):
         sha256: str | None = None,
         size: int = 224,
         batch_size: int = 64,
-        device: str = "cpu",
+        device: str = "auto",
     ) -> None:
         super().__init__(size, batch_size, device)
         self.weights = weights
