@@ -73,6 +73,7 @@ class RewardsCallback(Callback):
         self.real: RealImages | None = None
         self.measures: list[Measure] = []
         self.seconds = 0.0
+        self.sampling_seconds = 0.0
         self.validation_seconds = 0.0
         self._count = 0
         self._trained_since = 0.0
@@ -174,7 +175,9 @@ class RewardsCallback(Callback):
                 sampling,
                 trainer.precision_plugin.forward_context,
             )
-            return collect(model, self.real, self.scoring)
+            evidence = collect(model, self.real, self.scoring)
+        self.sampling_seconds += evidence.sampling_seconds
+        return evidence
 
     def _collect_base(self, trainer: Trainer, module: MemControlModule) -> Evidence:
         with module.adapted.as_base():

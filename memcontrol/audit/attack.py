@@ -59,7 +59,7 @@ def attack(
     rows = list(dict.fromkeys(real.prompts("train", options.prompts).rows))
     prompts = [texts[row] for row in rows for _ in range(options.samples)]
     seeds = [derive_seed(real.seed, "extraction", row, k) for row in rows for k in range(options.samples)]
-    images = model.draw(prompts, seeds, progress)
+    images = torch.cat(list(model.draw(prompts, seeds, progress)))
     flagged, found = 0, set[int]()
     for samples in images.split(options.samples):
         flagged += bool(_has_clique(samples, threshold, options))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,25 +32,25 @@ class CachedModel(ScoredModel):
     folder: Path = field(default=Path("draws"))
     label: str = "model"
 
-    def draw(self, prompts: Sequence[str], seeds: Sequence[int], progress: bool = False) -> Tensor:
-        """Draw images as 8-bit pictures, with shape `(B, 3, size, size)`, values in [0, 1]."""
+    def draw(self, prompts: Sequence[str], seeds: Sequence[int], progress: bool = False) -> Iterator[Tensor]:
+        """Draw batches of images as 8-bit pictures, with shape `(B, 3, size, size)`, values in [0, 1]."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         weights = fingerprint(self.pipeline.unet)
         files = [self._file(weights, prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
         missing = [i for i, file in enumerate(files) if not file.is_file()]
-        step = self.sampling.batch_size
-        with tqdm(
-            total=len(files), initial=len(files) - len(missing), desc=f"drawing {self.label}", unit="image", delay=2
-        ) as bar:
-            for start in range(0, len(missing), step):
-                chosen = missing[start : start + step]
-                images = super().draw([prompts[i] for i in chosen], [seeds[i] for i in chosen])
-                for i, image in zip(chosen, images, strict=True):
+        done = len(files) - len(missing)
+        batches = super().draw([prompts[i] for i in missing], [seeds[i] for i in missing])
+        left = iter(missing)
+        with tqdm(total=len(files), initial=done, desc=f"drawing {self.label}", unit="image", delay=2) as bar:
+            for images in batches:
+                for image, i in zip(images, left, strict=False):
                     partial = files[i].with_suffix(".part")
                     to_pil_image(image).save(partial, format="PNG")
                     partial.replace(files[i])
-                bar.update(len(chosen))
-        return torch.stack([_read(file) for file in files]) if files else super().draw(prompts, seeds)
+                bar.update(len(images))
+        at_once = self.sampling.images_at_once(self.pipeline.device)
+        for start in range(0, len(files), at_once):
+            yield torch.stack([_read(file) for file in files[start : start + at_once]])
 
     def _file(self, weights: str, prompt: str, seed: int) -> Path:
         key = f"{weights} {self.sampling} {self.size} {seed} {prompt}"

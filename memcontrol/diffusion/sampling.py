@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ from memcontrol.seeds import generator, normal_like_seeds
 
 __all__ = ["SamplingOptions", "sample", "sample_batches", "scheduler_named"]
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class SamplingOptions:
@@ -30,7 +33,8 @@ class SamplingOptions:
         steps: Sampler steps.
         guidance_scale: Strength of classifier-free guidance; 1 is none.
         scheduler: Name of any scheduler class of diffusers.
-        batch_size: Images drawn at once.
+        batch_size: Images drawn at once; by default 16 on a CPU and 128 elsewhere. Where memory does not suffice it is
+            halved, and the images stay the same.
         guidance_start: Share of the steps that is drawn without the caption, in [0, 1): a late start of guidance
             keeps the path out of what is known by heart (Jain et al., CVPR 2025).
         prompt_optimization: Changes the embeddings of prompts that the model knows by heart (Wen et al., ICLR 2024).
@@ -42,13 +46,13 @@ class SamplingOptions:
     steps: int = 50
     guidance_scale: float = 4.0
     scheduler: str = "DDIMScheduler"
-    batch_size: int = 16
+    batch_size: int | None = None
     guidance_start: float = 0.0
     prompt_optimization: PromptOptimization | None = None
 
     def __post_init__(self) -> None:
         """Check ranges and name."""
-        if self.steps < 1 or self.batch_size < 1 or self.guidance_scale < 0:
+        if self.steps < 1 or (self.batch_size or 1) < 1 or self.guidance_scale < 0:
             raise PromptError(
                 "Arguments `sampling.steps` >= 1, `sampling.batch_size` >= 1 and `sampling.guidance_scale` >= 0 "
                 f"are needed, but got {self.steps}, {self.batch_size} and {self.guidance_scale}."
@@ -56,6 +60,10 @@ class SamplingOptions:
         if not 0 <= self.guidance_start < 1:
             raise PromptError(f"Argument `sampling.guidance_start` must be in [0, 1), but got {self.guidance_start}.")
         scheduler_named(self.scheduler)
+
+    def images_at_once(self, device: torch.device) -> int:
+        """Return the batch size to begin with."""
+        return self.batch_size or (16 if device.type == "cpu" else 128)
 
     @property
     def is_plain(self) -> bool:
@@ -117,15 +125,33 @@ def sample_batches(
     pipeline.set_progress_bar_config(disable=True)
     texts = TextCodec(pipeline.tokenizer, pipeline.text_encoder)
     null = texts.encode([""])
-    starts = range(0, len(prompts), options.batch_size)
+    draw = _draw_plain if options.is_plain else _draw_mitigated
+    at_once, start = options.images_at_once(pipeline.device), 0
+    bar = tqdm(total=len(prompts), desc="drawing", unit="image", disable=not progress, delay=2)
     try:
-        for start in tqdm(starts, desc="drawing", unit="batch", disable=not progress, delay=2):
-            chosen = slice(start, start + options.batch_size)
+        while start < len(prompts):
+            chosen = slice(start, start + at_once)
             states = texts.encode(list(prompts[chosen]))
-            draw = _draw_plain if options.is_plain else _draw_mitigated
-            yield draw(pipeline, states, null, list(seeds[chosen]), options, size).float().cpu()
+            try:
+                images = draw(pipeline, states, null, list(seeds[chosen]), options, size).float().cpu()
+            except torch.OutOfMemoryError:
+                if at_once == 1:
+                    raise
+                at_once = _halve(at_once)
+                continue
+            yield images
+            bar.update(len(images))
+            start += len(images)
     finally:
+        bar.close()
         pipeline.scheduler = trained_with
+
+
+def _halve(at_once: int) -> int:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    log.warning("Drawing %d images at once takes more memory than there is; going on with %d.", at_once, at_once // 2)
+    return at_once // 2
 
 
 def _draw_plain(

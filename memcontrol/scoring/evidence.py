@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -58,15 +60,19 @@ class Evidence:
         heldout: Drawn for held-out captions.
         members: Probes of training images, or None where there is no model.
         others: Probes of held-out images.
+        sampling_seconds: What drawing took, in seconds.
     """
 
     train: Drawn | None
     heldout: Drawn | None
     members: Probed | None
     others: Probed | None
+    sampling_seconds: float = 0.0
 
 
-def collect(model: ScoredModel, real: RealImages, options: ScoringOptions, progress: bool = False) -> Evidence:
+def collect(
+    model: ScoredModel, real: RealImages, options: ScoringOptions, progress: bool = False, probes: bool = True
+) -> Evidence:
     """Draw and probe; under DDP each process does its share, and all of them get everything.
 
     Args:
@@ -74,39 +80,53 @@ def collect(model: ScoredModel, real: RealImages, options: ScoringOptions, progr
         real: Real images, to take prompts and probes from.
         options: How much, and how.
         progress: Whether to show bars.
+        probes: Whether to probe at all, which needs latents and text states.
     """
     train = real.prompts("train", options.num_images)
     heldout = real.prompts(real.heldout, options.num_images)
+    drawn_train, seconds_train = _draw(model, real, "train", train, progress)
+    drawn_heldout, seconds_heldout = _draw(model, real, real.heldout, heldout, progress)
     return Evidence(
-        train=_draw(model, real, "train", train, progress),
-        heldout=_draw(model, real, real.heldout, heldout, progress),
-        members=_probe(model, real, "train", options),
-        others=_probe(model, real, real.heldout, options),
+        train=drawn_train,
+        heldout=drawn_heldout,
+        members=_probe(model, real, "train", options) if probes else None,
+        others=_probe(model, real, real.heldout, options) if probes else None,
+        sampling_seconds=seconds_train + seconds_heldout,
     )
 
 
-def _draw(model: ScoredModel, real: RealImages, split: str, quota: Quota, progress: bool) -> Drawn:
+def _draw(model: ScoredModel, real: RealImages, split: str, quota: Quota, progress: bool) -> tuple[Drawn, float]:
+    """Draw, and encode each batch while the next one is drawn; returns the seconds of drawing too."""
     texts, subjects = real.texts(split), real.subjects(split)
-    images = model.draw([texts[row] for row in mine(quota.rows)], mine(quota.seeds), progress)
-    return Drawn(
-        quota.rows,
-        [subjects[row] for row in quota.rows],
-        _gathered(images),
-        _gathered(real.encoder.encode(images)),
-        _gathered(real.copies.encode(images)),
-    )
+    images: list[Tensor] = []
+    with ThreadPoolExecutor(max_workers=1) as encoding:
+        pending = []
+        started = time.monotonic()
+        for batch in model.draw([texts[row] for row in mine(quota.rows)], mine(quota.seeds), progress):
+            pending.append(encoding.submit(_encode, real, batch))
+            images += batch.unbind()
+        seconds = time.monotonic() - started
+        encoded = [future.result() for future in pending]
+    features = [feature for part, _ in encoded for feature in part]
+    thumbnails = [thumbnail for _, part in encoded for thumbnail in part]
+    names = [subjects[row] for row in quota.rows]
+    return Drawn(quota.rows, names, _gathered(images), _gathered(features), _gathered(thumbnails)), seconds
 
 
-def _gathered(values: Tensor) -> Tensor:
+def _encode(real: RealImages, images: Tensor) -> tuple[Tensor, Tensor]:
+    return real.encoder.encode(images), real.copies.encode(images)
+
+
+def _gathered(values: Sequence[Tensor]) -> Tensor:
     """Put the shares of all processes together; a process without any still takes part."""
-    return torch.stack(gather(list(values.unbind())))
+    return torch.stack(gather(values))
 
 
 def _probe(model: ScoredModel, real: RealImages, split: str, options: ScoringOptions) -> Probed:
     quota = real.probes(split, options.num_probes)
     scores = _probe_rows(model, real, split, mine(quota.rows), mine(quota.seeds), options)
     names = ("loss", "noise_norm", *(("secmi", "pia") if options.attacks else ()))
-    return Probed(quota.rows, {name: _gathered(scores[name]) for name in names})
+    return Probed(quota.rows, {name: _gathered(scores[name].unbind()) for name in names})
 
 
 def _probe_rows(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
-import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch import Tensor
 
 from memcontrol.diffusion.codecs import LatentCodec, TextCodec
 from memcontrol.diffusion.probes import Denoiser, denoising_loss, noise_norm, pia, secmi
-from memcontrol.diffusion.sampling import SamplingOptions, sample
+from memcontrol.diffusion.sampling import SamplingOptions, sample_batches
 
 __all__ = ["ScoredModel"]
 
@@ -33,12 +32,18 @@ class ScoredModel:
     sampling: SamplingOptions
     precision: Callable[[], AbstractContextManager[object]] = field(default=nullcontext)
 
-    def draw(self, prompts: Sequence[str], seeds: Sequence[int], progress: bool = False) -> Tensor:
-        """Draw images with shape `(B, 3, size, size)`, values in [0, 1]; each depends on its own seed alone."""
-        if not prompts:
-            return torch.empty(0, 3, self.size, self.size)
-        with self.precision():
-            return sample(self.pipeline, prompts, seeds, self.sampling, self.size, progress)
+    def draw(self, prompts: Sequence[str], seeds: Sequence[int], progress: bool = False) -> Iterator[Tensor]:
+        """Draw batches of images with shape `(B, 3, size, size)`, values in [0, 1], one seed per image.
+
+        An image depends on its prompt and seed alone.
+        """
+        batches = sample_batches(self.pipeline, prompts, seeds, self.sampling, self.size, progress)
+        while True:
+            with self.precision():
+                images = next(batches, None)
+            if images is None:
+                return
+            yield images
 
     @property
     def codecs(self) -> tuple[LatentCodec, TextCodec]:

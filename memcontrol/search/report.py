@@ -48,14 +48,14 @@ def write_report(
 def _summary(study: Study, records: Sequence[TrialRecord], best: FrontPoint | None) -> str:
     counts = {state: sum(r.state is state for r in records) for state in TrialState}
     said = ", ".join(f"{count} {state.lower()}" for state, count in counts.items() if count)
-    spent = {
-        name: sum(r.seconds.get(name, 0.0) for r in records) for name in ("total", "training", "scoring", "validation")
-    }
+    parts = ("total", "training", "sampling", "scoring", "validation")
+    spent = {name: sum(r.seconds.get(name, 0.0) for r in records) for name in parts}
     spent["other"] = spent["total"] - sum(v for k, v in spent.items() if k != "total")
     picked = f"Picked ({study.options.pick}): trial {best.trial} at step {best.step}." if best else "No point yet."
     return (
         f'<div class="verdict"><strong>{html.escape(picked)}</strong><p>{said} of {study.options.trials} trials; '
-        f"{spent['total']:.0f} s in trials: {spent['training']:.0f} s training, {spent['scoring']:.0f} s scoring, "
+        f"{spent['total']:.0f} s in trials: {spent['training']:.0f} s training, {spent['sampling']:.0f} s sampling, "
+        f"{spent['scoring']:.0f} s scoring, "
         f"{spent['validation']:.0f} s other validation, {spent['other']:.0f} s everything else.</p></div>"
     )
 

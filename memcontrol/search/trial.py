@@ -190,13 +190,15 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _timing(trainer: Any) -> dict[str, float]:
-    """Return the seconds of training, of scoring, and of the rest of validation."""
+    """Return the seconds of training, of sampling, of scoring what was sampled, and of the rest of validation."""
     (timing,) = (callback for callback in trainer.callbacks if hasattr(callback, "validating"))
     scorers = [callback for callback in trainer.callbacks if hasattr(callback, "validation_seconds")]
     inside = sum(callback.validation_seconds for callback in scorers)
+    sampling = sum(callback.sampling_seconds for callback in scorers)
     return {
         "training": timing.training - timing.validating,
-        "scoring": sum(callback.seconds for callback in scorers),
+        "sampling": sampling,
+        "scoring": sum(callback.seconds for callback in scorers) - sampling,
         "validation": max(0.0, timing.validating - inside),
     }
 

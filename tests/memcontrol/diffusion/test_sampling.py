@@ -79,3 +79,20 @@ def test_late_start_draws_the_first_steps_without_the_caption(pipeline):
 def test_wrong_share_is_refused():
     with pytest.raises(PromptError, match="guidance_start"):
         SamplingOptions(guidance_start=1.0)
+
+
+def test_a_batch_that_memory_does_not_take_is_halved(pipeline, monkeypatch):
+    from memcontrol.diffusion import sampling
+
+    plain, sizes = sampling._draw_plain, []
+
+    def with_room_for_one(parts, states, *rest):
+        sizes.append(len(states))
+        if len(states) > 1:
+            raise torch.OutOfMemoryError
+        return plain(parts, states, *rest)
+
+    whole = draw(pipeline)
+    monkeypatch.setattr(sampling, "_draw_plain", with_room_for_one)
+    assert (draw(pipeline, batch_size=4) - whole).abs().max() <= 1 / 255
+    assert sizes == [3, 2, 1, 1, 1]
