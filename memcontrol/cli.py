@@ -28,10 +28,11 @@ COMMANDS: dict[str, set[str]] = {
     "export": {"model", "datamodule"},
     "audit": {"model", "datamodule"},
     "plant": {"model", "datamodule"},
+    "steps": {"model", "datamodule"},
     "search": {"model", "datamodule", "config", "trust"},
     "compare": {"model", "datamodule", "config", "trust"},
 }
-WITHOUT_TRAINING = ("predict", "slots", "export", "audit", "plant", "search", "compare")
+WITHOUT_TRAINING = ("predict", "slots", "export", "audit", "plant", "steps", "search", "compare")
 WITHOUT_DATA = ("predict", "slots", "export")
 
 
@@ -82,7 +83,7 @@ class MemControlCLI(LightningCLI):
             )
         if self._ckpt_path is None:
             return
-        if self.subcommand in ("predict", "export", "audit"):
+        if self.subcommand in ("predict", "export", "audit", "steps"):
             config["ckpt_path"] = self._ckpt_path
             return
         found = find_checkpoint(self._ckpt_path)

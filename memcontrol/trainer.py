@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from memcontrol.commands.export import export_pipeline
 from memcontrol.commands.plant import plant
 from memcontrol.commands.predict import draw_prompts
 from memcontrol.commands.slots import slots_table
+from memcontrol.commands.steps import compare_steps
 from memcontrol.compare.options import CompareOptions
 from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.rewards.encoders import Encoder
+from memcontrol.scoring import ScoringOptions
 from memcontrol.search.options import SearchOptions
 
 __all__ = ["MemControlTrainer"]
@@ -182,6 +185,34 @@ class MemControlTrainer(Trainer):
             level: Level of the verdict.
         """
         print(plant(datamodule, encoders, alpha, level))  # type: ignore[arg-type]
+
+    def steps(
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule,
+        ckpt_path: list[str],
+        sampler_steps: list[int] = [25, 10],  # noqa: B006 - jsonargparse shows it
+        reference: int = 50,
+        scoring: ScoringOptions = ScoringOptions(),  # noqa: B008 - frozen
+        output: str = "steps",
+        device: str = "auto",
+    ) -> None:
+        """Print whether models are ranked alike with fewer sampler steps; writes `agreement.csv` and a plot.
+
+        Args:
+            model: The module, for how images are drawn where the options do not say.
+            datamodule: The data that the models were trained on; the validation split is scored.
+            ckpt_path: Folder of a study, whose trials are compared, or run folders. At least 20 models are advised.
+            sampler_steps: Fewer steps.
+            reference: Steps that they are compared with.
+            scoring: How much is drawn, and in which features it is compared.
+            output: Folder for scores and plot; an interrupted command goes on there.
+            device: Where to draw: `auto`, `cpu`, `cuda`, ...
+        """
+        sampling: SamplingOptions = model.sampling  # type: ignore[assignment]
+        scoring = replace(scoring, sampling=scoring.sampling or sampling)
+        found = compare_steps(ckpt_path, datamodule, scoring, sampler_steps, reference, Path(output), device)  # type: ignore[arg-type]
+        print(found.round(3).to_string(index=False))
 
     def search(
         self,

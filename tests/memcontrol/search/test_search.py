@@ -84,6 +84,30 @@ def test_prolonging_trains_nothing_again(study):
     assert len({t.digest for t in after}) == 4
 
 
+def test_fewer_sampler_steps_are_compared(study, tmp_path):
+    main(arguments(study, 4))
+    data = [a for a in arguments(study) if a.startswith(("--config", "demo.yaml", "--data."))]
+    args = [
+        "steps", *data, f"--ckpt_path=[{study / 'study'}]", f"--output={tmp_path}", "--reference=2",
+        "--sampler_steps=[1]", "--scoring.num_images=8",
+        "--scoring.encoder=memcontrol.rewards.encoders.PhantomEncoder",
+    ]  # fmt: skip
+    main(args)
+    scores, found = pd.read_csv(tmp_path / "scores.csv"), pd.read_csv(tmp_path / "agreement.csv")
+    assert set(zip(scores["steps"], scores["pictures"], strict=True)) == {
+        (1, "first"), (2, "first"), (2, "again")
+    }  # fmt: skip
+    assert scores["model"].nunique() == 4
+    kid = found[found["measure"] == "kid"].set_index("steps")
+    assert list(kid.index) == [1, 2]
+    wide = scores[scores["measure"] == "kid"].pivot(index="model", columns=["steps", "pictures"], values="value")
+    assert kid["rho"][1] == pytest.approx(wide[(1, "first")].corr(wide[(2, "first")], method="spearman"))
+    assert (tmp_path / "agreement.png").stat().st_size > 1000
+    before = (tmp_path / "scores.csv").stat().st_mtime_ns
+    main(args)
+    assert (tmp_path / "scores.csv").stat().st_mtime_ns == before
+
+
 def test_another_config_is_refused(study, capsys):
     with pytest.raises(SystemExit):
         main(arguments(study, 4, "--model.snr_gamma=3"))
