@@ -35,7 +35,7 @@ setup: $(VENV)/.done  ## Install; nothing to do when it is current
 
 $(VENV)/.done: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
 	touch $@
 
 base: setup  ## Make the embedded base anew (about half an hour on two cores)
