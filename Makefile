@@ -11,8 +11,9 @@ demo: setup  ## Search masks on phantoms of a site that the base has never seen,
 	$(BIN)/python train.py fit --config demo.yaml --config runs/demo-search/best.yaml
 	$(BIN)/python train.py audit --config demo.yaml --config audit/demo.yaml --ckpt_path runs/demo --output runs/audit
 
-test: setup  ## Run the tests
-	$(BIN)/python -m pytest
+test: export OMP_NUM_THREADS := 1
+test: setup  ## Run the tests, in two processes
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 
 bench: export PYTHONPATH := .
 bench: export OMP_NUM_THREADS := 1
