@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import entry_points
 
 import pandas as pd
 import pytest
@@ -148,3 +149,13 @@ def test_checkpoint_with_code_is_refused(tmp_path, capsys):
             main(args)
         assert "was refused" in capsys.readouterr().err
     assert not (tmp_path / "ran").exists()
+
+
+def test_the_installed_command_ends_with_zero():
+    (script,) = entry_points(group="console_scripts", name="memcontrol")
+    program = f"import sys; from {script.module} import {script.attr}; sys.exit({script.attr}())"
+    args = ["slots", "--model.base", "sd15"]
+    done = subprocess.run([sys.executable, "-c", program, *args], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "859,520,964" in done.stdout
+    assert "object at" not in done.stderr
