@@ -42,7 +42,12 @@ def _config(base: str, folder: Path) -> dict[str, Any]:
     model = {"base": base, "adapter": {"class_path": "memcontrol.adapters.SVDiffConfig"}, "random_init": base == "sd15"}
     data = {
         "class_path": "memcontrol.data.phantom.datamodule.PhantomDataModule",
-        "init_args": {"cache": {"folder": str(folder / "cache")}, "transform": {"size": 64}, "batch_size": 2},
+        "init_args": {
+            "cache": {"folder": str(folder / "cache")},
+            "transform": {"size": 64},
+            "batch_size": 2,
+            "num_subjects": 16,
+        },
     }
     trainer = {"max_steps": 2, "limit_val_batches": 0, "accelerator": "cpu", "devices": 1, "callbacks": []}
     return {
