@@ -145,7 +145,10 @@ def build_skeleton(base: str) -> UNet2DConditionModel:
     if isinstance(where, Path):
         path = where / "unet" / "config.json"
         if not path.is_file():
-            raise BaseModelError(f"The base model {base!r} has no unet/config.json in {where}.")
+            raise BaseModelError(
+                f"The base model {base!r} has no unet/config.json in {where}. Give the folder of a whole diffusers "
+                "pipeline (unet/, vae/, text_encoder/, tokenizer/, scheduler/), as its `save_pretrained` writes it."
+            )
         config = json.loads(path.read_text())
     else:
         try:
