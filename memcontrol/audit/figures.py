@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image, ImageFilter
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
-mpl.use("agg")
-import matplotlib.pyplot as plt
+from memcontrol.figures import png
 
 __all__ = ["distance_histogram", "grid_of", "picture", "roc_curves"]
 
 COLOURS = {"drawn": "#c0392b", "heldout": "#2c7fb8", "base": "#7f8c8d"}
-
-
-def _png(figure: Any) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=144, bbox_inches="tight")
-    plt.close(figure)
-    return buffer.getvalue()
 
 
 def distance_histogram(drawn: Tensor, heldout: Tensor, threshold: float) -> bytes:
@@ -40,7 +31,7 @@ def distance_histogram(drawn: Tensor, heldout: Tensor, threshold: float) -> byte
         axes.axvline(1 - threshold, color="black", linestyle="--", linewidth=1, label="counts as a copy left of this")
     axes.set(xlabel="distance to the nearest training image (0: a copy)", ylabel="density")
     axes.legend(frameon=False, fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def roc_curves(scores: dict[str, tuple[np.ndarray, np.ndarray]]) -> bytes:
@@ -54,7 +45,7 @@ def roc_curves(scores: dict[str, tuple[np.ndarray, np.ndarray]]) -> bytes:
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="chance")
     axes.set(xlabel="held-out images taken for members", ylabel="members found", xlim=(0, 1), ylim=(0, 1))
     axes.legend(frameon=False, fontsize=8, loc="lower right")
-    return _png(figure)
+    return png(figure)
 
 
 def picture(image: Tensor, blurred: bool, side: int = 128) -> bytes:

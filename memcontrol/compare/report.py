@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from memcontrol.compare.claims import Claim
 from memcontrol.compare.methods import unmitigated
 from memcontrol.compare.options import CompareOptions
 from memcontrol.compare.rows import Z95, Row, table_of
+from memcontrol.figures import png
 
 __all__ = ["write_report"]
 
@@ -40,10 +40,10 @@ def write_report(rows: Sequence[Row], claims: Sequence[Claim], options: CompareO
         }
     )
     (folder / "claims.md").write_text(_markdown(said))
-    pictures = {"tradeoff": _png(_tradeoff(rows, options)), "validation": _png(_validation(rows, options))}
+    pictures = {"tradeoff": png(_tradeoff(rows, options)), "validation": png(_validation(rows, options))}
     grid = _grid(rows, folder / "pictures")
     if grid is not None:
-        pictures["grid"] = _png(grid)
+        pictures["grid"] = png(grid)
     for name, content in pictures.items():
         (folder / f"{name}.png").write_bytes(content)
     path = folder / "report.html"
@@ -78,12 +78,6 @@ def _page(table: pd.DataFrame, claims: pd.DataFrame, pictures: dict[str, bytes])
         f"<p>Figures are means over seeds ± half of their 95 % interval, whose unit is the patient.</p>"
         f"{tables}{shown}</body></html>"
     )
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=144, bbox_inches="tight")
-    return buffer.getvalue()
 
 
 def _family(name: str) -> tuple[str, str]:

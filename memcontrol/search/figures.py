@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from typing import Any
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 
+from memcontrol.figures import png
 from memcontrol.rewards.objective import loss_of
 from memcontrol.search.bayes import PairwiseModel, features
 from memcontrol.search.front import FrontPoint, volume_over_trials
 from memcontrol.search.records import TrialRecord
 
-mpl.use("agg")
-import matplotlib.pyplot as plt
-
 __all__ = ["front_plot", "importance_plot", "masks_plot", "parallel_plot", "volume_plot"]
-
-
-def _png(figure: Any) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=144, bbox_inches="tight")
-    plt.close(figure)
-    return buffer.getvalue()
 
 
 def front_plot(
@@ -50,7 +39,7 @@ def front_plot(
     axes.errorbar([], [], fmt="o", color="#c0392b", label="picked")
     axes.set(xlabel=objectives[0], ylabel=objectives[-1])
     axes.legend(frameon=False, fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def volume_plot(records: Sequence[TrialRecord]) -> bytes:
@@ -59,7 +48,7 @@ def volume_plot(records: Sequence[TrialRecord]) -> bytes:
     found = volume_over_trials(records)
     axes.step([n for n, _ in found], [v for _, v in found], where="post", marker="o", markersize=3)
     axes.set(xlabel="trial", ylabel="hypervolume / last", ylim=(0, 1.05))
-    return _png(figure)
+    return png(figure)
 
 
 def importance_plot(records: Sequence[TrialRecord], slots: Sequence[str], objectives: Sequence[str]) -> bytes | None:
@@ -81,7 +70,7 @@ def importance_plot(records: Sequence[TrialRecord], slots: Sequence[str], object
         pane.set(yticks=range(len(slots)), title=f"reward of {name}", xlabel="change when on (right is better)")
         pane.set_yticklabels([_short(slot) for slot in slots], fontsize=7)
         pane.invert_yaxis()
-    return _png(figure)
+    return png(figure)
 
 
 def masks_plot(points: Sequence[FrontPoint], records: Sequence[TrialRecord], slots: Sequence[str]) -> bytes | None:
@@ -101,7 +90,7 @@ def masks_plot(points: Sequence[FrontPoint], records: Sequence[TrialRecord], slo
     axes.grid(which="minor", color="white", linewidth=1.5)
     for side in _boundaries(slots):
         axes.axvline(side - 0.5, color="#c0392b", linewidth=1)
-    return _png(figure)
+    return png(figure)
 
 
 def parallel_plot(records: Sequence[TrialRecord], objectives: Sequence[str]) -> bytes | None:
@@ -118,7 +107,7 @@ def parallel_plot(records: Sequence[TrialRecord], objectives: Sequence[str]) -> 
         axes.plot(range(len(columns)), line, color=plt.get_cmap("viridis")(line[-1]), alpha=0.7)
     axes.set(xticks=range(len(columns)), ylabel="scaled; colour: last reward", yticks=[0, 1])
     axes.set_xticklabels(columns, fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def _short(slot: str) -> str:
