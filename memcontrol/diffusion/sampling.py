@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import diffusers
 import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from diffusers import SchedulerMixin, StableDiffusionPipeline
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from memcontrol.diffusion.codecs import TextCodec
@@ -24,6 +27,8 @@ __all__ = ["SamplingOptions", "sample", "sample_batches", "scheduler_named"]
 
 log = logging.getLogger(__name__)
 
+_room: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()  # what memory took, so that it is found out once
+
 
 @dataclass(frozen=True)
 class SamplingOptions:
@@ -33,8 +38,8 @@ class SamplingOptions:
         steps: Sampler steps.
         guidance_scale: Strength of classifier-free guidance; 1 is none.
         scheduler: Name of any scheduler class of diffusers.
-        batch_size: Images drawn at once; by default 16 on a CPU and 128 elsewhere. Where memory does not suffice it is
-            halved, and the images stay the same.
+        batch_size: Images drawn at once, at least 1; by default 16 on a CPU and 128 elsewhere. Where memory does not
+            suffice it is halved, and the images stay the same.
         guidance_start: Share of the steps that is drawn without the caption, in [0, 1): a late start of guidance
             keeps the path out of what is known by heart (Jain et al., CVPR 2025).
         prompt_optimization: Changes the embeddings of prompts that the model knows by heart (Wen et al., ICLR 2024).
@@ -52,7 +57,7 @@ class SamplingOptions:
 
     def __post_init__(self) -> None:
         """Check ranges and name."""
-        if self.steps < 1 or (self.batch_size or 1) < 1 or self.guidance_scale < 0:
+        if self.steps < 1 or (self.batch_size is not None and self.batch_size < 1) or self.guidance_scale < 0:
             raise PromptError(
                 "Arguments `sampling.steps` >= 1, `sampling.batch_size` >= 1 and `sampling.guidance_scale` >= 0 "
                 f"are needed, but got {self.steps}, {self.batch_size} and {self.guidance_scale}."
@@ -126,18 +131,23 @@ def sample_batches(
     texts = TextCodec(pipeline.tokenizer, pipeline.text_encoder)
     null = texts.encode([""])
     draw = _draw_plain if options.is_plain else _draw_mitigated
-    at_once, start = options.images_at_once(pipeline.device), 0
+    at_once = min(options.images_at_once(pipeline.device), _room.get(pipeline.unet, sys.maxsize))
+    start = 0
     bar = tqdm(total=len(prompts), desc="drawing", unit="image", disable=not progress, delay=2)
     try:
         while start < len(prompts):
             chosen = slice(start, start + at_once)
             states = texts.encode(list(prompts[chosen]))
+            images = None
             try:
                 images = draw(pipeline, states, null, list(seeds[chosen]), options, size).float().cpu()
-            except torch.OutOfMemoryError:
-                if at_once == 1:
+            except RuntimeError as error:
+                if len(states) == 1 or not should_reduce_batch_size(error):
                     raise
-                at_once = _halve(at_once)
+            if images is None:  # outside of the handler, whose error holds on to what was allocated
+                clear_device_cache(garbage_collection=True)
+                at_once = _room[pipeline.unet] = len(states) // 2
+                log.warning("Memory does not take %d images at once; drawing %d.", len(states), at_once)
                 continue
             yield images
             bar.update(len(images))
@@ -145,13 +155,6 @@ def sample_batches(
     finally:
         bar.close()
         pipeline.scheduler = trained_with
-
-
-def _halve(at_once: int) -> int:
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    log.warning("Drawing %d images at once takes more memory than there is; going on with %d.", at_once, at_once // 2)
-    return at_once // 2
 
 
 def _draw_plain(

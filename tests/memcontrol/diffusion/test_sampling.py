@@ -89,10 +89,29 @@ def test_a_batch_that_memory_does_not_take_is_halved(pipeline, monkeypatch):
     def with_room_for_one(parts, states, *rest):
         sizes.append(len(states))
         if len(states) > 1:
-            raise torch.OutOfMemoryError
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return plain(parts, states, *rest)
 
     whole = draw(pipeline)
     monkeypatch.setattr(sampling, "_draw_plain", with_room_for_one)
     assert (draw(pipeline, batch_size=4) - whole).abs().max() <= 1 / 255
-    assert sizes == [3, 2, 1, 1, 1]
+    assert sizes == [3, 1, 1, 1]
+    draw(pipeline, batch_size=4)
+    assert sizes == [3, 1, 1, 1, 1, 1, 1]  # it is not tried again
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_of_nothing_is_refused(batch_size):
+    with pytest.raises(PromptError, match=f"batch_size` >= 1 .* {batch_size} "):
+        SamplingOptions(batch_size=batch_size)
+
+
+def test_another_error_than_memory_is_not_swallowed(pipeline, monkeypatch):
+    from memcontrol.diffusion import sampling
+
+    def broken(*args):
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(sampling, "_draw_plain", broken)
+    with pytest.raises(RuntimeError, match="planted"):
+        draw(pipeline)
