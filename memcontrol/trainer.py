@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -210,8 +209,17 @@ class MemControlTrainer(Trainer):
             device: Where to draw: `auto`, `cpu`, `cuda`, ...
         """
         sampling: SamplingOptions = model.sampling  # type: ignore[assignment]
-        scoring = replace(scoring, sampling=scoring.sampling or sampling)
-        found = compare_steps(ckpt_path, datamodule, scoring, sampler_steps, reference, Path(output), device)  # type: ignore[arg-type]
+        sampling = scoring.sampling or sampling
+        found = compare_steps(
+            ckpt_path,
+            datamodule,  # type: ignore[arg-type]
+            scoring,
+            sampling,
+            sampler_steps,
+            reference,
+            Path(output),
+            device,
+        )
         print(found.round(3).to_string(index=False))
 
     def search(

@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from memcontrol.scoring.options import ScoringOptions
 from memcontrol.scoring.ranks import gather, mine
 from memcontrol.scoring.real import Quota, RealImages
 
-__all__ = ["Drawn", "Evidence", "Probed", "collect"]
+__all__ = ["Drawn", "Evidence", "Probed", "collect", "collect_drawn"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Drawn:
         images: Images with shape `(n, 3, H, W)`, values in [0, 1].
         features: Features with shape `(n, D)`.
         thumbnails: Features for copies, with shape `(n, E)`.
+        seconds: What drawing took, in seconds.
     """
 
     rows: list[int]
@@ -36,6 +37,7 @@ class Drawn:
     images: Tensor
     features: Tensor
     thumbnails: Tensor
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -60,19 +62,20 @@ class Evidence:
         heldout: Drawn for held-out captions.
         members: Probes of training images, or None where there is no model.
         others: Probes of held-out images.
-        sampling_seconds: What drawing took, in seconds.
     """
 
     train: Drawn | None
     heldout: Drawn | None
     members: Probed | None
     others: Probed | None
-    sampling_seconds: float = 0.0
+
+    @property
+    def sampling_seconds(self) -> float:
+        """What drawing took, in seconds."""
+        return sum(drawn.seconds for drawn in (self.train, self.heldout) if drawn is not None)
 
 
-def collect(
-    model: ScoredModel, real: RealImages, options: ScoringOptions, progress: bool = False, probes: bool = True
-) -> Evidence:
+def collect(model: ScoredModel, real: RealImages, options: ScoringOptions, progress: bool = False) -> Evidence:
     """Draw and probe; under DDP each process does its share, and all of them get everything.
 
     Args:
@@ -80,23 +83,28 @@ def collect(
         real: Real images, to take prompts and probes from.
         options: How much, and how.
         progress: Whether to show bars.
-        probes: Whether to probe at all, which needs latents and text states.
     """
-    train = real.prompts("train", options.num_images)
-    heldout = real.prompts(real.heldout, options.num_images)
-    drawn_train, seconds_train = _draw(model, real, "train", train, progress)
-    drawn_heldout, seconds_heldout = _draw(model, real, real.heldout, heldout, progress)
-    return Evidence(
-        train=drawn_train,
-        heldout=drawn_heldout,
-        members=_probe(model, real, "train", options) if probes else None,
-        others=_probe(model, real, real.heldout, options) if probes else None,
-        sampling_seconds=seconds_train + seconds_heldout,
+    return replace(
+        collect_drawn(model, real, options, progress),
+        members=_probe(model, real, "train", options),
+        others=_probe(model, real, real.heldout, options),
     )
 
 
-def _draw(model: ScoredModel, real: RealImages, split: str, quota: Quota, progress: bool) -> tuple[Drawn, float]:
-    """Draw, and encode each batch while the next one is drawn; returns the seconds of drawing too."""
+def collect_drawn(model: ScoredModel, real: RealImages, options: ScoringOptions, progress: bool = False) -> Evidence:
+    """Draw as `collect` does, and probe nothing, which needs neither latents nor text states."""
+    train = real.prompts("train", options.num_images)
+    heldout = real.prompts(real.heldout, options.num_images)
+    return Evidence(
+        train=_draw(model, real, "train", train, progress),
+        heldout=_draw(model, real, real.heldout, heldout, progress),
+        members=None,
+        others=None,
+    )
+
+
+def _draw(model: ScoredModel, real: RealImages, split: str, quota: Quota, progress: bool) -> Drawn:
+    """Draw, and encode each batch while the next one is drawn."""
     texts, subjects = real.texts(split), real.subjects(split)
     images: list[Tensor] = []
     with ThreadPoolExecutor(max_workers=1) as encoding:
@@ -110,7 +118,7 @@ def _draw(model: ScoredModel, real: RealImages, split: str, quota: Quota, progre
     features = [feature for part, _ in encoded for feature in part]
     thumbnails = [thumbnail for _, part in encoded for thumbnail in part]
     names = [subjects[row] for row in quota.rows]
-    return Drawn(quota.rows, names, _gathered(images), _gathered(features), _gathered(thumbnails)), seconds
+    return Drawn(quota.rows, names, _gathered(images), _gathered(features), _gathered(thumbnails), seconds)
 
 
 def _encode(real: RealImages, images: Tensor) -> tuple[Tensor, Tensor]:

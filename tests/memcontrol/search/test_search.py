@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+from pandas.testing import assert_frame_equal
 
 from memcontrol.cli import main
 from memcontrol.search.journal import Journal
@@ -51,6 +53,14 @@ def test_prolonging_trains_nothing_again(study):
     assert len({t.digest for t in after}) == 4
 
 
+def scores_of(folder):
+    """Return the scores of `steps`, one measure of one model per row."""
+    events = Journal(folder / "scores.jsonl").events()
+    rows = [{k: e[k] for k in ("model", "steps", "pictures")} | {"measure": m, "value": v}
+            for e in events for m, v in e["values"].items()]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def test_fewer_sampler_steps_are_compared(study, tmp_path):
     main(arguments(study, 4))
     data = [a for a in arguments(study) if a.startswith(("--config", "demo.yaml", "--data."))]
@@ -60,7 +70,7 @@ def test_fewer_sampler_steps_are_compared(study, tmp_path):
         "--scoring.encoder=memcontrol.rewards.encoders.PhantomEncoder",
     ]  # fmt: skip
     main(args)
-    scores, found = pd.read_csv(tmp_path / "scores.csv"), pd.read_csv(tmp_path / "agreement.csv")
+    scores, found = scores_of(tmp_path), pd.read_csv(tmp_path / "agreement.csv")
     assert set(zip(scores["steps"], scores["pictures"], strict=True)) == {
         (1, "first"), (2, "first"), (2, "again")
     }  # fmt: skip
@@ -70,9 +80,26 @@ def test_fewer_sampler_steps_are_compared(study, tmp_path):
     wide = scores[scores["measure"] == "kid"].pivot(index="model", columns=["steps", "pictures"], values="value")
     assert kid["rho"][1] == pytest.approx(wide[(1, "first")].corr(wide[(2, "first")], method="spearman"))
     assert (tmp_path / "agreement.png").stat().st_size > 1000
-    before = (tmp_path / "scores.csv").stat().st_mtime_ns
+    journal = tmp_path / "scores.jsonl"
+    whole = journal.read_bytes()
     main(args)
-    assert (tmp_path / "scores.csv").stat().st_mtime_ns == before
+    assert journal.read_bytes() == whole
+    journal.write_bytes(whole[:-20])  # torn by a kill
+    main(args)
+    assert_frame_equal(scores_of(tmp_path), scores)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--sampler_steps=[5,5]"], r"must be different numbers of at least 1, but got \[5, 5\] and 50"),
+        (["--ckpt_path=[nowhere]"], "'nowhere' does not exist"),
+    ],
+)
+def test_a_comparison_of_steps_that_cannot_be_is_refused(study, tmp_path, capsys, options, said):
+    with pytest.raises(SystemExit):
+        main(["steps", "--config", "demo.yaml", f"--ckpt_path=[{study / 'study'}]", f"--output={tmp_path}", *options])
+    assert re.search(said, capsys.readouterr().err)
 
 
 def test_another_config_is_refused(study, capsys):
