@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -30,11 +31,16 @@ def short_run(folder: Path, *extra: str) -> list[str]:
     ]
 
 
+def wait_until(happened: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait until something has happened."""
+    end = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > end:
+            raise AssertionError(f"{happened} did not happen within {seconds} s")
+        time.sleep(0.2)
+
+
 def wait_for(folder: Path, text: bytes, seconds: float = 60.0) -> None:
     """Wait until some file of Weights & Biases holds a text: its service writes after a run has ended."""
-    end = time.monotonic() + seconds
-    while not any(text in path.read_bytes() for path in folder.rglob("*.wandb")):
-        if time.monotonic() > end:
-            raise AssertionError(f"{text!r} was not written within {seconds} s")
-        time.sleep(0.2)
+    wait_until(lambda: any(text in path.read_bytes() for path in folder.rglob("*.wandb")), seconds)
     time.sleep(1)

@@ -23,9 +23,19 @@ def num_devices() -> int:
     return torch.cuda.device_count()
 
 
-def _pin(devices: str | None) -> None:
+def _begin(devices: str | None) -> None:
+    """Pin a worker to its devices, and let it end with its controller."""
     if devices is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = devices
+    threading.Thread(target=_end_with_controller, daemon=True).start()
+
+
+def _end_with_controller() -> None:
+    """End when the controller does: its orphans would write into the runs that the next one goes on with."""
+    controller = multiprocessing.parent_process()
+    if controller is not None:
+        controller.join()
+        os._exit(1)
 
 
 class LocalWorkers(Executor):
@@ -72,7 +82,7 @@ class LocalWorkers(Executor):
         pool = self._pools[worker]
         if pool is None:
             context = multiprocessing.get_context("spawn")
-            pool = ProcessPoolExecutor(1, mp_context=context, initializer=_pin, initargs=(self._devices[worker],))
+            pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=(self._devices[worker],))
             self._pools[worker] = pool
         return pool
 

@@ -12,12 +12,14 @@ import sys
 import time
 from collections import Counter
 
+import psutil
 import pytest
 
 from memcontrol.cli import main
 from memcontrol.errors import SearchError
 from memcontrol.search.journal import Journal
 from memcontrol.search.records import TrialState
+from tests.conf import wait_until
 from tests.memcontrol.search.conf import KEEP, SCORING, arguments, trials
 
 
@@ -29,6 +31,22 @@ def start(folder, count):
 def children(pid):
     found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout.split()
     return [int(p) for p in found] + [c for p in found for c in children(int(p))]
+
+
+def test_workers_end_with_their_controller(tmp_path):
+    process = start(tmp_path, 3)
+    log = tmp_path / "study" / "trials" / "trial-0000" / "trial.log"
+    wait_until(log.is_file)  # a worker is at work
+    workers = [psutil.Process(pid) for pid in children(process.pid)]
+    process.kill()
+    process.wait()
+    try:
+        _, alive = psutil.wait_procs(workers, timeout=30)
+        assert workers
+        assert not alive
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def killed_study(folder, count, kills, rng):
