@@ -20,6 +20,7 @@ bench: export OMP_NUM_THREADS := 1
 bench: setup  ## Print the figures of benchmarks/ (about fifteen minutes), see benchmarks/RESULTS.md for the long ones
 	$(BIN)/python benchmarks/step.py --size tiny --latents 8 --batch 16
 	$(BIN)/python benchmarks/loop.py --steps 20
+	$(BIN)/python benchmarks/layouts.py
 	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/trial.py --steps 40 --images 32
 	$(BIN)/python benchmarks/table.py --rows 10000
