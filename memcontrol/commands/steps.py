@@ -61,7 +61,7 @@ def compare_steps(
     checkpoints = [find_checkpoint(run) for run in _runs(paths)]
     if len(checkpoints) < FEWEST:
         raise CheckpointError(
-            f"Argument `ckpt_path` stands for {len(checkpoints)} models, but ranks need at least {FEWEST} ({ADVISED} "
+            f"Argument `ckpt_path` stands for {len(checkpoints)} model(s), but ranks need at least {FEWEST} ({ADVISED} "
             "to tell much). Give the folder of a study, or several run folders."
         )
     if len(checkpoints) < ADVISED:
