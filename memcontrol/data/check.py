@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +20,8 @@ from memcontrol.errors import DataError
 __all__ = ["check_rows", "find_problems"]
 
 NAMES_SHOWN = 3
+CHUNK = 256
+"""Files that a thread looks for at once: to hand over one takes longer than to look for it."""
 
 
 def check_rows(table: pd.DataFrame, reader: ImageReader, ledger: Path | None) -> pd.DataFrame:
@@ -67,8 +70,9 @@ def _look(paths: list[str], reader: ImageReader, known: sqlite3.Connection | Non
     stamps: dict[str, str] = {}
     earlier = _recall(known)
     with ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1))) as pool:
-        stamped = pool.map(lambda path: _stamp(path, reader), paths)
-        bar = tqdm(stamped, total=len(paths), desc="looking for images", unit="row", delay=2)
+        chunks = [paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK)]
+        stamped = pool.map(lambda chunk: [_stamp(path, reader) for path in chunk], chunks)
+        bar = tqdm(chain.from_iterable(stamped), total=len(paths), desc="looking for images", unit="row", delay=2)
         for path, stamp in zip(paths, bar, strict=True):
             if stamp is None:
                 verdicts[path] = ("", "missing image")

@@ -74,7 +74,7 @@ class MimicCxrDataModule(CaptionedImageDataModule):
             raise DataError(f"No study of {str(self.root)!r} has a report in {str(self.reports)!r}.")
         return pd.DataFrame(
             {
-                "path": [self._path(*key) for key in table[KEYS].itertuples(index=False)],
+                "path": self._paths(table),
                 "text": table["text"],
                 "subject_id": table["subject_id"].astype(str),
                 "label": table["label"].fillna("Unlabelled"),
@@ -108,6 +108,9 @@ class MimicCxrDataModule(CaptionedImageDataModule):
         label = positive.idxmax(axis=1).where(positive.any(axis=1), "Unlabelled")
         return pd.DataFrame({"study_id": table["study_id"], "label": label})
 
-    def _path(self, dicom: str, study: int, subject: int) -> str:
-        patient = f"p{subject}"
-        return str(self.root / "files" / patient[:3] / patient / f"s{study}" / f"{dicom}.jpg")
+    def _paths(self, table: pd.DataFrame) -> pd.Series:
+        patient = "p" + table["subject_id"].astype(str)
+        study = "s" + table["study_id"].astype(str)
+        return (
+            f"{self.root / 'files'}/" + patient.str[:3] + "/" + patient + "/" + study + "/" + table["dicom_id"] + ".jpg"
+        )
