@@ -1,75 +1,56 @@
-"""Workers on other machines, by Parsl (an extra): pip install 'memcontrol[parsl]'."""
+"""Workers on other machines, by Parsl (an extra)."""
 
 from __future__ import annotations
 
+import logging
+import os
+import sysconfig
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import Any, Literal
+from typing import Any
 
 from memcontrol.errors import SearchError
+
+try:
+    from parsl.concurrent import ParslPoolExecutor
+    from parsl.config import Config
+    from parsl.executors.base import ParslExecutor
+except ImportError as error:
+    raise SearchError("ParslWorkers needs Parsl. Run: pip install 'memcontrol[parsl]'") from error
 
 __all__ = ["ParslWorkers"]
 
 
 class ParslWorkers(Executor):
-    """Runs trials through Parsl's high-throughput executor: this machine, or blocks of a SLURM cluster.
+    """Runs trials through one of Parsl's executors: on this machine, a SLURM cluster, Kubernetes.
 
-    All machines must see the study's folder and the data under the same paths.
+    All machines must see the study's folder and the data under the same paths. A worker that is lost costs its trial
+    one of the study's retries (`search.retries`), so Parsl itself starts nothing again.
 
     Args:
-        provider: `local` or `slurm`.
-        workers_per_node: Trials at once on a node.
-        accelerators: GPUs of a node; each worker is pinned to one.
-        max_blocks: Most blocks (SLURM jobs, or pools of this machine) at once; blocks come and go with the work.
-        nodes_per_block: Nodes of a block.
-        partition: SLURM partition.
-        account: SLURM account.
-        walltime: Time limit of a block, `HH:MM:SS`.
-        scheduler_options: Further lines of the SLURM script, e.g. `#SBATCH --gres=gpu:4`.
-        worker_init: Shell commands before a worker starts, e.g. `source .venv/bin/activate`.
-        address: Address under which workers reach this machine; found by Parsl if null.
+        executor: Parsl's own, with its provider, e.g. `parsl.executors.HighThroughputExecutor` with
+            `max_workers_per_node`, `available_accelerators` (a GPU for each worker) and a `provider`. Providers run
+            shell commands, so a config that names them needs `--trust-config`.
+        strategy: Parsl's scaling between `min_blocks` and `max_blocks` of the provider; `none` keeps `init_blocks`.
         run_dir: Folder for Parsl's own files.
-        retries: How often Parsl itself starts a task again whose worker was lost.
 
     Raises:
         SearchError: If Parsl is not installed.
     """
 
-    def __init__(
-        self,
-        provider: Literal["local", "slurm"] = "local",
-        workers_per_node: int = 1,
-        accelerators: int = 0,
-        max_blocks: int = 1,
-        nodes_per_block: int = 1,
-        partition: str | None = None,
-        account: str | None = None,
-        walltime: str = "24:00:00",
-        scheduler_options: str = "",
-        worker_init: str = "",
-        address: str | None = None,
-        run_dir: str = "runs/parsl",
-        retries: int = 1,
-    ) -> None:
-        self.provider = provider
-        self.workers_per_node = workers_per_node
-        self.accelerators = accelerators
-        self.max_blocks = max_blocks
-        self.nodes_per_block = nodes_per_block
-        self.partition = partition
-        self.account = account
-        self.walltime = walltime
-        self.scheduler_options = scheduler_options
-        self.worker_init = worker_init
-        self.address = address
+    def __init__(self, executor: ParslExecutor, strategy: str = "htex_auto_scale", run_dir: str = "runs/parsl") -> None:
+        self.executor = executor
+        self.strategy = strategy
         self.run_dir = run_dir
-        self.retries = retries
         self._pool: Executor | None = None
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run a function on some worker."""
         if self._pool is None:
-            self._pool = self._open()
+            _put_scripts_on_path()
+            logging.getLogger("parsl").propagate = False  # its own log lies in `run_dir`
+            config = Config(executors=[self.executor], strategy=self.strategy, run_dir=self.run_dir, retries=0)
+            self._pool = ParslPoolExecutor(config=config)
         return self._pool.submit(fn, *args, **kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -78,37 +59,9 @@ class ParslWorkers(Executor):
             self._pool.shutdown(wait=wait)
             self._pool = None
 
-    def _open(self) -> Executor:
-        try:
-            from parsl.concurrent import ParslPoolExecutor
-            from parsl.config import Config
-            from parsl.executors import HighThroughputExecutor
-        except ImportError as error:
-            raise SearchError("ParslWorkers needs Parsl. Run: pip install 'memcontrol[parsl]'") from error
-        options: dict[str, Any] = {"address": self.address} if self.address else {}
-        executor = HighThroughputExecutor(
-            label="trials",
-            max_workers_per_node=self.workers_per_node,
-            available_accelerators=self.accelerators,
-            provider=self._provider(),
-            **options,
-        )
-        config = Config(executors=[executor], run_dir=self.run_dir, retries=self.retries, strategy="htex_auto_scale")
-        pool: Executor = ParslPoolExecutor(config=config)
-        return pool
 
-    def _provider(self) -> Any:
-        from parsl.providers import LocalProvider, SlurmProvider
-
-        blocks = {"init_blocks": 1, "min_blocks": 0, "max_blocks": self.max_blocks, "worker_init": self.worker_init}
-        if self.provider == "local":
-            return LocalProvider(**blocks)
-        return SlurmProvider(
-            partition=self.partition,
-            account=self.account,
-            nodes_per_block=self.nodes_per_block,
-            walltime=self.walltime,
-            scheduler_options=self.scheduler_options,
-            exclusive=False,
-            **blocks,
-        )
+def _put_scripts_on_path() -> None:
+    """Let Parsl find its own scripts in an environment that was not activated."""
+    scripts = sysconfig.get_path("scripts")
+    if scripts not in os.environ["PATH"].split(os.pathsep):
+        os.environ["PATH"] = scripts + os.pathsep + os.environ["PATH"]
