@@ -18,7 +18,7 @@ from memcontrol.search.space import Parameter, SearchSpace
 __all__ = ["Study", "open_study"]
 
 MAY_CHANGE: Final = (
-    "study", "trials", "hours", "patience", "workers", "devices_per_trial", "threads", "pick", "rescore_factor",
+    "study", "trials", "hours", "patience", "workers", "threads", "pick", "rescore_factor",
     "retries", "executor", "heartbeat_s", "wandb", "wandb_offline",
 )  # fmt: skip
 """Options that a study may be prolonged with."""

@@ -18,7 +18,7 @@ import yaml
 from memcontrol.errors import MemControlError
 from memcontrol.search.space import Value
 
-__all__ = ["TrialResult", "TrialSpec", "overlay_of", "run_trial"]
+__all__ = ["TrialResult", "TrialSpec", "overlay_of", "run_fit", "run_trial"]
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,6 @@ def _arguments(spec: TrialSpec) -> list[str]:
         options = {"journal": spec.prune_with, "objectives": list(spec.objectives)}
         added.append({"class_path": "callbacks.PruningCallback", "init_args": options})
     tree["trainer"]["callbacks+"] = added
-    folder.mkdir(parents=True, exist_ok=True)
     overlay = folder / "overlay.yaml"
     overlay.write_text(yaml.safe_dump(tree, sort_keys=False))
     args = ["fit"]
@@ -133,25 +132,47 @@ def _arguments(spec: TrialSpec) -> list[str]:
 
 
 def run_trial(spec: TrialSpec) -> TrialResult:
-    """Run a trial in this process; its output goes to `trial.log` in its folder.
+    """Run a trial, in this process or, on several devices, in one of its own.
+
+    The trial's folder is locked: a worker that outlived its controller (on another machine, until it misses the
+    heartbeat) may still write there, and is waited for.
 
     Returns:
-        How it ended; its points are in its folder.
+        How it ended; its points are in its folder, its output in `trial.log`.
+    """
+    from filelock import FileLock
+
+    from memcontrol.search.ranks import run_ranks
+
+    Path(spec.folder).mkdir(parents=True, exist_ok=True)
+    log = Path(spec.folder) / "trial.log"
+    with FileLock(Path(spec.folder) / "trial.lock"):
+        args = _arguments(spec)
+        if spec.devices > 1:
+            return run_ranks(args, log, max(1, spec.threads // spec.devices) if spec.threads else None)
+        return run_fit(args, log, spec.threads)
+
+
+def run_fit(args: list[str], log: Path, threads: int | None = None) -> TrialResult:
+    """Run `fit` in this process.
+
+    Args:
+        args: Arguments of the command line.
+        log: File that its output is appended to.
+        threads: CPU threads, or None to leave them alone.
     """
     import callbacks  # noqa: F401 - short class names resolve
     from memcontrol import resident
     from memcontrol.cli import main
 
     resident.enable()
-    _use_threads(spec.threads)
+    _use_threads(threads)
     started = time.monotonic()
-    args = _arguments(spec)
-    log = Path(spec.folder) / "trial.log"
     try:
         with log.open("a") as file, _into(file):
             cli = main(args)
         timing = _timing(cli.trainer)
-        pruned = (Path(spec.folder) / "pruned.json").is_file()
+        pruned = (log.parent / "pruned.json").is_file()
         cli.model._adapted.eject()
         _free(cli)
         return TrialResult(pruned=pruned, seconds={**timing, "total": time.monotonic() - started})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -156,3 +157,15 @@ def test_a_sweep_agent_s_arguments_run(tmp_path, monkeypatch):
     cli = main([*command, *small, "--trainer.max_steps=1", "--trainer.limit_val_batches=0"])
     assert f"bits:{cli.model.mask.bit_string}" == chosen["model.mask"]
     assert cli.model.optimizer_options.lr == 0.0043
+
+
+def test_trial_on_two_devices_scores_as_on_one(study, tmp_path):
+    main(arguments(tmp_path, 1, "--data.batch_size=4", "--search.devices_per_trial=2"))
+    alone, (together,) = trials(study)[0], trials(tmp_path)
+    log = (tmp_path / "study" / "trials" / "trial-0000" / "trial.log").read_text()
+    assert "GLOBAL_RANK: 1, MEMBER: 2/2" in log
+    assert together.digest == alone.digest
+    assert [p.step for p in together.points] == [p.step for p in alone.points] == [1, 2]
+    for mine, other in zip(together.points, alone.points, strict=True):
+        np.testing.assert_allclose(mine.rewards, other.rewards, rtol=1e-3)
+    assert set(together.seconds) == set(alone.seconds)
