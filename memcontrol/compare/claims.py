@@ -11,6 +11,7 @@ from scipy.stats import permutation_test, spearmanr
 from memcontrol.compare.methods import BASE, FULL, is_plain, unmitigated
 from memcontrol.compare.options import CompareOptions
 from memcontrol.compare.rows import Row, p_better, p_no_worse
+from memcontrol.compare.searches import SearchedFront, exchange
 from memcontrol.pareto import dominates
 from memcontrol.rewards.functional.multiplicity import holm
 
@@ -48,12 +49,13 @@ class _Found:
     p: float | None = None
 
 
-def judge_claims(rows: Sequence[Row], options: CompareOptions) -> list[Claim]:
-    """Test claims 1, 2, 3 (or 4, where masks were found on other data) and 5, as far as there are methods for them.
+def judge_claims(rows: Sequence[Row], options: CompareOptions, fronts: Sequence[SearchedFront] = ()) -> list[Claim]:
+    """Test claims 1, 2, 3 (or 4, where masks were found on other data), 5 and 6, as far as there is what they need.
 
     Args:
         rows: All methods.
         options: Primary measures and margin.
+        fronts: Fronts of searches under the primary measures; the first was rewarded for these.
     """
     by_name = {row.method: row for row in rows}
     found = [
@@ -61,6 +63,7 @@ def judge_claims(rows: Sequence[Row], options: CompareOptions) -> list[Claim]:
         _peft(by_name, options),
         *(_found_mask(by_name, adapter, options) for adapter in _searched(by_name)),
         _mitigated(by_name, options),
+        *([_exchanged(fronts, options)] if fronts else []),
     ]
     adjusted = iter(holm([f.p for f in found if f.p is not None]).tolist())
     return [_judged(f, next(adjusted) if f.p is not None else None) for f in found]
@@ -151,3 +154,16 @@ def _mitigated(by_name: dict[str, Row], options: CompareOptions) -> _Found:
     if not ps:
         return _Found(5, text, "no method with a mitigation and without")
     return _best_of(text, 5, ps)
+
+
+def _exchanged(fronts: Sequence[SearchedFront], options: CompareOptions) -> _Found:
+    text = "a search with another pair of rewards gives a front as large"
+    first, *others = fronts
+    if not others:
+        return _Found(6, text, "one search, two are needed")
+    found = {front.name: exchange(first, front, options.margin) for front in others}
+    figure = "; ".join(
+        f"{name}: {e.share:.3g} of the first one's hypervolume, whose interval is [{e.low:.3g}, {e.high:.3g}]"
+        for name, e in found.items()
+    )
+    return _Found(6, text, figure, max(e.p for e in found.values()))

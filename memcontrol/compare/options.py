@@ -22,6 +22,8 @@ class CompareOptions:
             `METHOD_random1` to `METHOD_randomK`, with random masks of as many bits.
         random_masks: How many of those, the K.
         transfer: Whether found masks were searched on other data: then claim 4 is judged instead of claim 3.
+        searches: Studies (folders with a journal.jsonl) whose fronts are compared: the first was rewarded for
+            `memorization` and `quality`, the others for other measures (claim 6). The first front is also plotted.
         seeds: Seeds; learning rate and step of a method are chosen with the first and repeated with the others.
         lrs: Learning rates that each method is tried with on validation; a method's own `lr_factor` scales them.
         memorization: The primary measure of memorization.
@@ -42,6 +44,7 @@ class CompareOptions:
     found: dict[str, str] = field(default_factory=dict)
     random_masks: int = 5
     transfer: bool = False
+    searches: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     lrs: list[float] = field(default_factory=lambda: [1e-4, 1e-3, 5e-3])
     memorization: str = "membership_auc"

@@ -17,14 +17,18 @@ from memcontrol.compare.claims import Claim
 from memcontrol.compare.methods import unmitigated
 from memcontrol.compare.options import CompareOptions
 from memcontrol.compare.rows import Z95, Row, table_of
+from memcontrol.compare.searches import SearchedFront
 from memcontrol.figures import png
+from memcontrol.rewards.objective import reward_of
 
 __all__ = ["write_report"]
 
 STYLE = (Path(__file__).parent.parent / "assets" / "report.css").read_text()
 
 
-def write_report(rows: Sequence[Row], claims: Sequence[Claim], options: CompareOptions, folder: Path) -> Path:
+def write_report(
+    rows: Sequence[Row], claims: Sequence[Claim], fronts: Sequence[SearchedFront], options: CompareOptions, folder: Path
+) -> Path:
     """Write `table.csv`, `table.md`, `claims.md`, `tradeoff.png`, `validation.png`, `grid.png` and `report.html`."""
     folder.mkdir(parents=True, exist_ok=True)
     table = table_of(rows)
@@ -40,7 +44,7 @@ def write_report(rows: Sequence[Row], claims: Sequence[Claim], options: CompareO
         }
     )
     (folder / "claims.md").write_text(_markdown(said))
-    pictures = {"tradeoff": png(_tradeoff(rows, options)), "validation": png(_validation(rows, options))}
+    pictures = {"tradeoff": png(_tradeoff(rows, options)), "validation": png(_validation(rows, fronts, options))}
     grid = _grid(rows, folder / "pictures")
     if grid is not None:
         pictures["grid"] = png(grid)
@@ -141,7 +145,7 @@ def _share(row: Row) -> str:
     return f"{100 * row.share:.3g} %"
 
 
-def _validation(rows: Sequence[Row], options: CompareOptions) -> Figure:
+def _validation(rows: Sequence[Row], fronts: Sequence[SearchedFront], options: CompareOptions) -> Figure:
     x, y = options.memorization, options.quality
     figure, axes = _canvas()
     colors = mpl.colormaps["tab20"]
@@ -154,6 +158,9 @@ def _validation(rows: Sequence[Row], options: CompareOptions) -> Figure:
         ]
         axes.plot(*zip(*points, strict=True), "o-", color=colors(number % 20), lw=0.8, ms=4, label=row.method)
         axes.plot(*zip(*chosen, strict=True), "o", color=colors(number % 20), ms=10, mfc="none")
+    for front, marker in zip(fronts, "*PX^v", strict=False):
+        values = [[reward_of(v, rows[0].directions[n]) for v, n in zip(p, (x, y), strict=True)] for p in front.rewards]
+        axes.plot(*zip(*values, strict=True), marker, color="black", ms=8, label=f"front of {front.name}")
     axes.set(
         xlabel=f"{x} on validation patients",
         ylabel=f"{y} to validation patients",

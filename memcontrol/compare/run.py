@@ -24,6 +24,7 @@ from memcontrol.compare.methods import BASE, Method, methods_of
 from memcontrol.compare.options import CompareOptions
 from memcontrol.compare.report import write_report
 from memcontrol.compare.rows import read_rows
+from memcontrol.compare.searches import check_searches, read_fronts
 from memcontrol.errors import SearchError
 from memcontrol.search.engine import LocalWorkers
 from memcontrol.search.journal import Journal
@@ -74,11 +75,14 @@ def compare(config: dict[str, Any], options: CompareOptions, trust: bool = False
             no evidence to report on.
     """
     root = Path(options.folder)
+    check_searches(options.searches)
     if not options.report_only:
         _Comparison(root, options, trust).complete(config)
     rows = read_rows(Path(options.evidence), options)
-    claims = judge_claims(rows, options)
-    report = write_report(rows, claims, options, root)
+    names = (options.memorization, options.quality)
+    fronts = read_fronts(options.searches, names, rows[0].directions) if options.searches else []
+    claims = judge_claims(rows, options, fronts)
+    report = write_report(rows, claims, fronts, options, root)
     for claim in claims:
         log.info("Claim %d, %s: %s (%s)", claim.number, claim.text, claim.verdict, claim.figure)
     log.info("The comparison is in %s", report)

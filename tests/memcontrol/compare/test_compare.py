@@ -15,6 +15,7 @@ from memcontrol.compare.claims import judge_claims
 from memcontrol.compare.methods import is_plain, methods_of, unmitigated
 from memcontrol.compare.options import CompareOptions
 from memcontrol.compare.rows import Row, p_better
+from memcontrol.compare.searches import check_searches, read_fronts
 from memcontrol.errors import SearchError
 from memcontrol.search.journal import Journal
 
@@ -133,3 +134,46 @@ def test_kinds_of_methods():
     assert plain == ["lora_r4", "norm_bias"]
     assert unmitigated("full_threshold") == "full"
     assert unmitigated("norm_bias") is None
+
+
+def searched(folder, points, names):
+    """Write the journal of a search with one trial per point, rewarded for the named measures; returns its folder."""
+    journal = Journal(folder / "journal.jsonl")
+    for number, values in enumerate(points):
+        measures = {n: {"value": v, "low": v - 0.02, "high": v + 0.02} for n, v in values.items()}
+        point = {"step": 1, "rewards": [-values[name] for name in names], "measures": measures}
+        journal.append("ask", number=number, mask=[number], units=[], values={}, digest=str(number), seed=0)
+        journal.append(
+            "finish", number=number, state="COMPLETE", points=[point], told=None, error=None, seconds={}, attempts=1
+        )
+    return str(folder)
+
+
+def points_of(front, other):
+    """Return points whose first pair lies on a front, and whose second pair is best where `other` says so."""
+    return [{"membership_auc": a, "kid": k, "amd": x, "fid": y} for (a, k), (x, y) in zip(front, other, strict=True)]
+
+
+FRONT = [(0.5, 1.5), (0.6, 1.0), (0.8, 0.8), (0.9, 1.6)]
+
+
+@pytest.mark.parametrize(
+    ("other", "share", "verdict"),
+    [
+        ([(1, 3), (2, 2), (3, 1), (4, 4)], 1.0, "holds"),  # the other pair orders the same points alike
+        ([(4, 4), (3, 3), (2, 2), (1, 1)], 0.0, "does not hold"),  # its best is the first pair's worst
+    ],
+)
+def test_rewards_are_exchangeable_where_another_search_finds_as_large_a_front(tmp_path, other, share, verdict):
+    first = searched(tmp_path / "first", points_of(FRONT, FRONT), ["membership_auc", "kid"])
+    longer = [*FRONT, (0.4, 0.4)], [*other, (0, 0)]  # a fifth trial, which the first search had no budget for
+    second = searched(tmp_path / "second", points_of(*longer), ["amd", "fid"])
+    fronts = read_fronts([first, second], ["membership_auc", "kid"], {"membership_auc": False, "kid": False})
+    claims = {c.number: c for c in judge_claims(ROWS, CompareOptions(), fronts)}
+    assert claims[6].verdict == verdict
+    assert f"second: {share:.3g} of the first one's" in claims[6].figure
+
+
+def test_a_folder_without_a_study_is_named(tmp_path):
+    with pytest.raises(SearchError, match="holds no journal"):
+        check_searches([str(tmp_path)])
