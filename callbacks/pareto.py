@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
@@ -17,6 +19,7 @@ __all__ = ["ParetoCheckpoint"]
 class ParetoCheckpoint(Callback):
     """Writes `pareto/step-NNNNNNN.ckpt` after a scored validation, and removes what it beats.
 
+    They hold what is trained, to be scored and drawn with, and no optimizer: training goes on from `checkpoints/`.
     Stopping earlier is a way of memorizing less too, so each validation is a point of its own. Put it after
     `RewardsCallback` in the config.
 
@@ -41,8 +44,10 @@ class ParetoCheckpoint(Callback):
         beaten = [step for step, other in self.points.items() if dominates(point, other)]
         self.points = {step: other for step, other in self.points.items() if step not in beaten}
         self.points[trainer.global_step] = point
-        trainer.save_checkpoint(_path(folder, trainer.global_step))
+        path = _path(folder, trainer.global_step)
+        trainer.save_checkpoint(path)
         if trainer.is_global_zero:
+            _drop_optimizer(path)
             for step in beaten:
                 _path(folder, step).unlink(missing_ok=True)
             front = [{"step": step, **dict(zip(self.rewards, p, strict=True))} for step, p in self.points.items()]
@@ -59,3 +64,14 @@ class ParetoCheckpoint(Callback):
 
 def _path(folder: Path, step: int) -> Path:
     return folder / f"step-{step:07d}.ckpt"
+
+
+def _drop_optimizer(path: Path) -> None:
+    """Rewrite a checkpoint without its optimizer, which is two thirds of it."""
+    if path.is_dir():  # sharded
+        return
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    content["optimizer_states"] = []
+    part = path.with_suffix(".part")
+    torch.save(content, part)
+    os.replace(part, path)

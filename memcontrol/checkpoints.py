@@ -36,6 +36,7 @@ class Card:
         step: Optimizer steps.
         version: Version of memcontrol.
         format: Version of this record.
+        training_set: Digest of the images that were trained on, or None where the data does not tell.
     """
 
     base: str
@@ -48,6 +49,7 @@ class Card:
     step: int
     version: str
     format: int = FORMAT
+    training_set: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,8 @@ class MemControlCLI(LightningCLI):
         """Leave loggers and callbacks out where nothing is trained."""
         if self.subcommand in WITHOUT_TRAINING:
             kwargs = {"logger": False, "callbacks": [], "enable_checkpointing": False, **kwargs}
+        elif self._get(self.config, "trainer", default={}).get("default_root_dir") is None:
+            kwargs = {**_root_of_job(), **kwargs}
         return super().instantiate_trainer(**kwargs)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
@@ -109,6 +112,12 @@ class MemControlCLI(LightningCLI):
             arguments["config"] = yaml.safe_load(self._parser(subcommand).dump(config, skip_none=False))
             arguments["trust"] = bool(config.get("trust_config"))
         return arguments
+
+
+def _root_of_job() -> dict[str, str]:
+    """Give each SLURM job a root folder of its own: Lightning goes on from any requeue checkpoint that lies there."""
+    job = [os.environ[name] for name in ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID") if name in os.environ]
+    return {"default_root_dir": str(Path("runs") / "slurm" / "-".join(job))} if job else {}
 
 
 def _continue_in(run: Path, logger: Any) -> None:

@@ -219,6 +219,11 @@ class MemControlModule(LightningModule):
         self.log("train/loss", loss, prog_bar=True, batch_size=len(errors), sync_dist=True)
         return loss
 
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Validate the last weights too: an epoch that ends within an accumulation shifts steps against batches."""
+        if self.trainer.global_step >= self.trainer.max_steps > 0 and self.trainer.check_val_every_n_epoch is None:
+            self.trainer.val_check_batch = 1
+
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Log the held-out denoising loss and return it per sample."""
         return self._eval_step(batch, "val/loss")
@@ -270,6 +275,8 @@ class MemControlModule(LightningModule):
                 f"The checkpoint was trained on the base {checkpoint[CARD_KEY]['base']!r}, whose U-Net has other "
                 f"weights than that of {self.base!r}. Give `--model.base` the model it was trained on."
             )
+        if checkpoint[CARD_KEY].get("training_set") not in (None, self._training_set()):
+            log.warning("The checkpoint was trained on other images than the config's training split")
 
     # Losses
 
@@ -370,7 +377,14 @@ class MemControlModule(LightningModule):
             image_size=self.image_size,
             step=self.global_step if getattr(self, "_trainer", None) is not None else 0,
             version=installed,
+            training_set=self._training_set(),
         )
+
+    def _training_set(self) -> str | None:
+        """Return the digest of what is trained on; of a run that only goes through a checkpoint, that one's."""
+        trainer = getattr(self, "_trainer", None)
+        digest = getattr(getattr(trainer, "datamodule", None), "training_set", None)
+        return digest() if digest is not None else None
 
     def _eval_step(self, batch: Batch, name: str) -> dict[str, Tensor]:
         errors = self.heldout_errors(batch)

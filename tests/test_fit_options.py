@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -10,9 +11,11 @@ import torch
 
 from memcontrol.adapters import SVDiffConfig, adapt, resolve_mask
 from memcontrol.checkpoints import find_checkpoint, read_checkpoint
-from memcontrol.cli import main
+from memcontrol.cli import build, main
 from memcontrol.diffusion.codecs import LatentCodec, TextCodec
 from memcontrol.diffusion.components import build_skeleton
+from memcontrol.diffusion.sampling import SamplingOptions
+from memcontrol.scoring import ScoringOptions
 from tests.conf import short_run
 from tests.memcontrol.data.test_sources import make_mimic, write_image
 
@@ -133,3 +136,25 @@ def test_svdiff_checkpoint_of_sd15_is_small(tmp_path):
     trained = adapt(unet, SVDiffConfig(), layout, mask).trainable()
     torch.save({"state_dict": {f"unet.{k}": torch.zeros(v.shape) for k, v in trained.items()}}, tmp_path / "x.ckpt")
     assert (tmp_path / "x.ckpt").stat().st_size < 3e6
+
+
+def test_last_weights_are_validated_though_epochs_end_within_an_accumulation(tmp_path):
+    every = ["--trainer.accumulate_grad_batches=2", "--trainer.max_steps=5", "--trainer.val_check_interval=4"]
+    main(short_run(tmp_path, *every, "--data.num_subjects=44"))  # five batches to an epoch: three steps
+    metrics = pd.read_csv(tmp_path / "demo" / "version_0" / "metrics.csv")
+    validated = metrics.loc[metrics["val/loss"].notna(), "step"].tolist()
+    assert validated == [1, 4, 4]  # after batches 4, 8 and 9, where the fifth step ends; Lightning counts from 0
+
+
+def test_a_job_finds_no_requeue_checkpoint_of_another(monkeypatch, tmp_path):
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    assert build(short_run(tmp_path)[1:]).trainer.default_root_dir.endswith("runs/slurm/17-3")
+    root = f"--trainer.default_root_dir={tmp_path}"
+    assert build(short_run(tmp_path, root)[1:]).trainer.default_root_dir == str(tmp_path)
+
+
+def test_mitigations_at_inference_stay_when_scoring_says_how_to_draw():
+    model = SamplingOptions(steps=50, guidance_start=0.2)
+    assert ScoringOptions(sampling=SamplingOptions(steps=5)).sampling_of(model) == replace(model, steps=5)
+    assert ScoringOptions().sampling_of(model) == model

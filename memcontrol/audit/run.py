@@ -34,6 +34,10 @@ from memcontrol.scoring.evidence import Drawn
 
 __all__ = ["Audited", "audit"]
 
+OTHER_SET = (
+    "It was trained on other images than this config's training split: what else it was trained on was not tested, and "
+    "images taken for members here may be none."
+)
 log = logging.getLogger("memcontrol")
 PACKAGES = ("memcontrol", "torch", "diffusers", "peft", "torchmetrics")
 
@@ -91,7 +95,7 @@ def audit(
     real = RealImages(data, "test", options.scoring.features(), options.scoring.seed)
     output.mkdir(parents=True, exist_ok=True, mode=0o700)
     device = device_named(device)
-    scoring = replace(options.scoring, sampling=options.scoring.sampling or sampling)
+    scoring = replace(options.scoring, sampling=options.scoring.sampling_of(sampling))
     options = replace(options, scoring=scoring)
     found = [_audit_one(source, real, options, output, device) for source in sources]
     differences = compare(found[0], found[1:], real, options.scoring)
@@ -121,6 +125,9 @@ def _audit_one(source: Source, real: RealImages, options: AuditOptions, output: 
     num_drawn = len(set(evidence.train.subjects))
     _, alpha = real.copy_threshold(options.scoring.alpha)
     verdict = judge(measures, extraction, leaking, num_drawn, alpha, options.level)
+    if source.training_set not in (None, real.data.training_set()):
+        log.warning("%s: %s", source.path, OTHER_SET)
+        verdict = replace(verdict, details=[OTHER_SET, *verdict.details])
     return Audited(source, evidence, measures, extraction, verdict)
 
 

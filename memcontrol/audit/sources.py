@@ -28,6 +28,7 @@ class Source:
         pipeline: Draws, where there is a model.
         base: The model before fine-tuning, where it is known.
         pictures: File and prompt of each picture (columns path, text), where there is no model.
+        training_set: Digest of the images that a run was trained on, where it says so.
     """
 
     path: Path
@@ -35,6 +36,7 @@ class Source:
     pipeline: StableDiffusionPipeline | None = None
     base: StableDiffusionPipeline | None = None
     pictures: pd.DataFrame | None = None
+    training_set: str | None = None
 
 
 def open_source(path: str, base: str | None = None) -> Source:
@@ -56,7 +58,8 @@ def open_source(path: str, base: str | None = None) -> Source:
     if has_run or (folder / "adapter_config.json").is_file():
         card = read_checkpoint(find_checkpoint(folder))[0] if has_run else Card.read(folder)
         before = load_components(base or card.base, card.random_init, card.seed).pipeline() if card else None
-        return Source(folder, "run", load_pipeline(folder, base), before)
+        training_set = card.training_set if card else None
+        return Source(folder, "run", load_pipeline(folder, base), before, training_set=training_set)
     if folder.is_dir() and any(f.suffix.lower() in PICTURES for f in folder.iterdir()):
         return Source(folder, "pictures", pictures=_read_pictures(folder))
     raise CheckpointError(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
 from abc import abstractmethod
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +17,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from memcontrol.data.cache import CacheOptions, clear_cache, fill, open_store
+from memcontrol.data.cache import VERDICTS, CacheOptions, clear_cache, fill, open_store
 from memcontrol.data.check import check_rows, raise_or_drop
 from memcontrol.data.dataset import Cached, CaptionedImages
 from memcontrol.data.images import FileReader, ImageReader, Transform, Variant
@@ -133,7 +136,9 @@ class CaptionedImageDataModule(LightningDataModule):
             return
         if self.cache.clear:
             clear_cache(self.cache)
-        table = self._checked(self._with_splits(self.rows()))
+        table = self._with_splits(self.rows())
+        used = pd.concat([self._used(split, table[table["split"] == split]) for split in SPLITS])
+        table = self._checked(used.sort_index().reset_index(drop=True))
         for split in SPLITS:
             self.datasets[split] = self._make_dataset(split, table[table["split"] == split])
 
@@ -157,6 +162,10 @@ class CaptionedImageDataModule(LightningDataModule):
     def table(self, split: str) -> pd.DataFrame:
         """Return the rows of a split, each once: path, text, subject_id, content and what else there is."""
         return self.datasets[split].table
+
+    def training_set(self) -> str:
+        """Return the digest of the training split's images: another set, or one image more, is another digest."""
+        return hashlib.sha256("\n".join(sorted(self.table("train")["content"])).encode()).hexdigest()[:16]
 
     def memorized_rows(self) -> np.ndarray:
         """Return the row numbers of the training split that are deliberately repeated."""
@@ -206,10 +215,15 @@ class CaptionedImageDataModule(LightningDataModule):
         return table[~training | (for_search if self.train_on == "search" else ~for_search)].reset_index(drop=True)
 
     def _checked(self, table: pd.DataFrame) -> pd.DataFrame:
-        ledger = self.cache.path / "verdicts.sqlite" if self.cache.enabled else None
+        ledger = self.cache.path / VERDICTS if self.cache.enabled else None
         folder = self.trainer.log_dir if self.trainer is not None else None
         checked = check_rows(table, self.reader, ledger)
-        return raise_or_drop(checked, self.on_bad_row, Path(folder or ".") / "rejected.csv")
+        return raise_or_drop(checked, self.on_bad_row, Path(folder or self.cache.path) / "rejected.csv")
+
+    def _used(self, split: str, table: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of a split that are used: only these are looked at, and a bad one changes no other."""
+        bound = self._num_rows(split, len(table))
+        return table.iloc[take(len(table), bound, self.split_seed, split)]
 
     def _make_dataset(self, split: str, table: pd.DataFrame) -> CaptionedImages:
         table = table.reset_index(drop=True)
@@ -219,8 +233,6 @@ class CaptionedImageDataModule(LightningDataModule):
                 "give more subjects."
             )
         is_training = split == "train"
-        bound = self._num_rows(split, len(table))
-        table = table.iloc[take(len(table), bound, self.split_seed, split)].reset_index(drop=True)
         draws = is_training and not self.transform.is_cacheable
         variants = self.transform.variants() if is_training and not draws else [Variant()]
         return CaptionedImages(
@@ -266,11 +278,15 @@ class CaptionedImageDataModule(LightningDataModule):
         keys = dataset.image_keys()
         num_variants = len(dataset.variants)
 
-        def encode(items: list[int]) -> Tensor:
-            pixels = [dataset.pixels(i // num_variants, dataset.variants[i % num_variants]) for i in items]
-            return images.encode(torch.stack(pixels))
+        def decode(item: int) -> Tensor:
+            return dataset.pixels(item // num_variants, dataset.variants[item % num_variants])
 
-        fill(store, self.cache, keys, encode, batch_size, "images")
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+
+            def encode(items: list[int]) -> Tensor:
+                return images.encode(torch.stack(list(pool.map(decode, items))))
+
+            fill(store, self.cache, keys, encode, batch_size, "images")
         return Cached(store, store.positions(keys).reshape(-1, num_variants))
 
     def _eval_loader(self, split: str) -> DataLoader[Any]:

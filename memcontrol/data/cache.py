@@ -24,12 +24,13 @@ from tqdm import tqdm
 from memcontrol.data.store import ArrayStore, key_of
 from memcontrol.errors import CacheError
 
-__all__ = ["CacheOptions", "clear_cache", "fill", "open_store"]
+__all__ = ["VERDICTS", "CacheOptions", "clear_cache", "fill", "open_store"]
 
 log = logging.getLogger(__name__)
 
 GIB: Final = 1024**3
 STORE_NAME: Final = re.compile(r"[a-z]+-[0-9a-f]{16}")
+VERDICTS: Final = "verdicts.sqlite"
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ def clear_cache(options: CacheOptions) -> None:
     """Remove all stores and verdicts of the cache folder that no other run is writing."""
     for folder in _stores(options):
         _remove(folder)
+    (options.path / VERDICTS).unlink(missing_ok=True)
 
 
 def fill(

@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 
 import pandas as pd
+from filelock import FileLock
 from PIL import Image
 from tqdm import tqdm
 
@@ -20,6 +21,8 @@ from memcontrol.errors import DataError
 __all__ = ["check_rows", "find_problems"]
 
 NAMES_SHOWN = 3
+KEPT_AT_ONCE = 1024
+"""Images after which verdicts are kept, for a check that is cut off."""
 CHUNK = 256
 """Files that a thread looks for at once: to hand over one takes longer than to look for it."""
 
@@ -80,11 +83,16 @@ def _look(paths: list[str], reader: ImageReader, known: sqlite3.Connection | Non
                 verdicts[path] = (earlier[path][1], earlier[path][2])
             else:
                 stamps[path] = stamp
-        looked = pool.map(lambda path: _examine(path, reader), stamps)
-        bar = tqdm(looked, total=len(stamps), desc="checking images", unit="image", delay=2)
-        new = dict(zip(stamps, bar, strict=True))
-    _remember(known, {path: (stamps[path], *verdict) for path, verdict in new.items()})
-    return {**verdicts, **new}
+        unknown = list(stamps)
+        bar = tqdm(total=len(unknown), desc="checking images", unit="image", delay=2)
+        for start in range(0, len(unknown), KEPT_AT_ONCE):
+            chunk = unknown[start : start + KEPT_AT_ONCE]
+            new = dict(zip(chunk, pool.map(lambda path: _examine(path, reader), chunk), strict=True))
+            _remember(known, {path: (stamps[path], *verdict) for path, verdict in new.items()})
+            verdicts |= new
+            bar.update(len(chunk))
+        bar.close()
+    return verdicts
 
 
 def _stamp(path: str, reader: ImageReader) -> str | None:
@@ -112,7 +120,8 @@ def _opened(ledger: Path | None) -> Iterator[sqlite3.Connection | None]:
         yield None
         return
     ledger.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with closing(sqlite3.connect(ledger, timeout=120)) as connection:
+    others = FileLock(ledger.with_suffix(".lock"))  # ranks and workers, which then find the first one's verdicts
+    with others, closing(sqlite3.connect(ledger, timeout=120)) as connection:
         ledger.chmod(0o600)
         connection.execute(
             "CREATE TABLE IF NOT EXISTS verdict (path TEXT PRIMARY KEY, stamp TEXT, content TEXT, problem TEXT)"
@@ -154,7 +163,8 @@ def raise_or_drop(checked: pd.DataFrame, on_bad_row: str, rejected: Path) -> pd.
             f"{int(is_bad.sum())} of {len(checked)} rows cannot be used:\n{problems}\nMend them, or go on "
             "without them with `data.on_bad_row: skip`."
         )
-    rejected.parent.mkdir(parents=True, exist_ok=True)
+    rejected.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    rejected.touch(mode=0o600)
     checked[is_bad].to_csv(rejected, index=False)
     if is_bad.all():
         raise DataError(f"None of the {len(checked)} rows can be used:\n{problems}")

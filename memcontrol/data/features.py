@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import torch
@@ -23,7 +25,8 @@ def split_pixels(data: CaptionedImageDataModule, split: str, rows: list[int]) ->
         Images with shape `(B, 3, size, size)`, values in [0, 1].
     """
     dataset = data.datasets[split]
-    return torch.stack([dataset.pixels(row, Variant()) for row in rows]) / 2 + 0.5
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return torch.stack(list(pool.map(lambda row: dataset.pixels(row, Variant()), rows))) / 2 + 0.5
 
 
 def split_features(data: CaptionedImageDataModule, split: str, encoder: FeatureEncoder, batch_size: int = 64) -> Tensor:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from memcontrol.data.cache import CacheOptions
+from memcontrol.data.cache import CacheOptions, clear_cache
 from memcontrol.data.filters import keep_where
 from memcontrol.data.imagefolder import ImageFolderDataModule
 from memcontrol.data.images import Transform, read_image
@@ -52,7 +52,7 @@ def test_where_keeps_rows_and_runs_nothing(folder):
             keep_where(pd.DataFrame({"seen": [0]}), text)
 
 
-def test_bad_rows_are_named_or_left_out(folder, monkeypatch):
+def test_bad_rows_are_named_or_left_out(folder):
     (folder / "3.png").unlink()
     (folder / "4.png").write_bytes((folder / "4.png").read_bytes()[:300])
     (folder / "5.png").write_text("no image")
@@ -64,10 +64,28 @@ def test_bad_rows_are_named_or_left_out(folder, monkeypatch):
         ImageFolderDataModule(str(folder), **SHARED).setup("fit")
     for problem in ("missing image", "truncated image", "unreadable image", "empty text", "duplicate path"):
         assert f"1 x {problem}" in str(caught.value)
-    monkeypatch.chdir(folder)
-    data = ImageFolderDataModule(str(folder), on_bad_row="skip", **SHARED)
+    cache = CacheOptions(folder=str(folder / "cache"))
+    data = ImageFolderDataModule(str(folder), on_bad_row="skip", transform=Transform(size=32), cache=cache)
     data.setup("fit")
-    assert len(pd.read_csv("rejected.csv")) == 5
+    rejected = folder / "cache" / "rejected.csv"
+    assert len(pd.read_csv(rejected)) == 5
+    assert rejected.stat().st_mode & 0o077 == 0  # it names patients
+    clear_cache(cache)
+    assert not (folder / "cache" / "verdicts.sqlite").exists()
+
+
+def test_a_bad_row_changes_no_other(folder):
+    options = {"on_bad_row": "skip", "data_fraction": 0.5, **SHARED}
+    before = ImageFolderDataModule(str(folder), **options)
+    before.setup("fit")
+    used = [set(before.table(split)["path"]) for split in ("train", "validate", "test")]
+    bad = min(used[0])
+    (folder / bad).write_text("no image")
+    (folder / min({str(p) for p in folder.glob("*.png")} - set.union(*used))).write_text("not looked at")
+    after = ImageFolderDataModule(str(folder), **options)
+    after.setup("fit")
+    assert [set(after.table(split)["path"]) for split in ("train", "validate", "test")] == [used[0] - {bad}, *used[1:]]
+    assert before.training_set() != after.training_set()
 
 
 def test_subject_in_two_splits_is_refused(folder):
