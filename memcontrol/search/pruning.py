@@ -10,11 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from scipy.stats import norm
+
 from memcontrol.pareto import dominates, front
 from memcontrol.rewards.objective import reward_of
 from memcontrol.search.records import Point
 
 __all__ = ["is_hopeless", "rank"]
+
+Z95 = float(norm.ppf(0.975))
 
 
 def rank(points: Sequence[Sequence[float]]) -> list[int]:
@@ -36,21 +40,29 @@ def rank(points: Sequence[Sequence[float]]) -> list[int]:
     return found
 
 
-def is_hopeless(mine: Sequence[Any], others: Sequence[Point], objectives: Sequence[str], keep: float = 0.1) -> bool:
+def is_hopeless(
+    mine: Sequence[Any], others: Sequence[Point], objectives: Sequence[str], keep: float = 0.1, level: float = 0.1
+) -> bool:
     """Tell whether a point is beaten beyond its intervals and lies behind the better fronts of its rung.
+
+    Another point must be better in every objective, so each is tested at the level of the whole (an intersection-union
+    test).
 
     Args:
         mine: A measure for each objective.
         others: Points of other trials at the same step.
         objectives: Names of the measures.
         keep: Share of a rung that must lie on better fronts before a point is given up; higher gives up fewer.
+        level: One-sided level at which each objective must be beaten, in (0, 0.5); lower gives up fewer.
     """
     if len(others) < 4:
         return False
+    reach = norm.isf(level) / Z95
     optimistic = []
     for measure in mine:
-        best = measure.value.high if measure.higher_is_better else measure.value.low
-        optimistic.append(reward_of(best, measure.higher_is_better))
+        value = measure.value
+        best = value.high if measure.higher_is_better else value.low
+        optimistic.append(reward_of(value.value + reach * (best - value.value), measure.higher_is_better))
     if not any(dominates(other.rewards, optimistic) for other in others):
         return False
     own = [reward_of(m.value.value, m.higher_is_better) for m in mine]
