@@ -10,17 +10,22 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-__all__ = ["LocalWorkers", "num_devices"]
+__all__ = ["LocalWorkers", "local_workers", "num_devices"]
+
+
+def _devices() -> list[str]:
+    """Return the GPUs that this process may use, by the names that CUDA knows them under, without waking them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [part.strip() for part in visible.split(",") if part.strip()]
+    import torch
+
+    return [str(number) for number in range(torch.cuda.device_count())]
 
 
 def num_devices() -> int:
-    """Return the number of GPUs, without waking them in this process."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([part for part in visible.split(",") if part.strip()])
-    import torch
-
-    return torch.cuda.device_count()
+    """Return the number of GPUs that this process may use."""
+    return len(_devices())
 
 
 def _begin(devices: str | None) -> None:
@@ -97,3 +102,16 @@ class LocalWorkers(Executor):
             future.set_exception(error)
         else:
             future.set_result(inner.result())
+
+
+def local_workers(workers: int, per_worker: int = 1) -> LocalWorkers:
+    """Return workers of this machine, each pinned to GPUs of its own where there are enough.
+
+    Args:
+        workers: Number of processes.
+        per_worker: GPUs of each.
+    """
+    devices = _devices()
+    if len(devices) < workers * per_worker:
+        return LocalWorkers(workers)
+    return LocalWorkers(workers, [",".join(devices[w * per_worker : (w + 1) * per_worker]) for w in range(workers)])

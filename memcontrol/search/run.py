@@ -12,7 +12,7 @@ from tqdm import tqdm
 from memcontrol.adapters import adapt, resolve_mask
 from memcontrol.diffusion.components import build_skeleton
 from memcontrol.module import MemControlModule
-from memcontrol.search.engine import LocalWorkers, num_devices
+from memcontrol.search.engine import local_workers, num_devices
 from memcontrol.search.front import FrontPoint, archive
 from memcontrol.search.journal import Journal
 from memcontrol.search.loop import OuterLoop
@@ -62,7 +62,7 @@ def search(
     )
     journal = Journal(study.journal)
     with journal.writing():
-        executor = options.executor or _local(workers, options.devices_per_trial)
+        executor = options.executor or local_workers(workers, options.devices_per_trial)
         try:
             loop = OuterLoop(
                 study, journal, proposer, executor, workers, threads, lambda r: _publish(study, journal, r)
@@ -104,14 +104,6 @@ def _anchors(space: SearchSpace, options: SearchOptions, trains_without: bool) -
 def _shares(options: SearchOptions) -> tuple[int, int | None]:
     workers = options.workers or max(1, num_devices() // options.devices_per_trial)
     return workers, options.threads or max(1, len(os.sched_getaffinity(0)) // workers)
-
-
-def _local(workers: int, per_trial: int) -> Executor:
-    count = num_devices()
-    if count < workers * per_trial:
-        return LocalWorkers(workers)
-    groups = [",".join(str(w * per_trial + d) for d in range(per_trial)) for w in range(workers)]
-    return LocalWorkers(workers, groups)
 
 
 def _known(journal: Journal) -> dict[tuple[int, int], dict[str, Any]]:

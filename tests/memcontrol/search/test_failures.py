@@ -17,6 +17,7 @@ import pytest
 
 from memcontrol.cli import main
 from memcontrol.errors import SearchError
+from memcontrol.search.engine import local_workers
 from memcontrol.search.journal import Journal
 from memcontrol.search.records import TrialState
 from tests.conf import wait_until
@@ -145,3 +146,10 @@ def test_a_kill_between_checkpoint_and_score_loses_no_point(tmp_path):
     found = {json.loads(line)["step"]: json.loads(line) for line in (run / "rewards.jsonl").read_text().splitlines()}
     last = {m["name"]: m["value"] for m in expected[-1]["measures"]}
     assert {m["name"]: m["value"] for m in found[2]["measures"]} == last
+
+
+def test_workers_are_pinned_to_the_devices_that_this_process_may_use(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,GPU-6,7")
+    assert local_workers(2)._devices == ["4", "5"]
+    assert local_workers(2, 2)._devices == ["4,5", "GPU-6,7"]
+    assert local_workers(3, 2)._devices == [None] * 3  # too few: they share
