@@ -18,7 +18,7 @@ test: setup  ## Run the tests, in two processes
 bench: export PYTHONPATH := .
 bench: export OMP_NUM_THREADS := 1
 bench: setup  ## Print the figures of benchmarks/ (about fifteen minutes), see benchmarks/RESULTS.md for the long ones
-	$(BIN)/python benchmarks/step.py --size tiny --latents 8 --batch 16
+	MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=68719476736 $(BIN)/python benchmarks/step.py --size tiny --latents 8 --batch 16
 	$(BIN)/python benchmarks/loop.py --steps 20
 	$(BIN)/python benchmarks/layouts.py
 	$(BIN)/python benchmarks/start.py

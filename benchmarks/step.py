@@ -1,6 +1,9 @@
 """Forward and backward of adapted U-Nets against the plain frozen one, whose input needs a gradient.
 
 OMP_NUM_THREADS=1 python benchmarks/step.py [--size sd15|tiny] [--latents 28] [--batch 4] [--runs 5] [--device cpu]
+
+glibc gives the memory of large activations back to the system and asks for it again, whose time falls on one variant or
+another by chance; MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=68719476736 before the command lets it keep what it has.
 """
 
 from __future__ import annotations

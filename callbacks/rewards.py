@@ -15,7 +15,7 @@ from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 
 from memcontrol import resident
-from memcontrol.errors import RewardError
+from memcontrol.errors import DivergedError, RewardError
 from memcontrol.module import MemControlModule
 from memcontrol.rewards.functional.intervals import Interval
 from memcontrol.rewards.metric import MetricReward
@@ -102,7 +102,7 @@ class RewardsCallback(Callback):
         if self.real is None or (self._count % self.every_n_validations and not is_last):
             return
         if not all(bool(p.isfinite().all()) for p in pl_module.adapted.trainable().values()):
-            raise RewardError(
+            raise DivergedError(
                 f"Training has diverged: trained weights are not finite at step {trainer.global_step}. Lower "
                 "`model.optimizer.lr`, or clip gradients with `trainer.gradient_clip_val`."
             )
@@ -166,7 +166,7 @@ class RewardsCallback(Callback):
     def _collect(self, trainer: Trainer, module: MemControlModule, merge: bool) -> Evidence:
         assert self.real is not None
         can_merge = merge and not isinstance(trainer.strategy, FSDPStrategy)
-        sampling = self.scoring.sampling or module.sampling
+        sampling = self.scoring.sampling_of(module.sampling)
         self._steps = sampling.steps
         with _undisturbed(module), module.adapted.merged() if can_merge else nullcontext():
             model = ScoredModel(
@@ -189,7 +189,7 @@ class RewardsCallback(Callback):
         data = self.real.data
         rows = [data.table(split)[["content", "text"]].to_csv() for split in ("train", "validate")]
         repeated = str(data.memorized_rows().tolist())
-        described = repr((self.scoring, self.scoring.sampling or module.sampling, module.image_size, repeated))
+        described = repr((self.scoring, self.scoring.sampling_of(module.sampling), module.image_size, repeated))
         return module.base_fingerprint, self.real.encoder.digest, described, *rows
 
     def _record(self, trainer: Trainer, module: MemControlModule, evidence: Evidence, step: int) -> None:

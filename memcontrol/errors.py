@@ -8,6 +8,7 @@ __all__ = [
     "CacheError",
     "CheckpointError",
     "DataError",
+    "DivergedError",
     "EncoderError",
     "MaskError",
     "MemControlError",
@@ -53,6 +54,10 @@ class EncoderError(MemControlError, ValueError):
 
 class RewardError(MemControlError, ValueError):
     """Rewards cannot be computed as configured."""
+
+
+class DivergedError(RewardError):
+    """Training has diverged: there is nothing to score."""
 
 
 class SearchError(MemControlError, ValueError):

@@ -209,7 +209,7 @@ class MemControlTrainer(Trainer):
             device: Where to draw: `auto`, `cpu`, `cuda`, ...
         """
         sampling: SamplingOptions = model.sampling  # type: ignore[assignment]
-        sampling = scoring.sampling or sampling
+        sampling = scoring.sampling_of(sampling)
         found = compare_steps(
             ckpt_path,
             datamodule,  # type: ignore[arg-type]

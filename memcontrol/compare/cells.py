@@ -13,7 +13,7 @@ from typing import Any
 from memcontrol.compare.options import CompareOptions
 from memcontrol.errors import SearchError
 
-__all__ = ["Candidate", "CellSpec", "choose", "digest_of", "score_cell"]
+__all__ = ["Candidate", "CellSpec", "choose", "digest_of", "score_cell", "setting_of"]
 
 NUM_SHOWN = 6
 
@@ -42,6 +42,7 @@ class CellSpec:
     Args:
         method: Name of the method.
         seed: Its seed.
+        setting: Digests of all that its figures depend on beside the seed.
         configs: Config files: that of the comparison, and the method's.
         checkpoint: Checkpoint that was chosen, or None for the untouched base.
         chosen: Learning rate and step.
@@ -54,6 +55,7 @@ class CellSpec:
 
     method: str
     seed: int
+    setting: str
     configs: tuple[str, ...]
     checkpoint: str | None
     chosen: dict[str, float]
@@ -72,7 +74,7 @@ def choose(candidates: Sequence[Candidate], margin: float) -> Candidate:
         margin: Candidates whose quality value is worse than the best by less than this share count as equally good.
 
     Returns:
-        Of the candidates that are as good as the best, the one that memorizes least.
+        Of the candidates that are as good as the best, the one that memorizes least; of several, the best.
 
     Raises:
         SearchError: If there are none.
@@ -81,13 +83,14 @@ def choose(candidates: Sequence[Candidate], margin: float) -> Candidate:
         raise SearchError("No run of this method has left a validation to choose.")
     best = max(candidate.rewards[1] for candidate in candidates)
     good = [c for c in candidates if c.rewards[1] >= best - margin * abs(best)]
-    return max(good, key=lambda candidate: candidate.rewards[0])
+    return max(good, key=lambda candidate: candidate.rewards)
 
 
 def score_cell(spec: CellSpec) -> str:
     """Score a cell on test patients and write its evidence; returns the file's name."""
     from memcontrol import resident
     from memcontrol.cli import build
+    from memcontrol.devices import device_named
     from memcontrol.diffusion.components import load_components
     from memcontrol.pipeline import load_pipeline
     from memcontrol.scoring import RealImages, ScoredModel, collect, measure
@@ -100,16 +103,17 @@ def score_cell(spec: CellSpec) -> str:
     data, model = cli.datamodule, cli.model
     data.setup("test")
     options = spec.options.scoring
-    sampling = options.sampling or model.sampling
+    sampling, device = options.sampling_of(model.sampling), device_named("auto")
     real = RealImages(data, "test", options.features(), options.seed)
-    before = ScoredModel(load_components(model.base).pipeline(), data.transform.size, sampling)
+    before = ScoredModel(load_components(model.base).pipeline().to(device), data.transform.size, sampling)
     data.encode(("train", "test"), *before.codecs, 32)
     base = resident.kept(
-        ("base", model.base, repr(options), real.encoder.digest), lambda: collect(before, real, options)
+        ("base", model.base, repr((options, sampling, spec.configs[0])), real.encoder.digest),
+        lambda: collect(before, real, options),
     )
     evidence = base
     if spec.checkpoint is not None:
-        tuned = ScoredModel(load_pipeline(spec.checkpoint), data.transform.size, sampling)
+        tuned = ScoredModel(load_pipeline(spec.checkpoint).to(device), data.transform.size, sampling)
         evidence = collect(tuned, real, options)
     train, held = real.subjects("train"), real.subjects("test")
     assert evidence.members is not None
@@ -119,6 +123,7 @@ def score_cell(spec: CellSpec) -> str:
     record = {
         "method": spec.method,
         "seed": spec.seed,
+        "setting": spec.setting,
         "chosen": spec.chosen,
         "candidates": [asdict(candidate) for candidate in spec.candidates],
         "trained": _num_trained(spec),
@@ -178,3 +183,9 @@ def digest_of(options: CompareOptions, config: str) -> str:
     """Return the digest of all that every cell depends on; methods and seeds may be added."""
     cells = (options.lrs, options.memorization, options.quality, options.margin, repr(options.scoring))
     return hashlib.sha256(json.dumps([*cells, config]).encode()).hexdigest()[:16]
+
+
+def setting_of(digest: str, overlay: Path | None) -> str:
+    """Return what a method's cells depend on: the comparison's digest, and that of the overlay's content."""
+    content = overlay.read_bytes() if overlay is not None else b""
+    return f"{digest}:{hashlib.sha256(content).hexdigest()[:16]}"

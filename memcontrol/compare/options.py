@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from memcontrol.errors import SearchError
 from memcontrol.scoring import ScoringOptions
@@ -30,8 +31,10 @@ class CompareOptions:
         quality: The primary measure of quality.
         margin: Share of the base's quality value by which a method may be worse and still count as no worse.
         scoring: How test patients are scored.
+        images: Whether the report shows a grid of drawn pictures `blurred`, `full`, or not at all (`none`). Blurring
+            does not de-identify.
         report_only: Whether to make table, plot and claims again from the evidence there is, and run nothing.
-        workers: Runs at once.
+        workers: Runs at once; by default one per GPU, or one.
         threads: CPU threads of each worker.
 
     Raises:
@@ -51,8 +54,9 @@ class CompareOptions:
     quality: str = "kid"
     margin: float = 0.1
     scoring: ScoringOptions = field(default_factory=lambda: ScoringOptions(num_images=200, num_probes=0))
+    images: Literal["none", "blurred", "full"] = "blurred"
     report_only: bool = False
-    workers: int = 1
+    workers: int | None = None
     threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -62,7 +66,7 @@ class CompareOptions:
             or not self.seeds
             or not self.lrs
             or min(self.lrs) <= 0
-            or self.workers < 1
+            or (self.workers is not None and self.workers < 1)
             or self.random_masks < 0
         ):
             raise SearchError(

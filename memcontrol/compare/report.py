@@ -11,7 +11,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from memcontrol.compare.claims import Claim
 from memcontrol.compare.methods import unmitigated
@@ -45,7 +45,7 @@ def write_report(
     )
     (folder / "claims.md").write_text(_markdown(said))
     pictures = {"tradeoff": png(_tradeoff(rows, options)), "validation": png(_validation(rows, fronts, options))}
-    grid = _grid(rows, folder / "pictures")
+    grid = _grid(rows, folder / "pictures", options.images)
     if grid is not None:
         pictures["grid"] = png(grid)
     for name, content in pictures.items():
@@ -170,16 +170,17 @@ def _validation(rows: Sequence[Row], fronts: Sequence[SearchedFront], options: C
     return figure
 
 
-def _grid(rows: Sequence[Row], folder: Path) -> Figure | None:
+def _grid(rows: Sequence[Row], folder: Path, images: str) -> Figure | None:
     """Return what the methods drew for the same captions, first seed, a row each."""
     strips = {row.method: folder / f"{row.method}-seed{row.seeds[0]}.png" for row in rows}
     strips = {name: path for name, path in strips.items() if path.is_file()}
-    if not strips:
+    if not strips or images == "none":
         return None
     figure = Figure(figsize=(6.5, 1.08 * len(strips)))
     axes = figure.subplots(len(strips), 1, squeeze=False)
     for axis, (name, path) in zip(axes[:, 0], strips.items(), strict=True):
-        axis.imshow(Image.open(path))
+        strip = Image.open(path)
+        axis.imshow(strip.filter(ImageFilter.GaussianBlur(strip.height / 16)) if images == "blurred" else strip)
         axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
         axis.set(xticks=[], yticks=[])
         for side in axis.spines.values():

@@ -78,7 +78,7 @@ def read_rows(folder: Path, options: CompareOptions) -> list[Row]:
     """Read the evidence of all cells.
 
     Raises:
-        SearchError: If there is none.
+        SearchError: If there is none, or it is of several comparisons.
     """
     cells: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(folder.glob("*.json")):
@@ -86,6 +86,12 @@ def read_rows(folder: Path, options: CompareOptions) -> list[Row]:
         cells.setdefault(record["method"], []).append(record)
     if not cells:
         raise SearchError(f"Argument `compare.evidence` is {str(folder)!r}, which holds no evidence. Run cells first.")
+    made_under = {r.get("setting", "").partition(":")[0] for records in cells.values() for r in records}
+    if len(made_under) > 1:
+        raise SearchError(
+            f"Argument `compare.evidence` is {str(folder)!r}, whose cells were made under different configs (digests "
+            f"{sorted(made_under)}). Keep each comparison in a folder of its own."
+        )
     rows = [_row(method, records, options.scoring.seed) for method, records in cells.items()]
     return sorted(rows, key=lambda row: (row.trained, row.method))
 

@@ -18,15 +18,15 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from memcontrol.compare.cells import Candidate, CellSpec, choose, digest_of, score_cell
+from memcontrol.compare.cells import Candidate, CellSpec, choose, digest_of, score_cell, setting_of
 from memcontrol.compare.claims import judge_claims
 from memcontrol.compare.methods import BASE, Method, methods_of
 from memcontrol.compare.options import CompareOptions
 from memcontrol.compare.report import write_report
 from memcontrol.compare.rows import read_rows
 from memcontrol.compare.searches import check_searches, read_fronts
-from memcontrol.errors import SearchError
-from memcontrol.search.engine import LocalWorkers
+from memcontrol.errors import DivergedError, MemControlError, SearchError
+from memcontrol.search.engine import local_workers, num_devices
 from memcontrol.search.journal import Journal
 from memcontrol.search.points import read_points
 from memcontrol.search.rescore import checkpoint_of
@@ -97,16 +97,21 @@ class _Comparison:
         self.options = options
         self.trust = trust
         self.journal = Journal(root / "journal.jsonl")
+        self.workers = options.workers or max(1, num_devices())
+        self.digest = ""
 
     def complete(self, config: dict[str, Any]) -> None:
         """Train and score every cell that has no evidence yet."""
         text = yaml.safe_dump({k: config[k] for k in ("seed_everything", "model", "data", "trainer")}, sort_keys=False)
+        _check_rewards(config, self.options)
         methods = methods_of(self.options, self.root / "methods")
         first, *others = self.options.seeds
         with self.journal.writing():
-            self._check_digest(digest_of(self.options, text))
+            self.digest = digest_of(self.options, text)
+            self._check_digest()
+            self._check_settings(methods)
             (self.root / "config.yaml").write_text(text)
-            executor = LocalWorkers(self.options.workers)
+            executor = local_workers(self.workers)
             try:
                 self._train(self._tuning(methods, first), executor)
                 choices = {m.name: self._chosen(m, first) for m in methods if m.name != BASE}
@@ -121,16 +126,38 @@ class _Comparison:
             finally:
                 executor.shutdown(wait=False, cancel_futures=True)
 
-    def _check_digest(self, digest: str) -> None:
+    def _check_digest(self) -> None:
         known = {event["digest"] for event in self.journal.events() if event["event"] == "open"}
-        if known and digest not in known:
+        if known and self.digest not in known:
             raise SearchError(
                 f"The comparison in {self.root} was made under another config, so its cells do not compare. Go back to "
                 "that config (config.yaml there), or name another folder with `--compare.folder` and "
                 "`--compare.evidence`."
             )
         if not known:
-            self.journal.append("open", digest=digest)
+            self.journal.append("open", digest=self.digest)
+
+    def _check_settings(self, methods: Sequence[Method]) -> None:
+        """See that what there is was made under this config and these overlays: nothing else compares."""
+        ran = {event["folder"]: event.get("setting") for event in self.journal.events() if event["event"] == "run"}
+        for method in methods:
+            setting = self._setting(method)
+            made = [self._evidence(method, seed) for seed in self.options.seeds if not self._is_open(method, seed)]
+            stale = [str(path) for path in made if json.loads(path.read_text()).get("setting") != setting]
+            stale += [
+                str(self.root / "runs" / name)
+                for name, of in ran.items()
+                if name.startswith(f"{method.name}-seed") and of not in (None, setting)
+            ]
+            if stale:
+                raise SearchError(
+                    f"{', '.join(stale)} was made under another config, or another overlay of {method.name!r}, so it "
+                    "does not compare. Go back to these, give the overlay another name, or name other folders with "
+                    "`--compare.folder` and `--compare.evidence`."
+                )
+
+    def _setting(self, method: Method) -> str:
+        return setting_of(self.digest, method.overlay)
 
     def _evidence(self, method: Method, seed: int) -> Path:
         return Path(self.options.evidence) / f"{method.name}-seed{seed}.json"
@@ -150,10 +177,14 @@ class _Comparison:
         ]
 
     def _train(self, runs: Sequence[_Run], executor: Executor) -> None:
-        """Run what has not ended yet; what failed is tried again at the next start."""
+        """Run what has not ended yet; what failed is tried again at the next start.
+
+        Raises:
+            SearchError: If some failed for another reason than that training diverged.
+        """
         done = {e["folder"] for e in self.journal.events() if e["event"] == "run" and e["error"] is None}
-        threads = self.options.threads or max(1, len(os.sched_getaffinity(0)) // self.options.workers)
-        futures = {}
+        threads = self.options.threads or max(1, len(os.sched_getaffinity(0)) // self.workers)
+        futures, failed = {}, {}
         for run in runs:
             if run.name in done:
                 continue
@@ -173,9 +204,16 @@ class _Comparison:
             run = futures[future]
             failure = future.exception()
             error = str(failure) if failure is not None else future.result().error
-            self.journal.append("run", folder=run.name, error=error)
+            self.journal.append("run", folder=run.name, error=error, setting=self._setting(run.method))
             if error is not None:
                 log.warning("%s failed: %s", run.name, error)
+                if not error.startswith(DivergedError.__name__):
+                    failed[run.name] = error
+        if failed:
+            raise SearchError(
+                f"{len(failed)} runs failed, so a choice between learning rates would leave them out: {failed}. The "
+                f"logs are {self.root}/runs/*/trial.log. Mend it, and run the same command again: what is done is kept."
+            )
 
     def _chosen(self, method: Method, seed: int) -> Candidate:
         """Return the choice of the first seed, from its evidence or else from its runs."""
@@ -198,7 +236,7 @@ class _Comparison:
             run = _Run(method, seed, lr * method.lr_factor)
             try:
                 points = read_points(self._folder(run), [self.options.memorization, self.options.quality])
-            except SearchError as error:
+            except MemControlError as error:
                 log.warning("%s is left out: %s", run.name, error)
                 continue
             found += [Candidate(run.lr, p.step, p.rewards, p.measures) for p in points]
@@ -212,9 +250,19 @@ class _Comparison:
             if self._is_open(method, seed)
         ]
         futures = {executor.submit(score_cell, spec): spec for spec in specs}
+        failed = {}
         for future in tqdm(as_completed(futures), total=len(futures), desc="scoring test patients", unit="cell"):
             spec = futures[future]
+            failure = future.exception()
+            if failure is not None:
+                failed[f"{spec.method}-seed{spec.seed}"] = f"{type(failure).__name__}: {failure}"
+                continue
             self.journal.append("cell", method=spec.method, seed=spec.seed, evidence=future.result())
+        if failed:
+            raise SearchError(
+                f"{len(failed)} cells could not be scored: {failed}. Mend it, and run the same command again: the "
+                "others are kept."
+            )
 
     def _cell(self, method: Method, seed: int, choice: Candidate | None) -> CellSpec:
         configs = [self.root / "config.yaml", *([method.overlay] if method.overlay is not None else [])]
@@ -231,6 +279,7 @@ class _Comparison:
         return CellSpec(
             method=method.name,
             seed=seed,
+            setting=self._setting(method),
             configs=tuple(map(str, configs)),
             checkpoint=str(checkpoint) if checkpoint is not None else None,
             chosen={"lr": choice.lr, "step": choice.step} if choice is not None else {},
@@ -239,4 +288,24 @@ class _Comparison:
             evidence=str(self._evidence(method, seed)),
             pictures=str(self.root / "pictures" / f"{method.name}-seed{seed}.png"),
             trust=self.trust,
+        )
+
+
+def _check_rewards(config: dict[str, Any], options: CompareOptions) -> None:
+    """See that runs are rewarded for what the comparison is about: they keep no other checkpoints.
+
+    Raises:
+        SearchError: If not.
+    """
+    wanted = (options.memorization, options.quality)
+    callbacks = config["trainer"].get("callbacks") or []
+    pairs = [
+        (c["init_args"]["memorization"], c["init_args"]["quality"])
+        for c in callbacks
+        if c["class_path"].rpartition(".")[2] == "RewardsCallback"
+    ]
+    if pairs != [wanted]:
+        raise SearchError(
+            f"`compare` needs one RewardsCallback whose `memorization` and `quality` are {wanted}, as its own, but "
+            f"`trainer.callbacks` has {pairs or 'none'}."
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.errors import RewardError
@@ -21,7 +21,7 @@ class ScoringOptions:
         draws: Noise and timestep pairs per probed image.
         attacks: Whether images are also probed by SecMI and PIA, which takes more than twice as long.
         encoder: Features of quality and of nearest neighbours; by default EfficientNet-Lite0.
-        sampling: Steps, guidance and scheduler; by default the model's.
+        sampling: Steps, guidance and scheduler; by default the model's. Mitigations of the model at inference stay.
         alpha: Share of held-out images that may count as copies, in (0, 1).
         seed: Seed of prompts, pictures, noise and intervals.
 
@@ -45,6 +45,16 @@ class ScoringOptions:
                 "Arguments `num_images` >= 8, `num_probes` >= 0, `draws` >= 1 and `alpha` in (0, 1) are needed, but "
                 f"got {self.num_images}, {self.num_probes}, {self.draws} and {self.alpha}."
             )
+
+    def sampling_of(self, model: SamplingOptions) -> SamplingOptions:
+        """Return how a model is drawn with, from its own sampling: mitigations at inference are part of the model."""
+        if self.sampling is None:
+            return model
+        return replace(
+            self.sampling,
+            guidance_start=self.sampling.guidance_start or model.guidance_start,
+            prompt_optimization=self.sampling.prompt_optimization or model.prompt_optimization,
+        )
 
     def features(self) -> Encoder:
         """Return the encoder, or the default one."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from memcontrol.errors import SearchError
+from memcontrol.errors import DivergedError, SearchError
 from memcontrol.rewards.objective import reward_of
 from memcontrol.scoring.points import read_scored
 from memcontrol.search.records import Point
@@ -46,7 +46,7 @@ def _reward(name: str, measures: dict[str, dict[str, object]], folder: Path) -> 
     if not isinstance(value, dict):
         raise SearchError(f"{folder.name} could not estimate `{name}`: {measures[name]['note']}.")
     if not math.isfinite(value["value"]):
-        raise SearchError(f"{folder.name} has a `{name}` of {value['value']}: training diverged.")
+        raise DivergedError(f"{folder.name} has a `{name}` of {value['value']}: training has diverged.")
     return reward_of(value["value"], bool(measures[name]["higher_is_better"]))
 
 

@@ -56,6 +56,7 @@ def rescore(spec: RescoreSpec) -> dict[str, Any]:
     import callbacks
     from memcontrol import resident
     from memcontrol.cli import build
+    from memcontrol.devices import device_named
     from memcontrol.pipeline import load_pipeline
     from memcontrol.scoring import RealImages, ScoredModel, collect, measure
     from memcontrol.search.trial import _use_threads
@@ -72,8 +73,8 @@ def rescore(spec: RescoreSpec) -> dict[str, Any]:
         seed=derive_seed(scorer.scoring.seed, "rescore") % 2**31,
     )
     cli.datamodule.setup("fit")
-    pipeline = load_pipeline(spec.checkpoint)
-    model = ScoredModel(pipeline, cli.datamodule.transform.size, options.sampling or cli.model.sampling)
+    pipeline = load_pipeline(spec.checkpoint).to(device_named("auto"))
+    model = ScoredModel(pipeline, cli.datamodule.transform.size, options.sampling_of(cli.model.sampling))
     images, texts = model.codecs
     cli.datamodule.encode(("train", "validate"), images, texts, 32)
     real = RealImages(cli.datamodule, "validate", options.features(), options.seed)

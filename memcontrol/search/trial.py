@@ -101,6 +101,7 @@ def _arguments(spec: TrialSpec) -> list[str]:
             *([spec.logger] if spec.logger is not None else []),
         ],
         "devices": spec.devices,
+        "default_root_dir": str(folder),  # several trials may run in one SLURM job
         "enable_progress_bar": False,
         "enable_model_summary": False,
     }
@@ -144,6 +145,8 @@ def run_trial(spec: TrialSpec) -> TrialResult:
 
     from memcontrol.search.ranks import run_ranks
 
+    for name in ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"):
+        os.environ.pop(name, None)  # a trial is no rank of the job that its worker runs in
     Path(spec.folder).mkdir(parents=True, exist_ok=True)
     log = Path(spec.folder) / "trial.log"
     with FileLock(Path(spec.folder) / "trial.lock"):

@@ -14,7 +14,7 @@ from memcontrol.compare.cells import Candidate, choose
 from memcontrol.compare.claims import judge_claims
 from memcontrol.compare.methods import is_plain, methods_of, unmitigated
 from memcontrol.compare.options import CompareOptions
-from memcontrol.compare.rows import Row, p_better
+from memcontrol.compare.rows import Row, p_better, read_rows
 from memcontrol.compare.searches import check_searches, read_fronts
 from memcontrol.errors import SearchError
 from memcontrol.search.journal import Journal
@@ -33,7 +33,7 @@ def events(folder, kind):
     return [e for e in Journal(folder / "journal.jsonl").events() if e["event"] == kind]
 
 
-def test_smoke(tmp_path):
+def test_smoke(tmp_path, capsys):
     methods, folder, evidence = tmp_path / "methods", tmp_path / "compare", tmp_path / "evidence"
     methods.mkdir()
     (methods / "svdiff.yaml").write_text("model: {adapter: {class_path: memcontrol.adapters.SVDiffConfig}}\n")
@@ -57,6 +57,32 @@ def test_smoke(tmp_path):
     assert not (clone / "journal.jsonl").exists()
     assert pd.read_csv(clone / "table.csv").equals(table)
     assert (clone / "claims.md").read_text() == (folder / "claims.md").read_text()
+    (methods / "mine.yaml").write_text("model: {adapter: {class_path: peft.LoraConfig, init_args: {r: 4}}}\n")
+    with pytest.raises(SystemExit):
+        main(arguments(folder, methods, evidence, "--compare.seeds=[0,1]"))
+    assert "another overlay of 'mine'" in capsys.readouterr().err
+    record = records[0] | {"method": "theirs", "setting": "0123:4567"}
+    (evidence / "theirs-seed0.json").write_text(json.dumps(record))
+    with pytest.raises(SearchError, match="made under different configs"):
+        read_rows(evidence, CompareOptions())
+
+
+def test_what_failed_is_no_choice(tmp_path, capsys):
+    methods, folder, evidence = tmp_path / "methods", tmp_path / "compare", tmp_path / "evidence"
+    methods.mkdir()
+    (methods / "broken.yaml").write_text("model: {adapter: {class_path: peft.LoraConfig, init_args: {r: 0}}}\n")
+    with pytest.raises(SystemExit):
+        main(arguments(folder, methods, evidence))
+    said = capsys.readouterr().err
+    assert "runs failed, so a choice between learning rates would leave them out" in said
+    assert "AdapterError: Argument `adapter` is LoraConfig" in said
+    assert not list(evidence.glob("broken*"))
+
+
+def test_runs_must_be_rewarded_for_what_is_compared(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(arguments(tmp_path / "compare", "compare/methods/bias.yaml", tmp_path, "--compare.quality=fid"))
+    assert "needs one RewardsCallback whose `memorization` and `quality`" in capsys.readouterr().err
 
 
 def row(method, trained, auc, kid, error=0.01):
@@ -100,6 +126,11 @@ def test_paired_draws_find_what_unpaired_ones_miss():
     assert p_better(a, b, "membership_auc") > 0.3
     a.draws["membership_auc"], b.draws["membership_auc"] = 0.6 + shared, 0.65 + shared + rng.normal(0, 0.01, 500)
     assert p_better(a, b, "membership_auc") < 0.001
+
+
+def test_of_equal_memorization_the_better_quality_is_chosen():
+    candidates = [Candidate(1e-3, step, pair, {}) for step, pair in enumerate([(0.0, -1.05), (0.0, -1.0)], 1)]
+    assert choose(candidates, 0.1).step == 2  # the first is dominated, and its checkpoint is gone
 
 
 @pytest.mark.parametrize(("margin", "expected"), [(0.1, 2), (0.0, 1)])
