@@ -5,7 +5,7 @@ explicit diagonal matrix in every forward, runs auto-encoder and text encoder in
 layers, computes features of the real images anew, and takes a matrix square root for FID.
 
 OMP_NUM_THREADS=1 python benchmarks/trial.py [--size tiny|sd15] [--steps 200] [--batch 16] [--images 100] [--runs 1]
-OMP_NUM_THREADS=1 python benchmarks/trial.py --size sd15 --steps 5 --batch 4 --images 16 --sampler 5
+OMP_NUM_THREADS=1 python benchmarks/trial.py --size sd15 --steps 5 --batch 4 --images 16 --sampler 1 --probes 8
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--sampler", type=int, default=50)
+    parser.add_argument("--probes", type=int, default=64, help="training images whose noise norm is measured")
     parser.add_argument("--runs", type=int, default=1)
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp())
@@ -80,7 +81,7 @@ def _config(base: str, folder: Path, options: argparse.Namespace) -> dict[str, A
     encoder = {"class_path": "memcontrol.rewards.encoders.ThumbnailEncoder", "init_args": {"side": 32}}
     scoring = {
         "num_images": max(8, options.images // 2),  # for training captions, and as many for held-out ones
-        "num_probes": 64,
+        "num_probes": options.probes,
         "draws": 4,
         "attacks": False,
         "encoder": encoder,
@@ -201,9 +202,9 @@ def _reference(base: str, folder: Path, options: argparse.Namespace) -> None:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(shifts, 1.0)
         optimizer.step()
-    with torch.no_grad():  # noise norm of 64 training images at 4 timesteps
+    with torch.no_grad():  # noise norm of training images at 4 timesteps
         null = encode([""])
-        for start in range(0, 64 * 4, options.batch):
+        for start in range(0, options.probes * 4, options.batch):
             rows = [(start + i) % len(train.texts) for i in range(options.batch)]
             states = encode([train.texts[row] for row in rows])
             x, t = torch.randn(len(rows), 4, 8, 8, generator=rng), torch.randint(0, 1000, (len(rows),), generator=rng)

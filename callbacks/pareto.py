@@ -24,17 +24,29 @@ class ParetoCheckpoint(Callback):
     `RewardsCallback` in the config.
 
     Args:
-        rewards: Names of the logged rewards; higher is better for each.
+        rewards: Names of logged rewards, or of measures of `RewardsCallback`; higher is better for each reward.
     """
 
     def __init__(self, rewards: tuple[str, ...] = ("reward/memorization", "reward/quality")) -> None:
         self.rewards = rewards
         self.points: dict[int, tuple[float, ...]] = {}
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Consider a point that was scored on resuming, since its validation had been cut off."""
+        if any(scorer.scored_step == trainer.global_step > 0 for scorer in _scorers(trainer)):
+            self._consider(trainer)
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the checkpoint if nothing dominates it."""
-        known = trainer.callback_metrics
-        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING or self.rewards[0] not in known:
+        if not trainer.sanity_checking and trainer.state.fn == TrainerFn.FITTING:
+            self._consider(trainer)
+
+    def _consider(self, trainer: Trainer) -> None:
+        known: dict[str, Any] = dict(trainer.callback_metrics)
+        for scorer in _scorers(trainer):
+            if scorer.scored_step == trainer.global_step:
+                known |= scorer.rewards()
+        if any(name not in known for name in self.rewards) or trainer.global_step in self.points:
             return
         log_dir = trainer.log_dir  # asks all processes, so all must ask
         point = tuple(float(known[name]) for name in self.rewards)
@@ -60,6 +72,10 @@ class ParetoCheckpoint(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Undo `state_dict`."""
         self.points = {int(step): tuple(point) for step, point in state_dict["points"].items()}
+
+
+def _scorers(trainer: Trainer) -> list[Any]:
+    return [callback for callback in trainer.callbacks if hasattr(callback, "scored_step")]  # type: ignore[attr-defined]
 
 
 def _path(folder: Path, step: int) -> Path:

@@ -16,7 +16,7 @@ __all__ = ["PruningCallback"]
 
 
 class PruningCallback(Callback):
-    """Multi-objective successive halving: only the better half of a rung's fronts goes on.
+    """Multi-objective successive halving: stops a trial that finished ones beat at the same step, see `is_hopeless`.
 
     It stops training, which is all that it changes. Put it after `RewardsCallback`.
 
@@ -32,7 +32,8 @@ class PruningCallback(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare the last point with those of finished trials at the same step."""
         scorers: list[Any] = [c for c in trainer.callbacks if hasattr(c, "measures")]  # type: ignore[attr-defined]
-        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING or not scorers:
+        is_last = trainer.global_step >= trainer.max_steps > 0
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING or not scorers or is_last:
             return
         log_dir = trainer.log_dir  # asks all processes, so all must ask
         measures = {m.name: m for m in scorers[0].measures}
@@ -45,7 +46,8 @@ class PruningCallback(Callback):
             for point in record.points
             if point.step == trainer.global_step
         ]
-        if is_hopeless(mine, others, self.objectives) and log_dir is not None:
+        found = is_hopeless(mine, others, self.objectives)
+        if trainer.strategy.broadcast(found) and log_dir is not None:  # the journal may grow between two ranks' looks
             trainer.should_stop = True
             if trainer.is_global_zero:
                 (Path(log_dir) / "pruned.json").write_text(json.dumps({"step": trainer.global_step}) + "\n")

@@ -17,7 +17,6 @@ from lightning.pytorch.trainer.states import TrainerFn
 from memcontrol import resident
 from memcontrol.errors import DivergedError, RewardError
 from memcontrol.module import MemControlModule
-from memcontrol.rewards.functional.intervals import Interval
 from memcontrol.rewards.metric import MetricReward
 from memcontrol.rewards.objective import reward_of
 from memcontrol.scoring import Evidence, Measure, RealImages, ScoredModel, ScoringOptions, collect, measure
@@ -75,6 +74,7 @@ class RewardsCallback(Callback):
         self.seconds = 0.0
         self.sampling_seconds = 0.0
         self.validation_seconds = 0.0
+        self.scored_step = -1
         self._count = 0
         self._trained_since = 0.0
         self._steps = 0
@@ -138,6 +138,16 @@ class RewardsCallback(Callback):
             raise RewardError(f"The reward `{name}` could not be estimated: {why}. Choose another `{group}`.")
         return found
 
+    def rewards(self) -> dict[str, float]:
+        """Return the last rewards, higher is better: of both groups as they are logged, and of each measure by name."""
+        groups = {f"reward/{group}": self.reward(group) for group in ("memorization", "quality")}
+        every = groups | {found.name: found for found in self.measures}
+        return {
+            name: reward_of(found.value.value, found.higher_is_better)
+            for name, found in every.items()
+            if found.value is not None
+        }
+
     # Parts
 
     def _prepare(self, trainer: Trainer, pl_module: MemControlModule) -> None:
@@ -154,10 +164,11 @@ class RewardsCallback(Callback):
     def _catch_up(self, trainer: Trainer, module: MemControlModule) -> None:
         """Score a resumed checkpoint whose validation was due, but was cut off before it was written."""
         step, interval = trainer.global_step, trainer.val_check_batch
+        batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
         log_dir = trainer.log_dir  # asks all processes, so all must ask
         if step == 0 or log_dir is None or trainer.check_val_every_n_epoch is not None:
             return
-        is_due = step == trainer.max_steps or (isinstance(interval, int) and step % interval == 0)
+        is_due = step == trainer.max_steps or (isinstance(interval, int) and batches % interval == 0)
         if not is_due or step in {record["step"] for record in read_scored(Path(log_dir))}:
             return
         evidence = self._collect(trainer, module, merge=True)
@@ -197,6 +208,7 @@ class RewardsCallback(Callback):
         base = self.base if evidence is not self.base else None
         self.measures = measure(evidence, self.real, self.scoring, base)
         self.measures += metric_measures(self.metrics, evidence, self.real)
+        self.scored_step = step
         log_dir = trainer.log_dir  # asks all processes, so all must ask
         if not trainer.is_global_zero or log_dir is None:
             return
@@ -216,11 +228,7 @@ class RewardsCallback(Callback):
             file.write(("\n" if torn else "") + json.dumps(point) + "\n")
 
     def _values(self) -> dict[str, float]:
-        values = {
-            f"reward/{group}": reward_of(found.value.value, found.higher_is_better)
-            for group in ("memorization", "quality")
-            if isinstance((found := self.reward(group)).value, Interval)
-        }
+        values = {name: value for name, value in self.rewards().items() if name.startswith("reward/")}
         for found in self.measures:
             if found.value is not None:
                 name = f"{found.group}/{found.name}"

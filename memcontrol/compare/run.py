@@ -25,7 +25,7 @@ from memcontrol.compare.options import CompareOptions
 from memcontrol.compare.report import write_report
 from memcontrol.compare.rows import read_rows
 from memcontrol.compare.searches import check_searches, read_fronts
-from memcontrol.errors import DivergedError, MemControlError, SearchError
+from memcontrol.errors import DivergedError, SearchError
 from memcontrol.search.engine import local_workers, num_devices
 from memcontrol.search.journal import Journal
 from memcontrol.search.points import read_points
@@ -234,11 +234,9 @@ class _Comparison:
         found = []
         for lr in self.options.lrs:
             run = _Run(method, seed, lr * method.lr_factor)
-            try:
-                points = read_points(self._folder(run), [self.options.memorization, self.options.quality])
-            except MemControlError as error:
-                log.warning("%s is left out: %s", run.name, error)
-                continue
+            points, why = read_points(self._folder(run), [self.options.memorization, self.options.quality])
+            if why is not None:
+                log.warning("A validation of %s is left out: %s", run.name, why)
             found += [Candidate(run.lr, p.step, p.rewards, p.measures) for p in points]
         return found
 

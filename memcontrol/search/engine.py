@@ -10,6 +10,8 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+from memcontrol.errors import SearchError
+
 __all__ = ["LocalWorkers", "local_workers", "num_devices"]
 
 
@@ -80,7 +82,11 @@ class LocalWorkers(Executor):
         while self._free and self._waiting:
             worker = self._free.pop()
             future, fn, args, kwargs = self._waiting.pop(0)
-            inner = self._pool(worker).submit(fn, *args, **kwargs)
+            try:
+                inner = self._pool(worker).submit(fn, *args, **kwargs)
+            except BrokenProcessPool:  # it died while it had nothing to do
+                self._pools[worker] = None
+                inner = self._pool(worker).submit(fn, *args, **kwargs)
             inner.add_done_callback(lambda done, w=worker, f=future: self._done(w, f, done))  # type: ignore[misc]
 
     def _pool(self, worker: int) -> ProcessPoolExecutor:
@@ -93,25 +99,34 @@ class LocalWorkers(Executor):
 
     def _done(self, worker: int, future: Future[Any], inner: Future[Any]) -> None:
         error = inner.exception()
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(inner.result())
         with self._lock:
             if isinstance(error, BrokenProcessPool):
                 self._pools[worker] = None
             self._free.append(worker)
             self._start()
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(inner.result())
 
 
 def local_workers(workers: int, per_worker: int = 1) -> LocalWorkers:
-    """Return workers of this machine, each pinned to GPUs of its own where there are enough.
+    """Return workers of this machine, each pinned to its GPUs; where there are too few, workers share them evenly.
 
     Args:
         workers: Number of processes.
         per_worker: GPUs of each.
+
+    Raises:
+        SearchError: If there are fewer GPUs than one worker needs.
     """
     devices = _devices()
-    if len(devices) < workers * per_worker:
+    if not devices:
         return LocalWorkers(workers)
-    return LocalWorkers(workers, [",".join(devices[w * per_worker : (w + 1) * per_worker]) for w in range(workers)])
+    if len(devices) < per_worker:
+        raise SearchError(
+            f"Argument `search.devices_per_trial` is {per_worker}, but this process may use {len(devices)} GPUs."
+        )
+    groups = len(devices) // per_worker
+    starts = [per_worker * (worker % groups) for worker in range(workers)]
+    return LocalWorkers(workers, [",".join(devices[start : start + per_worker]) for start in starts])

@@ -12,7 +12,7 @@ from moocore import hypervolume
 from memcontrol.pareto import front
 from memcontrol.search.records import TrialRecord
 
-__all__ = ["FrontPoint", "archive", "hypervolume_of", "knee", "pick", "volume_over_trials"]
+__all__ = ["FrontPoint", "archive", "hypervolume_of", "knee", "pick", "trials_since_growth", "volume_over_trials"]
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,16 @@ def archive(records: Sequence[TrialRecord], rescored: dict[tuple[int, int], dict
 
     Args:
         records: All trials.
-        rescored: What was scored again, by trial and step: `rewards` and `measures`. Where any was, the front is taken
-            among those alone: a point that was not scored again was beaten when its trial reported it.
+        rescored: What was scored again, by trial and step: `rewards` and `measures`. A point that was not takes part as
+            its trial reported it, unless it was beaten there: it is new, or its checkpoint is gone.
     """
     points = [
         _front_point(record.number, point, rescored.get((record.number, point.step)))
         for record in records
         for point in record.points
     ]
-    pool = [p for p in points if p.is_rescored] or points
+    unbeaten = set(front([p.first_rewards for p in points]))
+    pool = [p for i, p in enumerate(points) if p.is_rescored or i in unbeaten]
     return [pool[i] for i in front([p.rewards for p in pool])]
 
 
@@ -78,6 +79,27 @@ def volume_over_trials(records: Sequence[TrialRecord]) -> list[tuple[int, float]
         rows += [p.rewards for p in record.points]
         found.append((record.number, hypervolume_of(np.array(rows), reference) / total))
     return found
+
+
+def trials_since_growth(records: Sequence[TrialRecord], tolerance: float = 1e-3) -> int:
+    """Return how many trials have finished since the hypervolume last grew by more than a share of it.
+
+    The reference lies a tenth of the front's range below its worst, so that bad trials do not move it.
+    """
+    finished = [r for r in records if r.state.is_finished]
+    points = [p.rewards for r in finished for p in r.points]
+    if not points:
+        return 0
+    best = np.array([points[i] for i in front(points)])
+    reference = best.min(axis=0) - 0.1 * np.ptp(best, axis=0) - 1e-9
+    rows: list[tuple[float, ...]] = []
+    known, last = 0.0, 0
+    for number, record in enumerate(finished, 1):
+        rows += [p.rewards for p in record.points]
+        volume = hypervolume_of(np.array(rows), reference) if rows else 0.0
+        if volume > known * (1 + tolerance):
+            known, last = volume, number
+    return len(finished) - last
 
 
 def knee(rewards: np.ndarray, widths: np.ndarray | None = None) -> int:

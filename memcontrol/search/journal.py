@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from filelock import FileLock, Timeout
 
 from memcontrol.errors import SearchError
@@ -103,6 +104,11 @@ class Journal:
                 )
             found.append(event)
         return found
+
+    def active_seconds(self, most: float) -> float:
+        """Return how long the study was run: the gaps between events, but for those longer than `most` seconds."""
+        times = [event["time"] for event in self.events()]
+        return float(sum(gap for gap in np.diff(times) if gap <= most))
 
     def trials(self) -> list[TrialRecord]:
         """Return what is known of each trial, by number."""

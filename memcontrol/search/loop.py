@@ -8,11 +8,10 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from moocore import hypervolume
 from tqdm import tqdm
 
 from memcontrol.errors import SearchError
+from memcontrol.search.front import trials_since_growth
 from memcontrol.search.journal import Journal
 from memcontrol.search.points import best_point, expected_point, read_points
 from memcontrol.search.proposer import Proposer
@@ -71,7 +70,7 @@ class OuterLoop:
         self.running: dict[Future[TrialResult], _Job] = {}
         self.records: dict[int, TrialRecord] = {}
         self.started = time.monotonic()
-        self.best_volume = (0, 0.0)
+        self.spent = journal.active_seconds(2 * study.options.heartbeat_s)
 
     def run(self) -> list[TrialRecord]:
         """Ask, train, reward, append, tell, until the budget is spent; returns all trials."""
@@ -175,7 +174,7 @@ class OuterLoop:
         result = TrialResult(f"{type(error).__name__}: {error}") if error is not None else future.result()
         if result.out_of_memory and job.halved < 1:
             log.warning("Trial %d ran out of memory; it is started again at half the batch", job.number)
-            self._start(_Job(job.proposal, job.number, job.seed, job.attempts + 1, job.halved + 1))
+            self._start(_Job(job.proposal, job.number, job.seed, job.attempts, job.halved + 1))
             return
         self._append_and_tell(job, result)
 
@@ -189,7 +188,7 @@ class OuterLoop:
             told={"step": told.step, "rewards": list(told.rewards)} if told else None,
             error=error,
             seconds=result.seconds,
-            attempts=job.attempts,
+            attempts=job.attempts + job.halved,
         )
         if told is not None:
             self.proposer.tell(job.proposal, told.rewards)
@@ -201,14 +200,12 @@ class OuterLoop:
     def _outcome(
         self, job: _Job, result: TrialResult
     ) -> tuple[TrialState, tuple[Point, ...], Point | None, str | None]:
-        if result.error is not None:
-            return TrialState.FAILED, (), None, result.error
-        try:
-            points = read_points(self.study.trial(job.number), self.study.options.objectives)
-            if not points:
-                raise SearchError("The trial ended without a validation. Lower `trainer.val_check_interval`.")
-        except (SearchError, KeyError, ValueError) as error:
-            return TrialState.FAILED, (), None, f"{type(error).__name__}: {error}"
+        points, why = read_points(self.study.trial(job.number), self.study.options.objectives)
+        if not points and why is None:
+            why = "The trial ended without a validation. Lower `trainer.val_check_interval`."
+        error = result.error or why
+        if error is not None:
+            return TrialState.FAILED, points, None, error
         if result.pruned:
             whole = [r.points for r in self.records.values() if r.state is TrialState.COMPLETE]
             return TrialState.PRUNED, points, expected_point(points[-1], whole), None
@@ -229,18 +226,9 @@ class OuterLoop:
         options = self.study.options
         if len(self.records) >= options.trials:
             return False
-        if options.hours is not None and time.monotonic() - self.started > 3600 * options.hours:
+        if options.hours is not None and self.spent + time.monotonic() - self.started > 3600 * options.hours:
             return False
-        return options.patience is None or self._grew_within(options.patience)
-
-    def _grew_within(self, patience: int) -> bool:
-        points = np.array([p.rewards for p in self.points()])
-        if len(points) < 2:
-            return True
-        volume = float(hypervolume(-points, ref=-points.min(axis=0) + 1e-9))
-        if volume > self.best_volume[1] * 1.001:
-            self.best_volume = (self._num_finished, volume)
-        return self._num_finished - self.best_volume[0] < patience
+        return options.patience is None or trials_since_growth(list(self.records.values())) < options.patience
 
 
 def provenance() -> dict[str, Any]:

@@ -20,8 +20,8 @@ class SearchOptions:
     Args:
         study: Folder of the study; the same command goes on with it.
         trials: Number of trials, anchors included.
-        hours: Stop proposing after this time, in hours.
-        patience: Stop when the hypervolume has not grown for so many trials.
+        hours: Stop proposing after the study has run for so long, in hours.
+        patience: Stop when the hypervolume has not grown for so many trials; a resumed study counts on.
         optimizer: Name in nevergrad's registry; ours is the default.
         workers: Trials at once; by default one per GPU, or one.
         devices_per_trial: Devices of each trial.
@@ -32,7 +32,7 @@ class SearchOptions:
         parameters: Further settings to search.
         anchors: What is tried first: `all` bits on, `none` (where that trains something), `single` blocks.
         pick: Which point of the front is the best: `knee`, `quality` (second objective) or `memorization` (first).
-        prune: Whether hopeless trials are stopped early; off below 10 finished trials.
+        prune: Whether hopeless trials are stopped early, once 10 have finished.
         rescore_factor: The front is scored again with so many times the images and fresh seeds (0: not).
         retries: How often a trial is started again after its worker died.
         executor: Runs trials elsewhere: any `concurrent.futures` executor.
@@ -59,7 +59,7 @@ class SearchOptions:
     parameters: list[Parameter] = field(default_factory=list)
     anchors: list[Literal["all", "none", "single"]] = field(default_factory=lambda: ["all", "none"])
     pick: Literal["knee", "quality", "memorization"] = "knee"
-    prune: bool = False
+    prune: bool = True
     rescore_factor: int = 4
     retries: int = 1
     executor: Executor | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from memcontrol.errors import DivergedError, SearchError
+from memcontrol.errors import DivergedError, MemControlError, SearchError
 from memcontrol.rewards.objective import reward_of
 from memcontrol.scoring.points import read_scored
 from memcontrol.search.records import Point
@@ -17,24 +17,30 @@ from memcontrol.seeds import derive_seed
 __all__ = ["best_point", "expected_point", "read_points"]
 
 
-def read_points(folder: Path, objectives: Sequence[str]) -> tuple[Point, ...]:
+def read_points(folder: Path, objectives: Sequence[str]) -> tuple[tuple[Point, ...], str | None]:
     """Read the validations of a run from its `rewards.jsonl`; the base, at step 0, is left out.
 
     Args:
         folder: Run folder.
         objectives: Measures that are traded off.
 
-    Raises:
-        SearchError: If a measure is missing, was not estimable, or is not finite.
+    Returns:
+        Its points, in order of steps, and why one is left out: a measure is missing, was not estimable, or is not
+        finite. None if none is.
     """
     found: dict[int, Point] = {}
+    why = None
     for record in read_scored(folder):
         if record["step"] > 0:
             measures = {m["name"]: m for m in record["measures"]}
-            rewards = tuple(_reward(name, measures, folder) for name in objectives)
+            try:
+                rewards = tuple(_reward(name, measures, folder) for name in objectives)
+            except (MemControlError, KeyError) as error:
+                why = f"{type(error).__name__}: {error}"
+                continue
             values = {name: m["value"] for name, m in measures.items() if m["value"] is not None}
             found[record["step"]] = Point(record["step"], rewards, values)
-    return tuple(found[step] for step in sorted(found))
+    return tuple(found[step] for step in sorted(found)), why
 
 
 def _reward(name: str, measures: dict[str, dict[str, object]], folder: Path) -> float:

@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from memcontrol.errors import SearchError
 from memcontrol.search.trial import TrialResult, run_fit
 
 __all__ = ["run_ranks"]
@@ -33,23 +34,24 @@ def run_ranks(args: list[str], log: Path, threads: int | None) -> TrialResult:
         threads: CPU threads of each rank, or None to leave them alone.
 
     Returns:
-        The first rank's result; one that died without a word is an error that names its exit code.
+        The first rank's result, or that of another one whose memory ran out.
+
+    Raises:
+        SearchError: If they died without a word, as a worker does.
     """
-    result = _result(log.parent)
-    result.unlink(missing_ok=True)
+    for old in log.parent.glob("result-*.json"):
+        old.unlink()
     environment = {**os.environ, FOLDER: str(log.parent)}
     if threads is not None:
         environment["OMP_NUM_THREADS"] = str(threads)
     with log.open("a") as file:
         command = [sys.executable, "-m", __name__, *args]
         code = subprocess.run(command, env=environment, stdout=file, stderr=file, check=False).returncode
-    if not result.is_file():
-        return TrialResult(f"The ranks of the trial ended with exit code {code}; see {log}")
-    return TrialResult(**json.loads(result.read_text()))
-
-
-def _result(folder: Path) -> Path:
-    return folder / "result.json"
+    results = {p.stem: TrialResult(**json.loads(p.read_text())) for p in log.parent.glob("result-*.json")}
+    full = [result for result in results.values() if result.out_of_memory]
+    if not full and "result-0" not in results:
+        raise SearchError(f"The ranks of the trial ended with exit code {code}; see {log}")
+    return full[0] if full else results["result-0"]
 
 
 def _end_with_parent() -> None:
@@ -64,9 +66,10 @@ def _main() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     folder = Path(os.environ[FOLDER])
     found = run_fit(sys.argv[1:], folder / "trial.log")
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        _result(folder).write_text(json.dumps(asdict(found)))
-    elif found.error is not None:
+    rank = os.environ.get("LOCAL_RANK", "0")
+    if rank == "0" or found.error is not None:
+        (folder / f"result-{rank}.json").write_text(json.dumps(asdict(found)))
+    if rank != "0" and found.error is not None:
         sys.exit(1)  # Lightning then stops the first rank, which would wait
 
 

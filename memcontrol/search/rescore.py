@@ -59,12 +59,14 @@ def rescore(spec: RescoreSpec) -> dict[str, Any]:
     from memcontrol.devices import device_named
     from memcontrol.pipeline import load_pipeline
     from memcontrol.scoring import RealImages, ScoredModel, collect, measure
+    from memcontrol.scoring.metrics import metric_measures
     from memcontrol.search.trial import _use_threads
     from memcontrol.seeds import derive_seed
 
     resident.enable()
     _use_threads(spec.threads)
-    cli = build(["--config", spec.config, *(["--trust-config"] if spec.trust else [])])
+    trust = ["--trust-config"] if spec.trust else []
+    cli = build(["--config", spec.config, "--trainer.devices=1", "--trainer.num_nodes=1", *trust])
     found_callbacks = cli.trainer.callbacks  # type: ignore[attr-defined]
     (scorer,) = (c for c in found_callbacks if isinstance(c, callbacks.RewardsCallback))
     options = replace(
@@ -78,7 +80,9 @@ def rescore(spec: RescoreSpec) -> dict[str, Any]:
     images, texts = model.codecs
     cli.datamodule.encode(("train", "validate"), images, texts, 32)
     real = RealImages(cli.datamodule, "validate", options.features(), options.seed)
-    measures = {m.name: m for m in measure(collect(model, real, options), real, options)}
+    evidence = collect(model, real, options)
+    found_measures = measure(evidence, real, options) + metric_measures(scorer.metrics, evidence, real)
+    measures = {m.name: m for m in found_measures}
     rewards = []
     for name in spec.objectives:
         found = measures.get(name)

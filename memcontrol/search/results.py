@@ -1,4 +1,4 @@
-"""What a study hands on: `pareto.csv`, `masks/NNN.yaml` and `best.yaml`."""
+"""What a study hands on: `pareto.csv`, `masks/NNN.yaml` (a trial's earlier points: `NNN-STEP.yaml`), `best.yaml`."""
 
 from __future__ import annotations
 
@@ -52,8 +52,10 @@ def write_results(study: Study, points: Sequence[FrontPoint], records: Sequence[
     for old in folder.glob("*.yaml"):
         old.unlink()
     by_number = {record.number: record for record in records}
+    last = {point.trial: point.step for point in sorted(points, key=lambda p: p.step)}
     for point in points:
-        path = folder / f"{point.trial:03d}.yaml"
+        step = "" if point.step == last[point.trial] else f"-{point.step:07d}"
+        path = folder / f"{point.trial:03d}{step}.yaml"
         _write_overlay(path, study, by_number[point.trial], point)
     best = pick(points, study.options.pick, study.options.objectives)
     _write_overlay(study.folder / "best.yaml", study, by_number[best.trial], best)

@@ -62,6 +62,7 @@ def search(
     )
     journal = Journal(study.journal)
     with journal.writing():
+        study.write()
         executor = options.executor or local_workers(workers, options.devices_per_trial)
         try:
             loop = OuterLoop(
@@ -106,8 +107,12 @@ def _shares(options: SearchOptions) -> tuple[int, int | None]:
     return workers, options.threads or max(1, len(os.sched_getaffinity(0)) // workers)
 
 
-def _known(journal: Journal) -> dict[tuple[int, int], dict[str, Any]]:
-    return {(e["number"], e["step"]): e for e in journal.events() if e["event"] == "rescore"}
+def _known(study: Study, journal: Journal) -> dict[tuple[int, int], dict[str, Any]]:
+    """Return what was scored again: with as many images as are asked for, as others would not compare."""
+    asked = study.options.rescore_factor
+    events = [e for e in journal.events() if e["event"] == "rescore"]
+    factor = asked or max((e.get("factor", 4) for e in events), default=0)
+    return {(e["number"], e["step"]): e for e in events if e.get("factor", 4) == factor}
 
 
 def _rescore(
@@ -117,7 +122,7 @@ def _rescore(
     factor = study.options.rescore_factor
     if factor < 1:
         return
-    known = _known(journal)
+    known = _known(study, journal)
     specs = {}
     for point in archive(records, {}):
         checkpoint = checkpoint_of(study.trial(point.trial), point.step)
@@ -132,12 +137,12 @@ def _rescore(
         except Exception as error:
             log.warning("Trial %d at step %d could not be scored again: %s", point.trial, point.step, error)
             continue
-        journal.append("rescore", number=point.trial, step=point.step, **found)
+        journal.append("rescore", number=point.trial, step=point.step, factor=factor, **found)
 
 
 def _publish(study: Study, journal: Journal, records: list[TrialRecord]) -> list[FrontPoint]:
     """Write what can be looked at, also while the study runs."""
-    points = archive(records, _known(journal))
+    points = archive(records, _known(study, journal))
     try:
         best = write_results(study, points, records)
         write_report(study, records, points, best)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import os
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +14,7 @@ from typing import Any, Final
 import yaml
 
 from memcontrol.errors import SearchError
+from memcontrol.scoring.measures import HIGHER_IS_BETTER
 from memcontrol.search.options import SearchOptions
 from memcontrol.search.space import Parameter, SearchSpace
 
@@ -30,6 +33,7 @@ NOT_COMPARED: Final = (
     "enable_model_summary",
     "default_root_dir",
 )
+RECORD: Final = "study.yaml"
 KEPT: Final[tuple[str, ...]] = ("seed_everything", "model", "data", "trainer")
 
 
@@ -41,15 +45,22 @@ class Study:
         folder: Its folder.
         options: Its options.
         space: What is searched.
-        digest: Digest of all that may not change.
+        record: Text of all that may not change.
+        plain: Config of its trials, as plain values.
         trust: Whether the config is trusted to import code.
     """
 
     folder: Path
     options: SearchOptions
     space: SearchSpace
-    digest: str
+    record: str
+    plain: dict[str, Any]
     trust: bool = False
+
+    @property
+    def digest(self) -> str:
+        """Digest of all that may not change."""
+        return hashlib.sha256(self.record.encode()).hexdigest()[:16]
 
     @property
     def config(self) -> Path:
@@ -61,13 +72,20 @@ class Study:
         """The journal."""
         return self.folder / "journal.jsonl"
 
+    def write(self) -> None:
+        """Write the record and the config of trials while the journal is held: another process may be reading it."""
+        for path, text in ((self.folder / RECORD, self.record), (self.config, _config_of_trials(self))):
+            part = path.with_suffix(".part")
+            part.write_text(text)
+            os.replace(part, path)
+
     def trial(self, number: int) -> Path:
         """Return the run folder of a trial."""
         return self.folder / "trials" / f"trial-{number:04d}"
 
 
 def open_study(config: dict[str, Any], slots: tuple[str, ...], options: SearchOptions, trust: bool = False) -> Study:
-    """Make the folder of a study, or find it again.
+    """Describe a study, and see that its folder holds no other; nothing is written yet.
 
     Args:
         config: Resolved config of the run, as plain values.
@@ -78,7 +96,6 @@ def open_study(config: dict[str, Any], slots: tuple[str, ...], options: SearchOp
     Raises:
         SearchError: If the folder holds a study with another config, or nothing is searched.
     """
-    folder = Path(options.study).expanduser()
     kept = {key: config[key] for key in KEPT if key in config}
     space = SearchSpace(slots if options.search_mask else (), _parameters(options))
     if not space.slots and not space.parameters:
@@ -86,17 +103,21 @@ def open_study(config: dict[str, Any], slots: tuple[str, ...], options: SearchOp
             "Nothing is searched: `search.search_mask` is false, `search.lr` null and `parameters` empty."
         )
     _need_rewards(kept, options)
-    fixed = _fixed(kept, options)
-    text = yaml.safe_dump(fixed, sort_keys=True)
-    record = folder / "study.yaml"
+    text = yaml.safe_dump(_fixed(kept, options), sort_keys=True)
+    folder = Path(options.study).expanduser()
+    record = folder / RECORD
     if record.is_file() and record.read_text() != text:
         raise SearchError(_difference(record, text))
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    record.write_text(text)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    study = Study(folder, options, space, digest, trust)
-    study.config.write_text(yaml.safe_dump(kept, sort_keys=False))
-    return study
+    return Study(folder, options, space, text, kept, trust)
+
+
+def _config_of_trials(study: Study) -> str:
+    """Return the config that trials run with: they keep the checkpoints of what the study trades off."""
+    config = deepcopy(study.plain)
+    for callback in config["trainer"]["callbacks"]:
+        if callback["class_path"].rpartition(".")[2] == "ParetoCheckpoint":
+            callback["init_args"] = {**callback.get("init_args", {}), "rewards": study.options.objectives}
+    return yaml.safe_dump(config, sort_keys=False)
 
 
 def _parameters(options: SearchOptions) -> tuple[Parameter, ...]:
@@ -106,10 +127,21 @@ def _parameters(options: SearchOptions) -> tuple[Parameter, ...]:
 
 def _need_rewards(config: dict[str, Any], options: SearchOptions) -> None:
     callbacks = config.get("trainer", {}).get("callbacks") or []
-    if not any(str(c.get("class_path", "")).endswith("RewardsCallback") for c in callbacks):
+    scorer = next((c for c in callbacks if str(c.get("class_path", "")).endswith("RewardsCallback")), None)
+    if scorer is None:
         raise SearchError(
             "`search` needs `callbacks.RewardsCallback` under `trainer.callbacks`, which measures "
             f"{options.objectives}. Add an overlay such as `--config search/demo.yaml`."
+        )
+    rewards = scorer.get("init_args", {})
+    measured = {*HIGHER_IS_BETTER, *(metric["name"] for metric in rewards.get("metrics") or [])}
+    if not (rewards.get("scoring") or {}).get("attacks", True):
+        measured -= {"membership_auc_secmi", "membership_auc_pia"}
+    unknown = [name for name in options.objectives if name not in measured]
+    if unknown:
+        raise SearchError(
+            f"Argument `search.objectives` names {unknown}, which RewardsCallback does not measure as configured. It "
+            f"measures {sorted(measured)}."
         )
 
 

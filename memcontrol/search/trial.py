@@ -107,11 +107,7 @@ def _arguments(spec: TrialSpec) -> list[str]:
     }
     tree["seed_everything"] = spec.seed
     if spec.halved:
-        base = yaml.safe_load(Path(spec.config).read_text())
-        batch = base["data"]["init_args"].get("batch_size", 16)
-        steps = base["trainer"].get("accumulate_grad_batches", 1)
-        _put(tree, "data.batch_size", max(1, batch // 2**spec.halved))
-        _put(tree, "trainer.accumulate_grad_batches", steps * 2**spec.halved)
+        _halve(tree, yaml.safe_load(Path(spec.config).read_text()), 2**spec.halved)
     added: list[dict[str, Any]] = [{"class_path": "callbacks.TimingCallback"}]
     if spec.prune_with is not None:
         options = {"journal": spec.prune_with, "objectives": list(spec.objectives)}
@@ -126,10 +122,23 @@ def _arguments(spec: TrialSpec) -> list[str]:
         args.append("--trust-config")
     if list((folder / "checkpoints").glob("*.ckpt")):
         args.append(f"--ckpt_path={folder}")
-    else:
+    (folder / "pruned.json").unlink(missing_ok=True)
+    if "--ckpt_path" not in args[-1]:
         for name in ("config.yaml", "rewards.jsonl", "metrics.csv"):  # of an attempt that left nothing to go on from
             (folder / name).unlink(missing_ok=True)
     return args
+
+
+def _halve(tree: dict[str, Any], base: dict[str, Any], parts: int) -> None:
+    """Split each batch into parts that are accumulated, so that steps and validations stay what they were."""
+    trainer = base["trainer"] | tree["trainer"]
+    proposed = tree.get("data", {}).get("batch_size")
+    batch = proposed or base["data"]["init_args"].get("batch_size", 16)
+    parts = min(parts, batch)
+    _put(tree, "data.batch_size", batch // parts)
+    tree["trainer"]["accumulate_grad_batches"] = parts * (trainer.get("accumulate_grad_batches") or 1)
+    if isinstance(trainer.get("val_check_interval"), int):
+        tree["trainer"]["val_check_interval"] = parts * trainer["val_check_interval"]
 
 
 def run_trial(spec: TrialSpec) -> TrialResult:
@@ -164,6 +173,8 @@ def run_fit(args: list[str], log: Path, threads: int | None = None) -> TrialResu
         log: File that its output is appended to.
         threads: CPU threads, or None to leave them alone.
     """
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
     import callbacks  # noqa: F401 - short class names resolve
     from memcontrol import resident
     from memcontrol.cli import main
@@ -179,6 +190,8 @@ def run_fit(args: list[str], log: Path, threads: int | None = None) -> TrialResu
         cli.model._adapted.eject()
         _free(cli)
         return TrialResult(pruned=pruned, seconds={**timing, "total": time.monotonic() - started})
+    except SIGTERMException:
+        raise  # not a failure of the trial: its machine is taken away
     except SystemExit as error:
         resident.clear()
         why = _why(error) if error.__cause__ is not None else _last_lines(log)

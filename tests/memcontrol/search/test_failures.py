@@ -17,7 +17,7 @@ import pytest
 
 from memcontrol.cli import main
 from memcontrol.errors import SearchError
-from memcontrol.search.engine import local_workers
+from memcontrol.search.engine import LocalWorkers, local_workers
 from memcontrol.search.journal import Journal
 from memcontrol.search.records import TrialState
 from tests.conf import wait_until
@@ -152,4 +152,19 @@ def test_workers_are_pinned_to_the_devices_that_this_process_may_use(monkeypatch
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,GPU-6,7")
     assert local_workers(2)._devices == ["4", "5"]
     assert local_workers(2, 2)._devices == ["4,5", "GPU-6,7"]
-    assert local_workers(3, 2)._devices == [None] * 3  # too few: they share
+    assert local_workers(5)._devices == ["4", "5", "GPU-6", "7", "4"]  # too few: they share
+    with pytest.raises(SearchError, match=r"is 5, but this process may use 4 GPUs"):
+        local_workers(1, 5)
+
+
+def test_a_worker_that_dies_while_idle_is_replaced():
+    workers = LocalWorkers(1)
+    try:
+        (pid,) = [workers.submit(os.getpid).result(60)]
+        os.kill(pid, signal.SIGKILL)
+        psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=10)
+        time.sleep(1)
+        assert workers.submit(os.getpid).result(60) != pid
+        assert workers.submit(os.getpid).result(60) > 0  # and its place is not lost
+    finally:
+        workers.shutdown()

@@ -1,0 +1,88 @@
+"""The front, the budget, and what a study hands on, from records alone."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+import yaml
+
+from memcontrol.errors import SearchError
+from memcontrol.search.front import archive, trials_since_growth
+from memcontrol.search.journal import Journal
+from memcontrol.search.options import SearchOptions
+from memcontrol.search.records import Point, TrialRecord, TrialState
+from memcontrol.search.results import write_results
+from memcontrol.search.study import open_study
+from memcontrol.search.trial import TrialSpec, _arguments
+
+CALLBACKS = [{"class_path": "callbacks.RewardsCallback"}, {"class_path": "callbacks.ParetoCheckpoint"}]
+CONFIG = {"model": {}, "data": {"init_args": {"batch_size": 16}}, "trainer": {"callbacks": CALLBACKS}}
+
+
+def trial(number, *rewards, state=TrialState.COMPLETE):
+    points = tuple(Point(10 * step, pair, {}) for step, pair in enumerate(rewards, 1))
+    return TrialRecord(number, state, (1, 0), (0.5,), {"model.optimizer.lr": 1e-3}, str(number), 0, points)
+
+
+def again(*rewards):
+    return {"rewards": rewards, "measures": {}}
+
+
+def test_a_point_that_was_not_scored_again_stays_on_the_front():
+    records = [trial(0, (1.0, 0.0)), trial(1, (0.0, 1.0)), trial(2, (0.5, -0.5)), trial(3, (2.0, 2.0))]
+    scored = {(0, 10): again(0.9, 0.0), (1, 10): again(0.0, 0.8)}
+    assert [p.trial for p in archive(records[:3], scored)] == [0, 1]  # trial 2 was beaten when it was reported
+    assert [p.trial for p in archive(records, scored)] == [3]  # a new one, which a prolonged study has not rescored yet
+
+
+@pytest.mark.parametrize("outlier", [(), ((-50.0, -50.0),)])
+def test_patience_counts_trials_without_growth(outlier):
+    first = [trial(k, pair) for k, pair in enumerate([*outlier, (0.0, 1.0), (1.0, 0.0), (0.7, 0.7)])]
+    worse = [trial(len(first) + k, (-float(k), -float(k))) for k in range(5)]
+    assert trials_since_growth(first) == 0
+    assert trials_since_growth([*first, *worse]) == 5
+    assert trials_since_growth([*first, *worse, trial(20, (0.9, 0.9))]) == 0
+    assert trials_since_growth([*first, *worse, trial(20, state=TrialState.FAILED)]) == 6
+
+
+def test_hours_count_the_time_that_a_study_was_run(tmp_path):
+    lines = [f'{{"schema": 1, "event": "heartbeat", "time": {t}}}\n' for t in (100, 130, 150, 9000, 9030)]
+    (tmp_path / "journal.jsonl").write_text("".join(lines))
+    assert Journal(tmp_path / "journal.jsonl").active_seconds(60) == 80  # the night in between does not count
+
+
+def test_each_point_of_a_trial_has_an_overlay(tmp_path):
+    options = SearchOptions(study=str(tmp_path), objectives=["noise_norm", "kid"])
+    study = open_study(CONFIG, ("a", "b"), options)
+    study.write()
+    records = [trial(3, (1.0, 0.0), (0.0, 1.0))]
+    write_results(study, archive(records, {}), records)
+    steps = {p.name: yaml.safe_load(p.read_text())["trainer"]["max_steps"] for p in (tmp_path / "masks").iterdir()}
+    assert steps == {"003-0000010.yaml": 10, "003.yaml": 20}
+    assert len(pd.read_csv(tmp_path / "pareto.csv")) == 2
+    kept = yaml.safe_load(study.config.read_text())["trainer"]["callbacks"][1]["init_args"]["rewards"]
+    assert kept == options.objectives  # a trial keeps the checkpoints of what its study trades off
+
+
+@pytest.mark.parametrize("name", ["kdi", "membership_auc_secmi"])
+def test_objectives_that_are_not_measured_are_refused_before_training(tmp_path, name):
+    config = CONFIG | {"trainer": {"callbacks": [{**CALLBACKS[0], "init_args": {"scoring": {"attacks": False}}}]}}
+    with pytest.raises(SearchError, match=f"names ..{name}.., which RewardsCallback does not measure"):
+        open_study(config, ("a",), SearchOptions(study=str(tmp_path / "new"), objectives=["kid", name]))
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "halved", "expected"),
+    [({}, 1, (8, 4, 200)), ({"data.batch_size": 64}, 1, (32, 4, 200)), ({"data.batch_size": 1}, 1, (1, 2, 100))],
+)
+def test_a_halved_batch_keeps_steps_and_validations(tmp_path, values, halved, expected):
+    config = CONFIG | {"trainer": {"accumulate_grad_batches": 2, "val_check_interval": 100}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "trial").mkdir()
+    spec = TrialSpec(0, str(tmp_path / "trial"), str(tmp_path / "config.yaml"), (1, 0), values, 0, halved=halved)
+    _arguments(spec)
+    tree = yaml.safe_load((tmp_path / "trial" / "overlay.yaml").read_text())
+    trainer = tree["trainer"]
+    found = tree["data"]["batch_size"], trainer["accumulate_grad_batches"], trainer["val_check_interval"]
+    assert found == expected
