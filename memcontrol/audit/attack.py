@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from memcontrol.audit.options import ExtractionOptions
 from memcontrol.data.features import split_pixels
-from memcontrol.rewards.functional.extraction import cliques, extracted, tile_distances
+from memcontrol.rewards.functional.extraction import clique_members, tile_distances
 from memcontrol.rewards.functional.memorization import replication_threshold
 from memcontrol.scoring import RealImages, ScoredModel
 from memcontrol.seeds import derive_seed
 
 __all__ = ["Extraction", "attack"]
+
+BLOCK: Final = 1024
 
 
 @dataclass(frozen=True)
@@ -51,22 +56,44 @@ def attack(
     """
     if options.prompts < 1:
         return None
-    training = split_pixels(real.data, "train", list(range(len(real.contents))))
-    heldout = split_pixels(real.data, real.heldout, list(range(len(real.held))))
-    nearest = tile_distances(heldout, training, options.tiles).min(dim=1).values
+    held = torch.cat([block for _, block in _blocks(real, real.heldout, len(real.held))])
+    nearest = torch.full((len(held),), torch.inf)
+    for _, block in _blocks(real, "train", len(real.contents)):
+        nearest = torch.minimum(nearest, tile_distances(held, block, options.tiles).min(dim=1).values)
     threshold = -replication_threshold(-nearest, max(alpha, 1 / (len(nearest) + 1)))
     texts = real.texts("train")
     rows = list(dict.fromkeys(real.prompts("train", options.prompts).rows))
     prompts = [texts[row] for row in rows for _ in range(options.samples)]
     seeds = [derive_seed(real.seed, "extraction", row, k) for row in rows for k in range(options.samples)]
-    images = torch.cat(list(model.draw(prompts, seeds, progress)))
-    flagged, found = 0, set[int]()
-    for samples in images.split(options.samples):
-        flagged += bool(_has_clique(samples, threshold, options))
-        found |= set(extracted(samples, training, threshold, options.clique, options.tiles))
-    return Extraction(len(rows), flagged, sorted(found), threshold)
+    members = []
+    for samples in _in_groups(model.draw(prompts, seeds, progress), options.samples):
+        found = clique_members(samples, threshold, options.clique, options.tiles) if math.isfinite(threshold) else []
+        if found:
+            members.append(samples[found])
+    given_away = _matches(torch.cat(members), real, threshold, options) if members else []
+    return Extraction(len(rows), len(members), given_away, threshold)
 
 
-def _has_clique(samples: Tensor, threshold: float, options: ExtractionOptions) -> bool:
-    distances = tile_distances(samples, samples, options.tiles)
-    return bool(torch.isfinite(torch.tensor(threshold))) and bool(cliques(distances, threshold, options.clique))
+def _blocks(real: RealImages, split: str, count: int) -> Iterator[tuple[int, Tensor]]:
+    """Yield a split's images in blocks, each with its first row: a training set does not fit into memory."""
+    for start in range(0, count, BLOCK):
+        yield start, split_pixels(real.data, split, list(range(start, min(start + BLOCK, count))))
+
+
+def _in_groups(batches: Iterable[Tensor], size: int) -> Iterator[Tensor]:
+    """Yield images in groups of one size, whatever the batches that they come in."""
+    waiting = torch.empty(0)
+    for batch in batches:
+        waiting = torch.cat([waiting, batch]) if len(waiting) else batch
+        while len(waiting) >= size:
+            yield waiting[:size]
+            waiting = waiting[size:]
+
+
+def _matches(members: Tensor, real: RealImages, threshold: float, options: ExtractionOptions) -> list[int]:
+    """Return the rows of training images that some clique's member matches."""
+    found: list[int] = []
+    for start, block in _blocks(real, "train", len(real.contents)):
+        near = (tile_distances(members, block, options.tiles) < threshold).any(dim=0)
+        found += [start + int(row) for row in near.nonzero().flatten()]
+    return found

@@ -11,7 +11,7 @@ import networkx as nx
 import torch
 from torch import Tensor
 
-__all__ = ["cliques", "extracted", "tile_distances"]
+__all__ = ["clique_members", "cliques", "extracted", "tile_distances"]
 
 
 def tile_distances(a: Tensor, b: Tensor, tiles: int = 4) -> Tensor:
@@ -65,6 +65,11 @@ def cliques(distances: Tensor, threshold: float, size: int = 3) -> list[list[int
     return sorted(found, key=lambda c: (-len(c), c))
 
 
+def clique_members(samples: Tensor, threshold: float, size: int = 3, tiles: int = 4) -> list[int]:
+    """Return the rows of those samples of one prompt that lie in some clique; see `extracted`."""
+    return sorted({i for c in cliques(tile_distances(samples, samples, tiles), threshold, size) for i in c})
+
+
 def extracted(samples: Tensor, training: Tensor, threshold: float, size: int = 3, tiles: int = 4) -> list[int]:
     """Return the rows of training images that samples of one prompt give away.
 
@@ -78,7 +83,7 @@ def extracted(samples: Tensor, training: Tensor, threshold: float, size: int = 3
     Returns:
         Sorted rows that some member of a clique matches.
     """
-    members = sorted({i for c in cliques(tile_distances(samples, samples, tiles), threshold, size) for i in c})
+    members = clique_members(samples, threshold, size, tiles)
     if not members:
         return []
     near = (tile_distances(samples[members], training, tiles) < threshold).any(dim=0)

@@ -1,0 +1,62 @@
+"""The attack finds the same images whatever the blocks that it reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+
+from memcontrol.audit import attack as module
+from memcontrol.audit.options import ExtractionOptions
+
+
+@dataclass
+class Prompts:
+    rows: list[int]
+
+
+@dataclass
+class Real:
+    """Five training images and twenty held-out ones, of noise."""
+
+    images: dict[str, torch.Tensor]
+    data: object = None
+    heldout: str = "validate"
+    seed: int = 0
+    contents: list[int] = field(default_factory=lambda: list(range(5)))
+    held: list[int] = field(default_factory=lambda: list(range(20)))
+
+    def texts(self, split):
+        return [f"prompt {row}" for row in self.contents]
+
+    def prompts(self, split, count):
+        return Prompts([1, 3, 1][:count])
+
+
+class Memorizing:
+    """Draws the training image of prompt 3 with some noise, and noise for the others, in batches of seven."""
+
+    def __init__(self, images):
+        self.images = images
+
+    def draw(self, prompts, seeds, progress):
+        rng = torch.Generator().manual_seed(0)
+        drawn = [
+            self.images[3] + 0.01 * torch.rand(3, 8, 8, generator=rng)
+            if prompt == "prompt 3"
+            else torch.rand(3, 8, 8, generator=rng)
+            for prompt in prompts
+        ]
+        yield from torch.stack(drawn).split(7)
+
+
+@pytest.mark.parametrize("block", [2, 1024])
+def test_a_memorized_image_is_given_away(monkeypatch, block):
+    rng = torch.Generator().manual_seed(1)
+    images = {split: torch.rand(n, 3, 8, 8, generator=rng) for split, n in (("train", 5), ("validate", 20))}
+    real = Real(images)
+    monkeypatch.setattr(module, "BLOCK", block)
+    monkeypatch.setattr(module, "split_pixels", lambda data, split, rows: images[split][rows])
+    found = module.attack(Memorizing(images["train"]), real, ExtractionOptions(prompts=3, samples=10), 0.01)
+    assert (found.prompts, found.flagged, found.extracted) == (2, 1, [3])
