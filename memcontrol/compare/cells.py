@@ -8,10 +8,13 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memcontrol.compare.options import CompareOptions
 from memcontrol.errors import SearchError
+
+if TYPE_CHECKING:
+    from memcontrol.audit.attack import Extraction
 
 __all__ = ["Candidate", "CellSpec", "choose", "digest_of", "score_cell", "setting_of"]
 
@@ -89,6 +92,7 @@ def choose(candidates: Sequence[Candidate], margin: float) -> Candidate:
 def score_cell(spec: CellSpec) -> str:
     """Score a cell on test patients and write its evidence; returns the file's name."""
     from memcontrol import resident
+    from memcontrol.audit.attack import attack
     from memcontrol.cli import build
     from memcontrol.devices import device_named
     from memcontrol.diffusion.components import load_components
@@ -111,10 +115,10 @@ def score_cell(spec: CellSpec) -> str:
         ("base", model.base, repr((options, sampling, spec.configs[0])), real.encoder.digest),
         lambda: collect(before, real, options),
     )
-    evidence = base
+    evidence, scored = base, before
     if spec.checkpoint is not None:
-        tuned = ScoredModel(load_pipeline(spec.checkpoint).to(device), data.transform.size, sampling)
-        evidence = collect(tuned, real, options)
+        scored = ScoredModel(load_pipeline(spec.checkpoint).to(device), data.transform.size, sampling)
+        evidence = collect(scored, real, options)
     train, held = real.subjects("train"), real.subjects("test")
     assert evidence.members is not None
     assert evidence.others is not None
@@ -129,6 +133,7 @@ def score_cell(spec: CellSpec) -> str:
         "trained": _num_trained(spec),
         "parameters": sum(p.numel() for p in before.pipeline.unet.parameters()),
         "measures": {m.name: m.to_dict() for m in measure(evidence, real, options, base)},
+        "extraction": _extracted(attack(scored, real, spec.options.extraction, options.alpha)),
         "draws": {name: distance_draws(name, evidence.heldout, real, options.seed) for name in DRAWS},
         "images": {
             "member_loss": evidence.members.scores["loss"].tolist(),
@@ -146,6 +151,13 @@ def score_cell(spec: CellSpec) -> str:
     partial.write_text(json.dumps(_plain(record), sort_keys=True) + "\n")
     os.replace(partial, path)
     return path.name
+
+
+def _extracted(found: Extraction | None) -> dict[str, int] | None:
+    """Return counts: attacked prompts, those whose samples agree, and training images that these give away."""
+    if found is None:
+        return None
+    return {"prompts": found.prompts, "flagged": found.flagged, "images": len(found.extracted)}
 
 
 def _num_trained(spec: CellSpec) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from memcontrol.audit.options import ExtractionOptions
 from memcontrol.errors import SearchError
 from memcontrol.scoring import ScoringOptions
 
@@ -31,6 +32,7 @@ class CompareOptions:
         quality: The primary measure of quality.
         margin: Share of the base's quality value by which a method may be worse and still count as no worse.
         scoring: How test patients are scored.
+        extraction: The extraction attack on each cell; off by default, since it draws `samples` images of each prompt.
         images: Whether the report shows a grid of drawn pictures `blurred`, `full`, or not at all (`none`). Blurring
             does not de-identify.
         report_only: Whether to make table, plot and claims again from the evidence there is, and run nothing.
@@ -54,6 +56,7 @@ class CompareOptions:
     quality: str = "kid"
     margin: float = 0.1
     scoring: ScoringOptions = field(default_factory=lambda: ScoringOptions(num_images=200, num_probes=0))
+    extraction: ExtractionOptions = field(default_factory=lambda: ExtractionOptions(prompts=0))
     images: Literal["none", "blurred", "full"] = "blurred"
     report_only: bool = False
     workers: int | None = None

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.stats import binomtest, norm
 
 from memcontrol.compare.options import CompareOptions
 from memcontrol.errors import SearchError
@@ -51,6 +51,7 @@ class Row:
         draws: Draws of the mean over seeds, around the patients, by measure; for some measures only.
         candidates: What learning rate and step were chosen from, on validation patients.
         chosen: Learning rate and step.
+        extraction: Attacked prompts, and those whose samples agree with each other, over all seeds.
     """
 
     method: str
@@ -64,6 +65,7 @@ class Row:
     draws: dict[str, np.ndarray] = field(default_factory=dict)
     candidates: tuple[dict[str, Any], ...] = ()
     chosen: dict[str, float] = field(default_factory=dict)
+    extraction: tuple[int, int] | None = None
 
     def mean(self, name: str) -> float:
         """Return the mean of a measure over seeds."""
@@ -124,7 +126,15 @@ def _row(method: str, records: list[dict[str, Any]], seed: int) -> Row:
         draws,
         tuple(tuned[0]["candidates"]) if tuned else (),
         first["chosen"],
+        _extraction(records),
     )
+
+
+def _extraction(records: list[dict[str, Any]]) -> tuple[int, int] | None:
+    attacked = [record["extraction"] for record in records if record.get("extraction")]
+    if not attacked:
+        return None
+    return sum(a["prompts"] for a in attacked), sum(a["flagged"] for a in attacked)
 
 
 def _draws(records: list[dict[str, Any]], seed: int) -> dict[str, np.ndarray]:
@@ -192,5 +202,9 @@ def table_of(rows: Sequence[Row]) -> pd.DataFrame:
                 reach = Z95 * row.errors[name]
                 line[name] = f"{row.mean(name):.4g}" + (f" ± {reach:.2g}" if np.isfinite(reach) else "")
                 line[f"{name} null"] = f"{row.nulls[name]:.4g}" if name in row.nulls else ""
+        if row.extraction is not None:
+            prompts, flagged = row.extraction
+            ends = binomtest(flagged, prompts).proportion_ci(method="wilson")
+            line["extraction"] = f"{flagged} of {prompts} prompts [{ends.low:.2g}, {ends.high:.2g}]"
         lines.append(line)
     return pd.DataFrame(lines).fillna("")

@@ -51,6 +51,8 @@ def test_smoke(tmp_path, capsys):
     assert len(records[0]["candidates"]) == 2
     assert len(records[0]["images"]["member_loss"]) == len(records[0]["images"]["member_patient"])
     assert records[0]["images"]["member_loss"] != records[1]["images"]["member_loss"]
+    assert [record["extraction"]["prompts"] for record in records] == [2, 2]
+    assert table["extraction"].str.contains("of 4 prompts").all()
     assert "radiograph" not in json.dumps(records)
     clone = tmp_path / "clone"
     main(arguments(clone, methods, evidence, "--compare.report_only=true"))
