@@ -73,8 +73,10 @@ def test_inline_config_is_refused(evil):
 def test_shipped_configs_are_trusted():
     from memcontrol.config_files import CONFIGS
 
-    for path in (p for p in CONFIGS.rglob("*.yaml") if p.name != "sweep.yaml"):
+    for path in (p for p in CONFIGS.rglob("*.yaml") if p.name not in ("sweep.yaml", "slurm.yaml")):
         check_config(["fit", "--config", str(path)])
+    with pytest.raises(UntrustedConfigError, match="parsl"):  # it names shell commands
+        check_config(["search", "--config", str(CONFIGS / "search" / "slurm.yaml")])
 
 
 def test_plain_places_take_dotted_text(evil):
