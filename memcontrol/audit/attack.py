@@ -12,7 +12,7 @@ from torch import Tensor
 
 from memcontrol.audit.options import ExtractionOptions
 from memcontrol.data.features import split_pixels
-from memcontrol.rewards.functional.extraction import clique_members, tile_distances
+from memcontrol.rewards.functional.extraction import clique_members, matched, tile_distances
 from memcontrol.rewards.functional.memorization import replication_threshold
 from memcontrol.scoring import RealImages, ScoredModel
 from memcontrol.seeds import derive_seed
@@ -92,8 +92,5 @@ def _in_groups(batches: Iterable[Tensor], size: int) -> Iterator[Tensor]:
 
 def _matches(members: Tensor, real: RealImages, threshold: float, options: ExtractionOptions) -> list[int]:
     """Return the rows of training images that some clique's member matches."""
-    found: list[int] = []
-    for start, block in _blocks(real, "train", len(real.contents)):
-        near = (tile_distances(members, block, options.tiles) < threshold).any(dim=0)
-        found += [start + int(row) for row in near.nonzero().flatten()]
-    return found
+    blocks = _blocks(real, "train", len(real.contents))
+    return [start + row for start, block in blocks for row in matched(members, block, threshold, options.tiles)]

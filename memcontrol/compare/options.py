@@ -25,7 +25,7 @@ class CompareOptions:
         random_masks: How many of those, the K.
         transfer: Whether found masks were searched on other data: then claim 4 is judged instead of claim 3.
         searches: Studies (folders with a journal.jsonl) whose fronts are compared: the first was rewarded for
-            `memorization` and `quality`, the others for other measures (claim 6). The first front is also plotted.
+            `memorization` and `quality`, the others for other measures (claim 6).
         seeds: Seeds; learning rate and step of a method are chosen with the first and repeated with the others.
         lrs: Learning rates that each method is tried with on validation; a method's own `lr_factor` scales them.
         memorization: The primary measure of memorization.

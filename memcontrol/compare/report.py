@@ -16,9 +16,10 @@ from PIL import Image, ImageFilter
 from memcontrol.compare.claims import Claim
 from memcontrol.compare.methods import unmitigated
 from memcontrol.compare.options import CompareOptions
-from memcontrol.compare.rows import Z95, Row, table_of
+from memcontrol.compare.rows import Row, table_of
 from memcontrol.compare.searches import SearchedFront
 from memcontrol.figures import png
+from memcontrol.rewards.functional.intervals import Z95
 from memcontrol.rewards.objective import reward_of
 
 __all__ = ["write_report"]

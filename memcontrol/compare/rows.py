@@ -23,12 +23,11 @@ from scipy.stats import binomtest, norm
 
 from memcontrol.compare.options import CompareOptions
 from memcontrol.errors import SearchError
-from memcontrol.rewards.functional.intervals import auc_draws
+from memcontrol.rewards.functional.intervals import Z95, auc_draws
 from memcontrol.rewards.objective import reward_of
 
 __all__ = ["Row", "p_better", "p_no_worse", "read_rows", "table_of"]
 
-Z95 = float(norm.ppf(0.975))
 SHOWN = (
     "fid", "kid", "heldout_loss", "amd", "replication", "own_prompt", "noise_norm", "membership_auc",
     "membership_auc_secmi", "membership_auc_pia",

@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
 
 from memcontrol.errors import SearchError
+from memcontrol.rewards.functional.intervals import Z95
 from memcontrol.rewards.objective import reward_of
 from memcontrol.search.front import archive, hypervolume_of
 from memcontrol.search.journal import Journal
 
 __all__ = ["Exchange", "SearchedFront", "check_searches", "exchange", "read_fronts"]
 
-Z95 = float(norm.ppf(0.975))
 NUM_DRAWS = 2000
 
 

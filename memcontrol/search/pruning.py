@@ -13,12 +13,11 @@ from typing import Any
 from scipy.stats import norm
 
 from memcontrol.pareto import dominates, front
+from memcontrol.rewards.functional.intervals import Z95
 from memcontrol.rewards.objective import reward_of
 from memcontrol.search.records import Point
 
 __all__ = ["is_hopeless", "rank"]
-
-Z95 = float(norm.ppf(0.975))
 
 
 def rank(points: Sequence[Sequence[float]]) -> list[int]:

@@ -120,12 +120,13 @@ def _arguments(spec: TrialSpec) -> list[str]:
         args += ["--config", config]
     if spec.trust:
         args.append("--trust-config")
+    stale = ["pruned.json"]
     if list((folder / "checkpoints").glob("*.ckpt")):
         args.append(f"--ckpt_path={folder}")
-    (folder / "pruned.json").unlink(missing_ok=True)
-    if "--ckpt_path" not in args[-1]:
-        for name in ("config.yaml", "rewards.jsonl", "metrics.csv"):  # of an attempt that left nothing to go on from
-            (folder / name).unlink(missing_ok=True)
+    else:
+        stale += ["config.yaml", "rewards.jsonl", "metrics.csv"]  # of an attempt that left nothing to go on from
+    for name in stale:
+        (folder / name).unlink(missing_ok=True)
     return args
 
 

@@ -11,7 +11,7 @@ import networkx as nx
 import torch
 from torch import Tensor
 
-__all__ = ["clique_members", "cliques", "extracted", "tile_distances"]
+__all__ = ["clique_members", "cliques", "extracted", "matched", "tile_distances"]
 
 
 def tile_distances(a: Tensor, b: Tensor, tiles: int = 4) -> Tensor:
@@ -66,8 +66,14 @@ def cliques(distances: Tensor, threshold: float, size: int = 3) -> list[list[int
 
 
 def clique_members(samples: Tensor, threshold: float, size: int = 3, tiles: int = 4) -> list[int]:
-    """Return the rows of those samples of one prompt that lie in some clique; see `extracted`."""
+    """Return the sorted rows of those samples of one prompt that lie in some clique; arguments as in `extracted`."""
     return sorted({i for c in cliques(tile_distances(samples, samples, tiles), threshold, size) for i in c})
+
+
+def matched(images: Tensor, training: Tensor, threshold: float, tiles: int = 4) -> list[int]:
+    """Return the sorted rows of training images that some image matches; arguments as in `extracted`."""
+    near = (tile_distances(images, training, tiles) < threshold).any(dim=0)
+    return [int(row) for row in near.nonzero().flatten()]
 
 
 def extracted(samples: Tensor, training: Tensor, threshold: float, size: int = 3, tiles: int = 4) -> list[int]:
@@ -84,7 +90,4 @@ def extracted(samples: Tensor, training: Tensor, threshold: float, size: int = 3
         Sorted rows that some member of a clique matches.
     """
     members = clique_members(samples, threshold, size, tiles)
-    if not members:
-        return []
-    near = (tile_distances(samples[members], training, tiles) < threshold).any(dim=0)
-    return [int(row) for row in near.nonzero().flatten()]
+    return matched(samples[members], training, threshold, tiles) if members else []

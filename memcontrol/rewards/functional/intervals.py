@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,7 +24,19 @@ from scipy.stats import norm
 
 from memcontrol.seeds import derive_seed
 
-__all__ = ["Interval", "auc_draws", "from_draws", "halves_draws", "halves_interval", "mean_draws", "mean_interval"]
+__all__ = [
+    "Z95",
+    "Interval",
+    "auc_draws",
+    "from_draws",
+    "halves_draws",
+    "halves_interval",
+    "mean_draws",
+    "mean_interval",
+]
+
+Z95: Final = float(norm.ppf(0.975))
+"""Half the width of a 95 % interval of a normal distribution, in standard deviations."""
 
 Floats = np.ndarray
 

@@ -49,6 +49,17 @@ def start(args):
     )
 
 
+@contextlib.contextmanager
+def running(args):
+    """Start a study, and leave none of its processes behind."""
+    process = start(args)
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
 def working(folder):
     """Return the processes that hold the lock of a trial: workers in the middle of one."""
     locks = [str(path) for path in (folder / "study" / "trials").glob("*/trial.lock")]
@@ -73,14 +84,10 @@ def check(folder, count):
 @pytest.mark.slow
 def test_parsl_runs_the_same_study_though_a_worker_is_killed(tmp_path):
     provider = {"class_path": "parsl.providers.LocalProvider", "init_args": {"max_blocks": 1}}
-    process = start(study(tmp_path, 3, provider, max_workers_per_node=2, address="127.0.0.1"))
-    try:
+    with running(study(tmp_path, 3, provider, max_workers_per_node=2, address="127.0.0.1")) as process:
         wait_until(lambda: working(tmp_path))
         working(tmp_path)[0].kill()
         assert process.wait(300) == 0
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
     check(tmp_path, 3)
     attempts = [e["attempts"] for e in Journal(tmp_path / "study" / "journal.jsonl").events() if e["event"] == "finish"]
     assert sorted(attempts) == [1, 1, 2]
@@ -139,16 +146,12 @@ def test_parsl_runs_the_same_study_on_two_hosts(tmp_path, hosts):
     blocks = {"init_blocks": 2, "min_blocks": 2, "max_blocks": 2, "launcher": launcher}
     provider = {"class_path": "parsl.providers.LocalProvider", "init_args": blocks}
     options = {"max_workers_per_node": 1, "address": "10.77.1.1", "loopback_address": "0.0.0.0"}
-    process = start(study(tmp_path, 4, provider, **options))
-    try:
+    with running(study(tmp_path, 4, provider, **options)) as process:
         wait_until(lambda: len(working(tmp_path)) == 2)
         seen = {Path(f"/proc/{worker.pid}/ns/net").readlink() for worker in working(tmp_path)}
         assert len(seen | {Path("/proc/self/ns/net").readlink()}) == 3  # two hosts, neither of them this one
         working(tmp_path)[0].kill()
         assert process.wait(300) == 0
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
     check(tmp_path, 4)
 
 
