@@ -163,7 +163,7 @@ def _exchanged(fronts: Sequence[SearchedFront], options: CompareOptions) -> _Fou
         return _Found(6, text, "one search, two are needed")
     found = {front.name: exchange(first, front, options.margin) for front in others}
     figure = "; ".join(
-        f"{name}: {e.share:.3g} of the first one's hypervolume, whose interval is [{e.low:.3g}, {e.high:.3g}]"
+        f"{name}: {e.share:.3g} of the first one's hypervolume, whose own interval is [{e.low:.3g}, {e.high:.3g}] of it"
         for name, e in found.items()
     )
     return _Found(6, text, figure, max(e.p for e in found.values()))
