@@ -4,12 +4,17 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test bench setup lint base clean
+.PHONY: demo demo-full test bench setup lint base clean
 
 demo: setup  ## Search masks on phantoms of a site that the base has never seen, fit the picked one, and audit it
 	$(BIN)/python train.py search --config demo.yaml --config search/demo.yaml
 	$(BIN)/python train.py fit --config demo.yaml --config runs/demo-search/best.yaml
 	$(BIN)/python train.py audit --config demo.yaml --config audit/demo.yaml --ckpt_path runs/demo --output runs/audit
+
+demo-full: demo  ## Full fine-tuning with as many trials, and the audit of both side by side (ten minutes more)
+	$(BIN)/python train.py search --config demo.yaml --config search/demo.yaml --config search/demo_full.yaml
+	$(BIN)/python train.py fit --config demo.yaml --config adapter/full.yaml --config runs/demo-full-search/best.yaml --trainer.logger.init_args.name demo-full
+	$(BIN)/python train.py audit --config demo.yaml --config audit/demo.yaml --ckpt_path runs/demo runs/demo-full --output runs/audit-full
 
 test: export OMP_NUM_THREADS := 1
 test: setup  ## Run the tests, in two processes
