@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import torch.distributed as dist
+from torch import Tensor
 
 __all__ = ["gather", "mine"]
 
@@ -30,6 +31,11 @@ def gather(values: Sequence[T]) -> list[T]:
     if count == 1:
         return list(values)
     parts: list[Any] = [None] * count
-    dist.all_gather_object(parts, list(values))
+    dist.all_gather_object(parts, [_alone(value) for value in values])
     total = sum(len(part) for part in parts)
     return [parts[i % count][i // count] for i in range(total)]
+
+
+def _alone(value: T) -> Any:
+    """Copy a tensor that is part of a larger one, all of which would be sent."""
+    return value.clone() if isinstance(value, Tensor) else value

@@ -89,7 +89,8 @@ def authentic(generated: Tensor, training: Tensor) -> Tensor:
         Alaa et al., "How faithful is your synthetic data?", ICML 2022, https://arxiv.org/abs/2102.08921 (section 4.3).
     """
     similarity, index = nearest(generated, training)
-    return (1 - similarity > own_distance(training)[index]).double()
+    rows, where = index.unique(return_inverse=True)
+    return (1 - similarity > own_distance(training, rows)[where]).double()
 
 
 def c_t(generated: Tensor, heldout: Tensor, training: Tensor) -> float:

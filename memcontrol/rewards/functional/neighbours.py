@@ -40,13 +40,22 @@ def nearest(queries: Tensor, bank: Tensor, block: int = 4096, skip_self: bool = 
     return best.clamp(max=1.0), index
 
 
-def own_distance(bank: Tensor, block: int = 1024) -> Tensor:
-    """Return the cosine distance of each row to the nearest other row, in [0, 2], with shape `(m,)`."""
-    best = torch.full((len(bank),), -2.0)
-    unit = normalize(bank.float(), dim=1)
+def own_distance(bank: Tensor, rows: Tensor, block: int = 4096) -> Tensor:
+    """Return the cosine distance of some rows to the nearest other row of the bank.
+
+    Args:
+        bank: Features with shape `(m, D)`.
+        rows: Numbers of the rows in question, with shape `(n,)`.
+        block: Rows of the bank that are compared at once.
+
+    Returns:
+        Distances in [0, 2], with shape `(n,)`; 2 where the bank holds no other row.
+    """
+    unit = normalize(bank[rows].float(), dim=1)
+    best = torch.full((len(rows),), -1.0)
     for start in range(0, len(bank), block):
-        similarity = unit[start : start + block] @ unit.T
-        rows = torch.arange(len(similarity))
-        similarity[rows, rows + start] = -2.0
-        best[start : start + block] = similarity.max(dim=1).values
+        similarity = unit @ normalize(bank[start : start + block].float(), dim=1).T
+        mine = torch.nonzero((rows >= start) & (rows < start + block)).flatten()
+        similarity[mine, rows[mine] - start] = -1.0
+        best = torch.maximum(best, similarity.max(dim=1).values)
     return 1 - best.clamp(max=1.0)
