@@ -23,6 +23,9 @@ SAFE_TEXTS: Final = {
 }
 """Hyper-parameters whose text may leave the machine, and the only texts that they may have."""
 
+NAMED_BY_DATA: Final = re.compile(r"(^|/)kid/")
+"""Metrics whose names hold labels of the data, such as `quality/kid/LABEL`; they stay in the run's own files."""
+
 SILENT: Final[dict[str, Any]] = {
     "console": "off",
     "disable_code": True,
@@ -49,7 +52,7 @@ def numbers_only(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         prefix: Put before each name.
 
     Returns:
-        A flat mapping of names to finite numbers, booleans and masks.
+        A flat mapping of names to finite numbers, booleans and masks; without metrics that are named by the data.
 
     Example:
         >>> numbers_only({"lr": 1e-3, "base": "/models/mine", "data": {"size": 64}})
@@ -58,6 +61,8 @@ def numbers_only(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
+        if NAMED_BY_DATA.search(name):
+            continue
         if isinstance(value, Mapping):
             kept.update(numbers_only(value, f"{name}/"))
             continue

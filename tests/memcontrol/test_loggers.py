@@ -16,6 +16,10 @@ def test_numbers_and_masks_pass():
     assert numbers_only(values) == {"lr": 0.1, "mask": "bits:01"}
 
 
+def test_metrics_named_by_labels_stay():
+    assert numbers_only({"quality/kid": 1.0, "quality/kid/Ward 7": 1.0, "kid/Dr Miller": 2.0}) == {"quality/kid": 1.0}
+
+
 @pytest.mark.parametrize("call", ["log_image", "log_text", "log_table", "log_video", "log_audio", "watch"])
 def test_more_than_numbers_is_refused(tmp_path, call):
     with pytest.raises(PrivacyError, match="privacy: everything"):
