@@ -47,6 +47,8 @@ class _Found:
     text: str
     figure: str
     p: float | None = None
+    raw: float | None = None
+    """P-value before Bonferroni's correction, where there was one."""
 
 
 def judge_claims(rows: Sequence[Row], options: CompareOptions, fronts: Sequence[SearchedFront] = ()) -> list[Claim]:
@@ -75,7 +77,8 @@ def _judged(found: _Found, adjusted: float | None) -> Claim:
     elif adjusted < LEVEL:
         verdict = "holds"
     else:
-        verdict = "does not hold" if found.p > 0.5 else "undecided at this n"
+        raw = found.p if found.raw is None else found.raw
+        verdict = "does not hold" if raw > 0.5 else "undecided at this n"
     return Claim(found.number, found.text, found.figure, found.p, adjusted, verdict)
 
 
@@ -113,7 +116,8 @@ def _best_of(text: str, number: int, ps: dict[str, float]) -> _Found:
     best = min(ps, key=lambda name: ps[name])
     holding = sum(p * len(ps) < LEVEL for p in ps.values())
     return _Found(
-        number, text, f"{holding} of {len(ps)}; clearest {best} (p = {ps[best]:.2g})", min(1.0, ps[best] * len(ps))
+        number, text, f"{holding} of {len(ps)}; clearest {best} (p = {ps[best]:.2g})", min(1.0, ps[best] * len(ps)),
+        ps[best],
     )  # fmt: skip
 
 

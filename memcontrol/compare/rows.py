@@ -178,9 +178,14 @@ def p_better(a: Row, b: Row, name: str) -> float:
 
 
 def p_no_worse(a: Row, b: Row, name: str, margin: float) -> float:
-    """Return the one-sided p-value of a being worse than b by less than a share of b's value."""
+    """Return the one-sided p-value of a being worse than b by less than a share of b's value.
+
+    A measure without an interval, such as MIFID, tells nothing: 0.5.
+    """
     gap, error = _gap(a, b, name)
     slack = margin * abs(b.mean(name))
+    if not np.isfinite(gap + error):
+        return 0.5
     return float(norm.sf((gap + slack) / error)) if error > 0 else float(gap + slack <= 0)
 
 

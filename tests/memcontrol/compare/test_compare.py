@@ -121,6 +121,18 @@ def test_claims_that_fail():
     assert judged(rows)[3].verdict == "does not hold"
 
 
+def test_a_measure_without_an_interval_decides_nothing():
+    rows = [row("full", 900, 0.9, 1.0, float("nan")), row("lora_r4", 60, 0.6, 1.0, float("nan"))]
+    assert judged(rows)[2].verdict == "undecided at this n"
+
+
+def test_of_many_tests_the_clearest_is_no_refutation():
+    rows = [row("full", 900, 0.70, 1.0), *(row(f"lora_r{i}", 60, 0.70 - 0.0001 * i, 1.0) for i in range(1, 9))]
+    claim = judged(rows)[2]
+    assert claim.p == 1
+    assert claim.verdict == "undecided at this n"
+
+
 def test_paired_draws_find_what_unpaired_ones_miss():
     rng = np.random.default_rng(0)
     shared = rng.normal(0, 0.1, 500)
