@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 from tqdm import tqdm
 
-from memcontrol.diffusion.digests import fingerprint
+from memcontrol.diffusion.digests import weights_digest
 from memcontrol.scoring import ScoredModel
 
 __all__ = ["CachedModel"]
@@ -35,8 +36,7 @@ class CachedModel(ScoredModel):
     def draw(self, prompts: Sequence[str], seeds: Sequence[int], progress: bool = False) -> Iterator[Tensor]:
         """Draw batches of images as 8-bit pictures, with shape `(B, 3, size, size)`, values in [0, 1]."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        weights = fingerprint(self.pipeline.unet)
-        files = [self._file(weights, prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
+        files = [self._file(self._weights, prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
         missing = [i for i, file in enumerate(files) if not file.is_file()]
         done = len(files) - len(missing)
         batches = super().draw([prompts[i] for i in missing], [seeds[i] for i in missing])
@@ -51,6 +51,12 @@ class CachedModel(ScoredModel):
         at_once = self.sampling.images_at_once(self.pipeline.device)
         for start in range(0, len(files), at_once):
             yield torch.stack([_read(file) for file in files[start : start + at_once]])
+
+    @cached_property
+    def _weights(self) -> str:
+        """Digest of all that a picture depends on: any of the three may have been fine-tuned."""
+        parts = (self.pipeline.unet, self.pipeline.vae, self.pipeline.text_encoder)
+        return " ".join(weights_digest(part) for part in parts)
 
     def _file(self, weights: str, prompt: str, seed: int) -> Path:
         key = f"{weights} {self.sampling} {self.size} {seed} {prompt}"

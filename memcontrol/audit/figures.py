@@ -38,10 +38,9 @@ def roc_curves(scores: dict[str, tuple[np.ndarray, np.ndarray]]) -> bytes:
     """Draw ROC curves; each entry holds the scores of members and of others, higher for members."""
     figure, axes = plt.subplots(figsize=(4.2, 4))
     for name, (members, others) in scores.items():
-        thresholds = np.sort(np.concatenate([members, others]))[::-1]
-        fpr = [0.0, *(others[:, None] >= thresholds).mean(axis=0)]
-        tpr = [0.0, *(members[:, None] >= thresholds).mean(axis=0)]
-        axes.step(fpr, tpr, where="post", label=name)
+        thresholds = np.unique(np.concatenate([members, others]))[::-1]
+        fpr, tpr = (1 - np.searchsorted(np.sort(v), thresholds) / len(v) for v in (others, members))
+        axes.step([0.0, *fpr], [0.0, *tpr], where="post", label=name)
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="chance")
     axes.set(xlabel="held-out images taken for members", ylabel="members found", xlim=(0, 1), ylim=(0, 1))
     axes.legend(frameon=False, fontsize=8, loc="lower right")

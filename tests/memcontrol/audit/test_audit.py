@@ -19,8 +19,8 @@ from memcontrol.scoring import ScoredModel
 from tests.conf import short_run
 
 DATA = ["--data.num_subjects=80", "--data.split_fractions=[0.2,0.2,0.6]", "--data.memorization.num_images=2"]
-SMALL = ["--options.scoring.num_images=16", "--options.scoring.num_probes=8", "--model.sampling.steps=2", "--options.extraction.prompts=2",
-         "--options.extraction.samples=4",
+SMALL = ["--options.scoring.num_images=16", "--options.scoring.num_probes=8",
+         "--model.sampling.steps=2", "--options.extraction.prompts=2", "--options.extraction.samples=4",
          "--options.scoring.encoder=memcontrol.rewards.encoders.ThumbnailEncoder"]  # fmt: skip
 
 
