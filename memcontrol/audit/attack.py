@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import torch
+from scipy.stats import nhypergeom
 from torch import Tensor
 
 from memcontrol.audit.options import ExtractionOptions
 from memcontrol.data.features import split_pixels
 from memcontrol.rewards.functional.extraction import clique_members, matched, tile_distances
-from memcontrol.rewards.functional.memorization import replication_threshold
 from memcontrol.scoring import RealImages, ScoredModel
 from memcontrol.seeds import derive_seed
 
@@ -31,12 +31,16 @@ class Extraction:
         flagged: Prompts whose samples hold a clique.
         extracted: Rows of training images that a clique's member matches.
         threshold: Distance below which two images match; held-out images lie below it as rarely as alpha says.
+        matched: Flagged prompts whose clique's first member matches a training image.
+        p: P-value of as many, if such members were as near to training images as held-out images are.
     """
 
     prompts: int
     flagged: int
     extracted: list[int]
     threshold: float
+    matched: int = 0
+    p: float = 1.0
 
 
 def attack(
@@ -60,18 +64,30 @@ def attack(
     nearest = torch.full((len(held),), torch.inf)
     for _, block in _blocks(real, "train", len(real.contents)):
         nearest = torch.minimum(nearest, tile_distances(held, block, options.tiles).min(dim=1).values)
-    threshold = -replication_threshold(-nearest, max(alpha, 1 / (len(nearest) + 1)))
+    rank = max(1, math.floor(alpha * (len(nearest) + 1)))
+    threshold = float(nearest.sort().values[rank - 1])
     texts = real.texts("train")
     rows = list(dict.fromkeys(real.prompts("train", options.prompts).rows))
     prompts = [texts[row] for row in rows for _ in range(options.samples)]
     seeds = [derive_seed(real.seed, "extraction", row, k) for row in rows for k in range(options.samples)]
-    members = []
+    members, first = [], []
     for samples in _in_groups(model.draw(prompts, seeds, progress), options.samples):
-        found = clique_members(samples, threshold, options.clique, options.tiles) if math.isfinite(threshold) else []
+        found = clique_members(samples, threshold, options.clique, options.tiles)
         if found:
             members.append(samples[found])
+            first.append(samples[found[0]])
     given_away = _matches(torch.cat(members), real, threshold, options) if members else []
-    return Extraction(len(rows), len(members), given_away, threshold)
+    near = _near(torch.stack(first), real, threshold, options) if first else 0
+    p = float(nhypergeom.sf(near - 1, len(first) + len(nearest), len(first), rank)) if first else 1.0
+    return Extraction(len(rows), len(members), given_away, threshold, near, p)
+
+
+def _near(images: Tensor, real: RealImages, threshold: float, options: ExtractionOptions) -> int:
+    """Return how many images match some training image."""
+    near = torch.zeros(len(images), dtype=torch.bool)
+    for _, block in _blocks(real, "train", len(real.contents)):
+        near |= (tile_distances(images, block, options.tiles) < threshold).any(dim=1)
+    return int(near.sum())
 
 
 def _blocks(real: RealImages, split: str, count: int) -> Iterator[tuple[int, Tensor]]:

@@ -37,7 +37,7 @@ def compare(first: Audited, others: Sequence[Audited], real: RealImages, options
     found = []
     for other in others:
         pairs = _differences(first.evidence, other.evidence, real, options)
-        found += [Difference(name, other.source.path.name, value) for name, value in pairs.items()]
+        found += [Difference(name, other.source.name, value) for name, value in pairs.items()]
     return found
 
 

@@ -36,7 +36,7 @@ class CachedModel(ScoredModel):
     def draw(self, prompts: Sequence[str], seeds: Sequence[int], progress: bool = False) -> Iterator[Tensor]:
         """Draw batches of images as 8-bit pictures, with shape `(B, 3, size, size)`, values in [0, 1]."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        files = [self._file(self._weights, prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
+        files = [self._file(self.weights, prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
         missing = [i for i, file in enumerate(files) if not file.is_file()]
         done = len(files) - len(missing)
         batches = super().draw([prompts[i] for i in missing], [seeds[i] for i in missing])
@@ -53,7 +53,7 @@ class CachedModel(ScoredModel):
             yield torch.stack([_read(file) for file in files[start : start + at_once]])
 
     @cached_property
-    def _weights(self) -> str:
+    def weights(self) -> str:
         """Digest of all that a picture depends on: any of the three may have been fine-tuned."""
         parts = (self.pipeline.unet, self.pipeline.vae, self.pipeline.text_encoder)
         return " ".join(weights_digest(part) for part in parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import math
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,7 @@ def _section(item: Audited, real: RealImages, options: AuditOptions) -> str:
     drawn = item.evidence.train
     assert drawn is not None
     return (
-        f"<h2>{html.escape(item.source.path.name)} ({item.source.kind})</h2>"
+        f"<h2>{html.escape(item.source.name)} ({item.source.kind})</h2>"
         f'<div class="verdict{leak}"><strong>{html.escape(verdict.sentence)}</strong><ul>{details}</ul></div>'
         f"{_table('Memorization', item.measures, 'memorization', verdict.adjusted)}"
         f"{_table('Quality', item.measures, 'quality', {})}"
@@ -71,7 +72,7 @@ def _table(title: str, measures: list[Measure], group: str, adjusted: dict[str, 
         return ""
     head = "<tr><th>measure</th><th>value [95 %]</th><th>null</th><th>better</th><th>patients</th><th>p (Holm)</th>"
     body = "".join(
-        f"<tr><td>{m.name}</td><td class=num>{_number(m.value)}</td><td class=num>{_number(m.null)}</td>"
+        f"<tr><td>{m.name}</td><td class=num>{_number(m.value or math.nan)}</td><td class=num>{_number(m.null)}</td>"
         f"<td>{'higher' if m.higher_is_better else 'lower'}</td><td class=num>{m.value.n if m.value else '-'}</td>"
         f"<td class=num>{f'{adjusted[m.name]:.2g}' if m.name in adjusted else '-'}</td>"
         f"<td class=note>{html.escape(m.note)}</td></tr>"
@@ -82,8 +83,10 @@ def _table(title: str, measures: list[Measure], group: str, adjusted: dict[str, 
 
 def _number(value: Interval | float | None) -> str:
     if value is None:
-        return "not estimable"
+        return "-"
     if isinstance(value, float):
+        if math.isnan(value):
+            return "not estimable"
         return f"{value:.4g}"
     if not np.isfinite(value.low):
         return f"{value.value:.4g}"
@@ -170,7 +173,7 @@ def _comparison(first: Audited, differences: list[Difference]) -> str:
         for d in differences
     )
     return (
-        f"<h2>Against {html.escape(first.source.path.name)}</h2><p class=note>Differences on the same prompts, "
+        f"<h2>Against {html.escape(first.source.name)}</h2><p class=note>Differences on the same prompts, "
         "seeds and images (this minus the first); an interval without 0 is a difference.</p>"
         f'<div class="scroll"><table><tr><th>measure</th><th>model</th><th>difference [95 %]</th></tr>'
         f"{body}</table></div>"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from memcontrol.audit.comparison import Difference, compare
 from memcontrol.audit.draws import CachedModel
 from memcontrol.audit.options import AuditOptions
 from memcontrol.audit.report import write_report
-from memcontrol.audit.sources import Source, open_source
+from memcontrol.audit.sources import Source, named, open_source
 from memcontrol.audit.verdict import Verdict, judge
 from memcontrol.data.base import CaptionedImageDataModule
 from memcontrol.data.images import to_pixels
@@ -38,6 +39,8 @@ OTHER_SET = (
     "It was trained on other images than this config's training split: what else it was trained on was not tested, and "
     "images taken for members here may be none."
 )
+FOLDERS = re.compile(r"(?<![\w.\-])~?/[^\s=\[\],'\"]*/(?=[^/])")
+"""What leads to a file or folder of this machine: it tells a report's reader nothing, and may name people."""
 log = logging.getLogger("memcontrol")
 PACKAGES = ("memcontrol", "torch", "diffusers", "peft", "torchmetrics")
 
@@ -90,14 +93,15 @@ def audit(
     """
     if not paths:
         raise CheckpointError("Argument `ckpt_path` is empty. Name at least one run, checkpoint or folder to audit.")
-    sources = [open_source(path, base) for path in paths]
+    sources = named([open_source(path, base) for path in paths])
     data.setup("test")
     real = RealImages(data, "test", options.scoring.features(), options.scoring.seed)
     output.mkdir(parents=True, exist_ok=True, mode=0o700)
     device = device_named(device)
     scoring = replace(options.scoring, sampling=options.scoring.sampling_of(sampling))
     options = replace(options, scoring=scoring)
-    found = [_audit_one(source, real, options, output, device) for source in sources]
+    bases: dict[str, Evidence] = {}
+    found = [_audit_one(source, real, options, output, device, bases) for source in sources]
     differences = compare(found[0], found[1:], real, options.scoring)
     _write(found, differences, real, options, output)
     for item in found:
@@ -106,29 +110,48 @@ def audit(
     return found
 
 
-def _audit_one(source: Source, real: RealImages, options: AuditOptions, output: Path, device: str) -> Audited:
+def _audit_one(
+    source: Source, real: RealImages, options: AuditOptions, output: Path, device: str, bases: dict[str, Evidence]
+) -> Audited:
+    """Audit one source; of its models one at a time is in memory, and each base is scored once."""
     extraction, before = None, None
     if source.pipeline is not None:
-        model = _model(source.pipeline, real, options, output, device, source.path.name)
+        model = _model(source.pipeline(), real, options, output, device, source.name)
         _encode(model, real)
         evidence = collect(model, real, options.scoring, progress=True)
+        _check_finite(evidence, source)
         extraction = attack(model, real, options.extraction, options.scoring.alpha)
+        del model
     else:
         evidence = _evidence_of_pictures(source, real)
     if source.base is not None:
-        model = _model(source.base, real, options, output, device, "base")
-        _encode(model, real)
-        before = collect(model, real, options.scoring, progress=True)
+        model = _model(source.base(), real, options, output, device, "base")
+        if model.weights not in bases:
+            _encode(model, real)
+            bases[model.weights] = collect(model, real, options.scoring, progress=True)
+        before = bases[model.weights]
+        del model
     measures = measure(evidence, real, options.scoring, before)
     assert evidence.train is not None
     leaking = leaking_patients(evidence.train, real, options.scoring.alpha)
     num_drawn = len(set(evidence.train.subjects))
-    _, alpha = real.copy_threshold(options.scoring.alpha)
-    verdict = judge(measures, extraction, leaking, num_drawn, alpha, options.level)
+    num_calibration = len(set(real.calibration_subjects()))
+    verdict = judge(measures, extraction, leaking, num_drawn, num_calibration, options.scoring.alpha, options.level)
     if source.training_set not in (None, real.data.training_set()):
         log.warning("%s: %s", source.path, OTHER_SET)
         verdict = replace(verdict, details=[OTHER_SET, *verdict.details])
     return Audited(source, evidence, measures, extraction, verdict)
+
+
+def _check_finite(evidence: Evidence, source: Source) -> None:
+    """Refuse a model that computes NaN: no comparison with NaN would ever find a leak."""
+    for probed in (evidence.members, evidence.others):
+        bad = [n for n, scores in probed.scores.items() if not bool(torch.isfinite(scores).all())] if probed else []
+        if bad:
+            raise CheckpointError(
+                f"{source.path} gives scores that are no finite numbers ({', '.join(bad)}), so nothing can be said of "
+                "it. Its training may have diverged, or its precision be too low. Audit an earlier checkpoint."
+            )
 
 
 def leaking_patients(drawn: Drawn, real: RealImages, alpha: float) -> list[str]:
@@ -160,10 +183,14 @@ def _evidence_of_pictures(source: Source, real: RealImages) -> Evidence:
     assert source.pictures is not None
     size = real.data.transform.size
     images = torch.stack([_read(path, size) for path in source.pictures["path"]])
-    row_of = {text: row for row, text in reversed(list(enumerate(real.texts("train"))))}
+    texts = real.texts("train")
+    row_of = {text: row for row, text in reversed(list(enumerate(texts)))}
     rows = [row_of.get(text, -1) for text in source.pictures["text"]]
-    subjects = real.subjects("train")
-    names = [subjects[row] if row >= 0 else f"picture {i}" for i, row in enumerate(rows)]
+    patients: dict[str, set[str]] = {}
+    for text, subject in zip(texts, real.subjects("train"), strict=True):
+        patients.setdefault(text, set()).add(subject)
+    owners = [patients.get(text, set()) for text in source.pictures["text"]]
+    names = [next(iter(owner)) if len(owner) == 1 else f"picture {i}" for i, owner in enumerate(owners)]
     drawn = Drawn(rows, names, images, real.encoder.encode(images), real.copies.encode(images))
     return Evidence(drawn, None, None, None)
 
@@ -177,7 +204,7 @@ def _write(
     found: list[Audited], differences: list[Difference], real: RealImages, options: AuditOptions, output: Path
 ) -> None:
     about = {
-        "command": " ".join(["memcontrol", *sys.argv[1:]]),
+        "command": " ".join(["memcontrol", *(FOLDERS.sub("", argument) for argument in sys.argv[1:])]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {name: _version(name) for name in PACKAGES},
         "training_images": len(real.training),
@@ -192,7 +219,7 @@ def _write(
         "audited": [
             {
                 "kind": item.source.kind,
-                "name": item.source.path.name,
+                "name": item.source.name,
                 "verdict": item.verdict.to_dict(),
                 "measures": [m.to_dict() for m in item.measures],
                 "extraction": asdict(item.extraction) if item.extraction else None,

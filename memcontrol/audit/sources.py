@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -13,34 +15,47 @@ from memcontrol.diffusion.components import load_components
 from memcontrol.errors import CheckpointError
 from memcontrol.pipeline import load_pipeline
 
-__all__ = ["Source", "open_source"]
+__all__ = ["Source", "named", "open_source"]
 
+Load = Callable[[], StableDiffusionPipeline]
 PICTURES = (".png", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)
 class Source:
-    """Something to audit.
+    """Something to audit. Models are loaded when they are asked for, and kept by nobody here.
 
     Args:
         path: Where it is.
         kind: `run`, `pipeline` or `pictures`.
-        pipeline: Draws, where there is a model.
-        base: The model before fine-tuning, where it is known.
+        pipeline: Loads what draws, where there is a model.
+        base: Loads the model before fine-tuning, where it is known.
         pictures: File and prompt of each picture (columns path, text), where there is no model.
         training_set: Digest of the images that a run was trained on, where it says so.
+        name: What a report calls it.
     """
 
     path: Path
     kind: str
-    pipeline: StableDiffusionPipeline | None = None
-    base: StableDiffusionPipeline | None = None
+    pipeline: Load | None = None
+    base: Load | None = None
     pictures: pd.DataFrame | None = None
     training_set: str | None = None
+    name: str = ""
+
+
+def named(sources: Sequence[Source]) -> list[Source]:
+    """Name each source by as little of its path as tells it from the others."""
+    paths = [source.path.absolute().parts for source in sources]
+    for depth in range(1, max(map(len, paths)) + 1):
+        names = ["/".join(parts[-depth:]) for parts in paths]
+        if len(set(names)) == len(set(paths)):
+            break
+    return [replace(source, name=name) for source, name in zip(sources, names, strict=True)]
 
 
 def open_source(path: str, base: str | None = None) -> Source:
-    """Find out what a path is, and load it.
+    """Find out what a path is.
 
     Args:
         path: A run folder, checkpoint, PEFT folder, pipeline folder, or a folder of pictures with a csv of prompts
@@ -52,20 +67,23 @@ def open_source(path: str, base: str | None = None) -> Source:
     """
     folder = newest_run(Path(path).expanduser())
     if (folder / "model_index.json").is_file():
-        pipeline = load_components(str(folder)).pipeline()
-        return Source(folder, "pipeline", pipeline, load_components(base).pipeline() if base else None)
+        return Source(folder, "pipeline", partial(_load, str(folder)), partial(_load, base) if base else None)
     has_run = folder.is_file() or (folder / "checkpoints").is_dir()
     if has_run or (folder / "adapter_config.json").is_file():
         card = read_checkpoint(find_checkpoint(folder))[0] if has_run else Card.read(folder)
-        before = load_components(base or card.base, card.random_init, card.seed).pipeline() if card else None
+        before = partial(_load, base or card.base, card.random_init, card.seed) if card else None
         training_set = card.training_set if card else None
-        return Source(folder, "run", load_pipeline(folder, base), before, training_set=training_set)
+        return Source(folder, "run", partial(load_pipeline, folder, base), before, training_set=training_set)
     if folder.is_dir() and any(f.suffix.lower() in PICTURES for f in folder.iterdir()):
         return Source(folder, "pictures", pictures=_read_pictures(folder))
     raise CheckpointError(
         f"Argument `ckpt_path` is {path!r}, which is nothing that can be audited. Give a run folder, a checkpoint, a "
         "PEFT folder, a diffusers pipeline folder, or a folder of pictures with a csv of prompts."
     )
+
+
+def _load(base: str, random_init: bool = False, seed: int = 0) -> StableDiffusionPipeline:
+    return load_components(base, random_init, seed).pipeline()
 
 
 def _read_pictures(folder: Path) -> pd.DataFrame:

@@ -6,11 +6,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import binom
+from scipy.stats import beta, binom, nhypergeom
 
 from memcontrol.audit.attack import Extraction
+from memcontrol.errors import RewardError
 from memcontrol.rewards.functional.multiplicity import holm
 from memcontrol.scoring import Measure
+from memcontrol.scoring.measures.pvalues import rank_of
 
 __all__ = ["Verdict", "detectable_share", "judge"]
 
@@ -24,6 +26,7 @@ WORDS = {
     "own_prompt": "what it draws for a training prompt is nearest to that prompt's own image",
     "replication": "it draws copies of training images",
     "amd": "what it draws for training prompts lies nearer to training images than for held-out prompts",
+    "extraction": "samples of a training prompt agree with each other and with a training image",
     "authenticity": "what it draws for training prompts hugs training images more than for held-out prompts",
 }
 
@@ -37,7 +40,8 @@ class Verdict:
         sentence: The conclusion in one sentence.
         details: Further sentences.
         adjusted: P-value of each tested measure after Holm's correction.
-        detectable: Smallest share of copies among drawn images that would have been found with a probability of 80 %.
+        detectable: Smallest share of copies among drawn images that would have been found with a probability of 80 %;
+            NaN where no share would have been.
     """
 
     leaks: bool
@@ -56,6 +60,7 @@ def judge(
     extraction: Extraction | None,
     leaking: list[str],
     num_drawn: int,
+    num_calibration: int,
     alpha: float,
     level: float,
 ) -> Verdict:
@@ -66,49 +71,83 @@ def judge(
         extraction: Outcome of the extraction attack, where there was one.
         leaking: Patients whose images drawn pictures copy.
         num_drawn: Patients whose prompts were drawn.
+        num_calibration: Held-out patients that set the threshold of copies.
         alpha: Share of held-out images that count as copies.
         level: How rare a false alarm of the whole verdict is.
 
     Returns:
-        The verdict. An extracted image is a leak by itself.
+        The verdict.
+
+    Raises:
+        RewardError: If a p-value is no number: nothing must pass for clean because it could not be computed.
     """
     tested = {m.name: m.p for m in measures if m.p is not None}
+    if extraction:
+        tested["extraction"] = extraction.p
+    broken = [name for name, p in tested.items() if not np.isfinite(p)]
+    if broken:
+        raise RewardError(
+            f"The p-values of {broken} are no numbers, so there is no verdict. The model may have diverged."
+        )
     adjusted = dict(zip(tested, holm(list(tested.values())).tolist(), strict=True))
     found = [name for name, p in adjusted.items() if p < level]
-    extracted = len(extraction.extracted) if extraction else 0
-    detectable = detectable_share(num_drawn, alpha, level / max(1, len(tested)))
+    rank = rank_of(alpha, num_calibration)
+    detectable = detectable_share(num_drawn, num_calibration, rank, level / max(1, len(tested)))
     details = [f"Found: {WORDS.get(name, name)} (adjusted p = {adjusted[name]:.2g})." for name in found]
     if "replication" in found:
         details.append(f"Drawn pictures copy images of {len(leaking)} patients.")
     if extraction:
         details.append(
             f"Extraction attack: {extraction.flagged} of {extraction.prompts} prompts gave samples that agree with "
-            f"each other; {extracted} training images were extracted."
+            f"each other; {len(extraction.extracted)} training images match them, of {extraction.matched} prompts."
         )
-    details.append(
-        f"With pictures for {num_drawn} patients, copies would have been found with a probability of 80 % if they made "
-        f"up at least {100 * detectable:.1f} % of them."
-    )
-    if found or extracted:
-        sentence = f"LEAK FOUND by {len(found) + bool(extracted)} of {len(tested) + bool(extraction)} tests."
+    details.append(_reach(num_drawn, num_calibration, detectable))
+    if found:
+        sentence = f"LEAK FOUND by {len(found)} of {len(tested)} tests."
     else:
         sentence = (
-            f"No leak found by {len(tested) + bool(extraction)} tests; a false alarm of all together is rarer than "
+            f"No leak found by {len(tested)} tests; a false alarm of all together is rarer than "
             f"{100 * level:g} %. This does not prove that there is none."
         )
-    return Verdict(bool(found or extracted), sentence, details, adjusted, detectable)
+    return Verdict(bool(found), sentence, details, adjusted, detectable)
 
 
-def detectable_share(n: int, alpha: float, level: float, power: float = 0.8) -> float:
-    """Return the smallest share of copies among n pictures that a test at this level finds with this power.
+def _reach(num_drawn: int, num_calibration: int, detectable: float) -> str:
+    given = f"With pictures for {num_drawn} patients and a threshold from {num_calibration} held-out ones, "
+    if np.isfinite(detectable):
+        return given + (
+            "the test of copies alone would have found them with a probability of 80 % if they made up at least "
+            f"{100 * detectable:.1f} % of the pictures."
+        )
+    return given + "the test of copies alone could not have found any: draw more, or hold out more patients."
+
+
+def detectable_share(n: int, k: int, rank: int, level: float, power: float = 0.8) -> float:
+    """Return the smallest share of copies among pictures that `p_exceed` finds at a level with this power.
+
+    Every copy lies above the threshold; of other pictures a share does that depends on which held-out patients set the
+    threshold, and follows a beta distribution.
+
+    Args:
+        n: Patients whose pictures are tested.
+        k: Held-out patients that set the threshold.
+        rank: Which of their largest values it is.
+        level: Level of the test, with its share of Holm's correction.
+        power: Probability of finding.
+
+    Returns:
+        The share in [0, 1], or NaN where even copies only would not be found.
 
     Example:
-        >>> 0.04 < detectable_share(100, 0.01, 0.01) < 0.08
+        >>> 0.1 < detectable_share(200, 90, 1, 0.01 / 8) < 0.12
         True
     """
-    if n < 1:
-        return 1.0
-    needed = int(binom.isf(level, n, alpha)) + 1
+    counts = np.arange(1, n + 1)
+    enough = counts[nhypergeom.sf(counts - 1, n + k, n, rank) < level] if n and k >= rank else counts[:0]
+    if not len(enough):
+        return float("nan")
+    above = beta.ppf((np.arange(200) + 0.5) / 200, rank, k + 1 - rank)
     shares = np.linspace(0, 1, 1001)
-    enough = shares[binom.sf(needed - 1, n, alpha + (1 - alpha) * shares) >= power]
-    return float(enough[0]) if len(enough) else 1.0
+    found = binom.sf(enough[0] - 1, n, above[None] + (1 - above[None]) * shares[:, None]).mean(axis=1)
+    likely = shares[found >= power]
+    return float(likely[0]) if len(likely) else float("nan")

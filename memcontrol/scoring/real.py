@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -76,6 +77,11 @@ class RealImages:
     def contents(self) -> list[str]:
         """Digest of each training image."""
         return [str(content) for content in self.data.table("train")["content"]]
+
+    @cached_property
+    def held_bank(self) -> Tensor:
+        """Features of the views of held-out images, as `bank` has those of training images."""
+        return split_features(self.data, self.heldout, self.views)
 
     def match(self, thumbnails: Tensor) -> Match:
         """Find the training image that each image is most like a copy of."""

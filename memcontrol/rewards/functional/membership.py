@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from memcontrol.rewards.functional.intervals import Interval, auc_draws, from_draws, mean_interval
+from memcontrol.rewards.functional.intervals import Interval, auc_draws, draw_weights, from_draws, owners
 
-__all__ = ["membership_auc", "tpr_at_fpr"]
+__all__ = ["membership_auc", "tpr_draws"]
 
 
 def membership_auc(
@@ -36,27 +36,52 @@ def membership_auc(
     return from_draws(value, draws, min(len(set(member_subjects)), len(set(other_subjects))))
 
 
-def tpr_at_fpr(
-    members: ArrayLike, others: ArrayLike, member_subjects: Sequence[str], fpr: float, seed: int = 0
-) -> Interval | None:
-    """Return the share of members found at a false-positive rate; lower is less memorized, the null is `fpr`.
+def tpr_draws(
+    members: ArrayLike,
+    others: ArrayLike,
+    member_subjects: Sequence[str],
+    other_subjects: Sequence[str],
+    fpr: float,
+    num_draws: int = 2000,
+    seed: int = 0,
+) -> tuple[float, np.ndarray] | None:
+    """Return the share of members found at a false-positive rate; lower is less memorized.
 
     Args:
         members: Scores of training images, higher for more likely members, with shape `(n,)`.
         others: Scores of held-out images, with shape `(k,)`.
         member_subjects: Patient of each training image.
-        fpr: False-positive rate, in (0, 1).
-        seed: Seed of the bootstrap.
+        other_subjects: Patient of each held-out image.
+        fpr: False-positive rate, in (0, 1); the null where there is no base.
+        num_draws: Bootstrap draws.
+        seed: Seed of the draws.
 
     Returns:
-        The share with its interval, or None ("not estimable") with fewer than 10 / fpr non-members.
+        The share, and bootstrap draws with shape `(num_draws,)`, over patients of both sides, so
+        that the threshold varies too.
+        None ("not estimable") with fewer than 10 / fpr non-members.
 
     References:
         Carlini et al., "Membership inference attacks from first principles", IEEE S&P 2022,
         https://arxiv.org/abs/2112.03570 (section IV).
     """
-    ranked = np.sort(np.asarray(others, dtype=np.float64))[::-1]
-    if len(ranked) < 10 / fpr:
+    inside, outside = np.asarray(members, dtype=np.float64), np.asarray(others, dtype=np.float64)
+    if len(outside) < 10 / fpr:
         return None
-    threshold = ranked[int(np.floor(fpr * len(ranked)))]
-    return mean_interval((np.asarray(members) > threshold).astype(float), member_subjects, seed=seed)
+    best_in, best_out = np.argsort(-inside), np.argsort(-outside)
+    ranked = outside[best_out]
+    above = np.searchsorted(-inside[best_in], -ranked)  # members above each threshold
+    owner_in, num_in = owners(member_subjects)
+    owner_out, num_out = owners(other_subjects)
+    owner_in, owner_out = owner_in[best_in], owner_out[best_out]
+
+    def share(weights_in: np.ndarray, weights_out: np.ndarray) -> float:
+        alarms = np.cumsum(weights_out[owner_out])
+        found = np.concatenate([[0.0], np.cumsum(weights_in[owner_in])])
+        at = min(int(np.searchsorted(alarms, fpr * alarms[-1], side="right")), len(ranked) - 1)
+        return float(found[above[at]] / found[-1])
+
+    weights_in = draw_weights(num_in, num_draws, seed, "bootstrap members")
+    weights_out = draw_weights(num_out, num_draws, seed, "bootstrap others")
+    drawn = np.array([share(a, b) for a, b in zip(weights_in, weights_out, strict=True)])
+    return share(np.ones(num_in), np.ones(num_out)), drawn

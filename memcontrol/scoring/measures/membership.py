@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 from torch import Tensor
 
 from memcontrol.rewards.functional.intervals import auc_draws, from_draws, mean_interval
-from memcontrol.rewards.functional.membership import tpr_at_fpr
+from memcontrol.rewards.functional.membership import tpr_draws
 from memcontrol.scoring.evidence import Evidence
-from memcontrol.scoring.measures.pvalues import p_above, p_draws, p_gap
+from memcontrol.scoring.measures.pvalues import p_draws, p_gap
 from memcontrol.scoring.measures.record import Measure, subjects_of
 from memcontrol.scoring.options import ScoringOptions
 from memcontrol.scoring.real import RealImages
@@ -28,11 +29,8 @@ def membership_measures(
         if score not in members.scores:
             continue
         found.append(_auc(name, -members.scores[score], -others.scores[score], inside, outside, options, base, score))
-    scores = -members.scores["loss"].numpy(), -others.scores["loss"].numpy()
     for name, fpr in (("membership_tpr_1", 0.01), ("membership_tpr_01", 0.001)):
-        value = tpr_at_fpr(*scores, inside, fpr, options.seed)
-        note = "" if value else f"needs {10 / fpr:.0f} held-out images, has {len(others.rows)}"
-        found.append(Measure(name, "memorization", value, fpr, False, p_above(value, fpr), note))
+        found.append(_tpr(name, fpr, evidence, inside, outside, options, base))
     norms = members.scores["noise_norm"]
     value = mean_interval(norms, inside, seed=options.seed)
     null, p = None, None
@@ -41,7 +39,7 @@ def membership_measures(
         null = mean_interval(theirs, inside, seed=options.seed)
         ours_other, theirs_other = others.scores["noise_norm"], base.others.scores["noise_norm"]  # type: ignore[union-attr]
         p = p_gap(norms - theirs, ours_other - theirs_other, inside, outside, options.seed)
-    note = "null: the base; tested by its rise on training against held-out prompts"
+    note = "null: the base; tested by its rise on training against held-out prompts" if null else "not tested: no base"
     found.append(Measure("noise_norm", "memorization", value, null, False, p, note))
     found.append(
         Measure(
@@ -55,6 +53,34 @@ def membership_measures(
         )
     )
     return found
+
+
+def _tpr(
+    name: str,
+    fpr: float,
+    evidence: Evidence,
+    inside: list[str],
+    outside: list[str],
+    options: ScoringOptions,
+    base: Evidence | None,
+) -> Measure:
+    n = min(len(set(inside)), len(set(outside)))
+
+    def drawn(of: Evidence | None) -> tuple[float, np.ndarray] | None:
+        if of is None or of.members is None or of.others is None:
+            return None
+        scores = -of.members.scores["loss"].numpy(), -of.others.scores["loss"].numpy()
+        return tpr_draws(*scores, inside, outside, fpr, seed=options.seed)
+
+    ours, theirs = drawn(evidence), drawn(base)
+    if ours is None:
+        note = f"needs {10 / fpr:.0f} held-out images, has {len(outside)}"
+        return Measure(name, "memorization", None, fpr, False, None, note)
+    value = from_draws(*ours, n)
+    if theirs is None:
+        return Measure(name, "memorization", value, fpr, False, p_draws(ours[1] - fpr), "null: chance")
+    p = p_draws(ours[1] - theirs[1])
+    return Measure(name, "memorization", value, from_draws(*theirs, n), False, p, "null: the base, paired")
 
 
 def _auc(

@@ -17,8 +17,9 @@ from memcontrol.rewards.functional.memorization import (
     own_prompt_hits,
 )
 from memcontrol.scoring.evidence import Drawn, Evidence
-from memcontrol.scoring.measures.pvalues import p_exceed, p_gap, p_mean
+from memcontrol.scoring.measures.pvalues import p_exceed, p_gap, p_mean, rank_of
 from memcontrol.scoring.measures.record import HIGHER_IS_BETTER, Measure
+from memcontrol.scoring.measures.symmetric import outside_values
 from memcontrol.scoring.options import ScoringOptions
 from memcontrol.scoring.real import RealImages
 
@@ -50,9 +51,10 @@ def nearness_measures(
 ) -> list[Measure]:
     """Measure nearness to training images.
 
-    Own-prompt retrieval is tested against the base, replication against the base and held-out patients. AMD and
-    authenticity are tested against what the same model draws for held-out prompts: a model that learns a hospital's
-    look comes nearer to all its patients than the base was, which is no leak.
+    Replication is tested against the base and held-out patients. Own-prompt retrieval (which must beat the base too),
+    AMD and authenticity are tested against what the same model draws for held-out prompts, whose patients' images then
+    join the training images: a model that learns a hospital's look comes nearer to all its patients than the base was,
+    and one that follows captions nearer to the patient of the caption; neither is a leak.
     """
     theirs = base.train if base is not None else None
     functions = nearness_functions(real, options)
@@ -60,11 +62,11 @@ def nearness_measures(
         del functions["own_prompt"]
     found = []
     for name, function in functions.items():
-        others = evidence.heldout if name != "own_prompt" else None
+        outside = evidence.heldout if name != "replication" else None
         sides = _Sides(
             function(drawn),
             function(theirs) if theirs is not None else None,
-            function(others) if others is not None else None,
+            outside_values(name, outside, real) if outside is not None else None,
         )
         found.append(_tested(name, sides, evidence, drawn, real, options))
     return [*found, _copying(drawn, theirs, real), _mifid(drawn, theirs, real)]
@@ -76,21 +78,23 @@ def _tested(
     subjects, seed = drawn.subjects, options.seed
     value = mean_interval(sides.ours, subjects, seed=seed)
     null = mean_interval(sides.base, subjects, seed=seed) if sides.base is not None else None
-    p, note = None, "not tested: there is no base"
+    p, note = None, "not tested: there is nothing to compare with"
     if name in ("own_prompt", "replication") and sides.base is not None:
         p, note = p_mean(sides.ours - sides.base, subjects, seed), "null: the base on the same prompts and seeds"
     if name == "replication":
         similarity = real.match(drawn.thumbnails).similarity
         calibration, patients = real.calibration(), real.calibration_subjects()
-        rank = max(1, int(options.alpha * len(set(patients))))
-        exact = p_exceed(similarity, subjects, calibration, patients, rank)
+        exact = p_exceed(similarity, subjects, calibration, patients, rank_of(options.alpha, len(set(patients))))
         p = exact if p is None else max(p, exact)
         note = "tested against held-out patients" + (" and the base" if null is not None else "")
         note += f"; of held-out images {100 * real.copy_threshold(options.alpha)[1]:.2g} % would count as copies"
-    elif name in ("amd", "authenticity") and sides.heldout is not None and evidence.heldout is not None:
+    elif sides.heldout is not None and evidence.heldout is not None:
         outside = evidence.heldout.subjects
-        p = p_gap(-sides.ours, -sides.heldout, subjects, outside, seed)
+        sign = -1 if HIGHER_IS_BETTER[name] else 1
+        gap = p_gap(sign * sides.ours, sign * sides.heldout, subjects, outside, seed)
+        p = gap if p is None else max(p, gap)
         note = "tested against what the same model draws for held-out prompts"
+        note += " and the base" if name == "own_prompt" and sides.base is not None else ""
         null = null or mean_interval(sides.heldout, outside, seed=seed)
     return Measure(name, "memorization", value, null, HIGHER_IS_BETTER[name], p, note)
 

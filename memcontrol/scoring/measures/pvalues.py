@@ -8,9 +8,9 @@ import numpy as np
 from scipy.stats import nhypergeom, norm
 from torch import Tensor
 
-from memcontrol.rewards.functional.intervals import Interval, mean_draws, owners
+from memcontrol.rewards.functional.intervals import mean_draws
 
-__all__ = ["p_above", "p_draws", "p_exceed", "p_gap", "p_mean"]
+__all__ = ["p_draws", "p_exceed", "p_gap", "p_mean", "rank_of"]
 
 
 def p_draws(draws: np.ndarray) -> float:
@@ -31,23 +31,14 @@ def p_gap(ours: Tensor, other: Tensor, inside: list[str], outside: list[str], se
     return p_draws(mean_draws(ours, inside, seed=seed) - mean_draws(other, outside, seed=seed + 1))
 
 
-def p_above(value: Interval | None, null: float) -> float | None:
-    """Return the p-value of "the value is above a number", from the width of its interval."""
-    if value is None:
-        return None
-    spread = (value.high - value.low) / (2 * 1.96)
-    if spread == 0:
-        return 0.0 if value.value > null else 1.0
-    return float(norm.sf((value.value - null) / spread))
-
-
 def p_exceed(
     values: Tensor, subjects: Sequence[str], calibration: Tensor, calibration_subjects: Sequence[str], rank: int
 ) -> float:
     """Return the exact p-value of how many patients exceed the rank-th largest of the calibration patients.
 
-    A patient counts with the largest of its values. If both groups were exchangeable, the number of patients above the
-    threshold would follow the negative hypergeometric distribution, whatever the values' own distribution.
+    A patient counts with the first of its values: one with more pictures has no more chances. If both groups were
+    exchangeable, the number of patients above the threshold would follow the negative hypergeometric distribution,
+    whatever the values' own distribution.
 
     Args:
         values: Values of the patients in question, with shape `(n,)`.
@@ -56,14 +47,18 @@ def p_exceed(
         calibration_subjects: Their patients.
         rank: Which of the largest calibration values is the threshold, from 1.
     """
-    tested, reference = _largest(values, subjects), _largest(calibration, calibration_subjects)
+    tested, reference = _first(values, subjects), _first(calibration, calibration_subjects)
     threshold = np.sort(reference)[-rank]
     above = int((tested > threshold).sum())
     return float(nhypergeom.sf(above - 1, len(tested) + len(reference), len(tested), rank))
 
 
-def _largest(values: Tensor, subjects: Sequence[str]) -> np.ndarray:
-    owner, count = owners(subjects)
-    largest = np.full(count, -np.inf)
-    np.maximum.at(largest, owner, values.numpy().astype(float))
-    return largest
+def rank_of(alpha: float, num_patients: int) -> int:
+    """Return which of the largest values of calibration patients a share alpha of them exceeds, from 1."""
+    return max(1, int(alpha * num_patients))
+
+
+def _first(values: Tensor, subjects: Sequence[str]) -> np.ndarray:
+    _, rows = np.unique(np.asarray(subjects, dtype=str), return_index=True)
+    first: np.ndarray = values.numpy().astype(float)[rows]
+    return first

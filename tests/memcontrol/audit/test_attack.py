@@ -59,4 +59,5 @@ def test_a_memorized_image_is_given_away(monkeypatch, block):
     monkeypatch.setattr(module, "BLOCK", block)
     monkeypatch.setattr(module, "split_pixels", lambda data, split, rows: images[split][rows])
     found = module.attack(Memorizing(images["train"]), real, ExtractionOptions(prompts=3, samples=10), 0.01)
-    assert (found.prompts, found.flagged, found.extracted) == (2, 1, [3])
+    assert (found.prompts, found.flagged, found.extracted, found.matched) == (2, 1, [3], 1)
+    assert found.p == pytest.approx(1 / 21)  # one of twenty held-out images may be as near by chance

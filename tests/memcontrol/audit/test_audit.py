@@ -60,7 +60,7 @@ def test_pipeline_folder_is_audited(run, tmp_path):
     main(arguments(tmp_path, tmp_path / "merged"))
     measures = {m["name"]: m for m in record(tmp_path)["audited"][0]["measures"]}
     assert measures["membership_auc"]["null"] == 0.5
-    assert measures["own_prompt"]["p"] is None
+    assert measures["own_prompt"]["p"] > 0.01  # against held-out prompts, since there is no base
 
 
 @pytest.mark.parametrize("copies", [0, 8])

@@ -40,7 +40,7 @@ def page(tmp_path_factory):
     options = AuditOptions(scoring=ScoringOptions(num_images=12), extraction=ExtractionOptions(prompts=0))
     evidence = Evidence(drawn, None, None, None)
     measures = measure(evidence, real, options.scoring)
-    verdict = judge(measures, None, [], 12, 0.01, 0.01)
+    verdict = judge(measures, None, [], 12, 42, 0.01, 0.01)
     item = Audited(Source(folder / "pictures", "pictures"), evidence, measures, None, verdict)
     write_report([item], [], real, options, {"command": "memcontrol audit <x>"}, folder / "report.html")
     return folder / "report.html"

@@ -15,7 +15,7 @@ from memcontrol.rewards.functional.extraction import cliques, extracted, tile_di
 from memcontrol.rewards.functional.frechet import frechet_distance, mifid
 from memcontrol.rewards.functional.kernel import kernel_distance, kernel_statistic
 from memcontrol.rewards.functional.manifold import overlap
-from memcontrol.rewards.functional.membership import membership_auc, tpr_at_fpr
+from memcontrol.rewards.functional.membership import membership_auc, tpr_draws
 from memcontrol.rewards.functional.memorization import (
     authentic,
     c_t,
@@ -25,6 +25,7 @@ from memcontrol.rewards.functional.memorization import (
 )
 from memcontrol.rewards.functional.multiplicity import holm
 from memcontrol.rewards.functional.neighbours import nearest
+from memcontrol.scoring.measures.pvalues import p_draws
 
 
 @pytest.fixture
@@ -94,8 +95,20 @@ def test_auc_equals_scikit_learn():
 
 
 def test_tpr_needs_enough_others():
-    assert tpr_at_fpr(np.ones(5), np.zeros(999), list("abcde"), 0.01) is None
-    assert tpr_at_fpr(np.ones(5), np.zeros(1000), list("abcde"), 0.01).value == 1.0
+    names = [str(i) for i in range(1000)]
+    assert tpr_draws(np.ones(5), np.zeros(999), list("abcde"), names[:999], 0.01) is None
+    assert tpr_draws(np.ones(5), np.zeros(1000), list("abcde"), names, 0.01)[0] == 1.0
+
+
+def test_tpr_of_all_draws_varies_as_the_share_does():
+    """Without a leak, draws tell it from the false-positive rate about as rarely as their level says."""
+    wrong = 0
+    for number in range(60):
+        rng = np.random.default_rng(number)
+        names = [str(i) for i in range(1000)]
+        found = tpr_draws(rng.normal(size=2000), rng.normal(size=1000), [str(i) for i in range(2000)], names, 0.01, 400)
+        wrong += p_draws(found[1] - 0.01) < 0.01
+    assert wrong <= 4
 
 
 def test_c_t_equals_the_ranks(features):

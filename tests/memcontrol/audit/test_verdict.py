@@ -1,0 +1,118 @@
+"""What a verdict promises: how rarely it is wrong, and what it would have found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from memcontrol.audit.run import FOLDERS, _check_finite
+from memcontrol.audit.sources import Source, named
+from memcontrol.audit.verdict import detectable_share, judge
+from memcontrol.errors import CheckpointError, RewardError
+from memcontrol.rewards.functional.intervals import Interval
+from memcontrol.scoring import Measure
+from memcontrol.scoring.evidence import Drawn, Evidence, Probed
+from memcontrol.scoring.measures.nearness import nearness_functions
+from memcontrol.scoring.measures.pvalues import p_exceed, p_gap
+from memcontrol.scoring.measures.symmetric import outside_values
+
+
+@pytest.mark.parametrize(("n", "k", "rank", "level"), [(100, 30, 1, 0.01), (200, 90, 1, 0.00125), (300, 400, 4, 0.01)])
+def test_the_share_that_is_promised_is_found(n, k, rank, level):
+    """As many copies as the verdict names are found in about 80 % of audits."""
+    share = detectable_share(n, k, rank, level)
+    found = 0
+    for number in range(400):
+        rng = np.random.default_rng(number)
+        drawn = torch.from_numpy(np.where(rng.random(n) < share, 99.0, rng.normal(size=n)))
+        calibration = torch.from_numpy(rng.normal(size=k))
+        names = [str(i) for i in range(max(n, k))]
+        found += p_exceed(drawn, names[:n], calibration, names[:k], rank) < level
+    assert 0.72 <= found / 400 <= 0.88
+
+
+def test_too_few_patients_find_nothing():
+    assert np.isnan(detectable_share(3, 8, 1, 0.001))
+    said = judge([], None, [], 3, 8, 0.01, 0.001).details
+    assert "could not have found any" in said[-1]
+
+
+def test_more_pictures_of_a_patient_are_no_more_chances():
+    wrong = 0
+    for number in range(300):
+        rng = np.random.default_rng(number)
+        drawn, calibration = (torch.from_numpy(rng.normal(size=n)) for n in (500, 100))
+        patients = [str(i // 10) for i in range(500)]
+        wrong += p_exceed(drawn, patients, calibration, [str(i) for i in range(100)], 1) < 0.01
+    assert wrong / 300 <= 0.03
+
+
+class Real:
+    """Features of pictures that a caption tells half of; one picture per patient."""
+
+    heldout = "test"
+
+    def __init__(self, rng, n=150):
+        self.captions = {s: rng.normal(size=(n, 16)) for s in ("train", "test")}
+        images = {s: np.concatenate([c, rng.normal(size=(n, 16))], axis=1) for s, c in self.captions.items()}
+        self.training, self.held = (torch.from_numpy(images[s]).float() for s in ("train", "test"))
+        self.held_bank, self.views = self.held, SimpleNamespace(num_views=1)
+        self.contents = [f"train {i}" for i in range(n)]
+        self.data = SimpleNamespace(table=lambda split: {"content": [f"{split} {i}" for i in range(n)]})
+
+    def subjects(self, split):
+        return [f"{split} {i}" for i in range(len(self.held))]
+
+    def copy_threshold(self, alpha):
+        return 2.0, alpha
+
+    def match(self, thumbnails):
+        similarity = torch.nn.functional.normalize(thumbnails, dim=1) @ torch.nn.functional.normalize(self.training).T
+        return SimpleNamespace(similarity=similarity.max(dim=1).values, row=similarity.argmax(dim=1))
+
+    def drawn(self, split, rng):
+        """What a model draws that follows captions and has seen no image."""
+        captions = self.captions[split]
+        features = torch.from_numpy(np.concatenate([captions, rng.normal(size=captions.shape)], axis=1)).float()
+        return Drawn(list(range(len(captions))), self.subjects(split), features, features, features)
+
+
+@pytest.mark.parametrize(("name", "sign"), [("own_prompt", 1), ("amd", -1), ("authenticity", -1)])
+def test_following_captions_is_no_leak(name, sign):
+    wrong = 0
+    for number in range(20):
+        rng = np.random.default_rng(number)
+        real = Real(rng)
+        train, held = real.drawn("train", rng), real.drawn("test", rng)
+        ours = nearness_functions(real, SimpleNamespace(alpha=0.01))[name](train)
+        p = p_gap(sign * ours, sign * outside_values(name, held, real), train.subjects, held.subjects, seed=0)
+        wrong += p < 0.01
+    assert wrong <= 2
+
+
+def test_what_is_no_number_is_no_acquittal():
+    value = Interval(0.0, 0.0, 0.0, 10)
+    with pytest.raises(RewardError, match="noise_norm"):
+        judge([Measure("noise_norm", "memorization", value, None, False, float("nan"))], None, [], 9, 9, 0.01, 0.01)
+    probed = Probed([0], {"loss": torch.tensor([float("nan")])})
+    with pytest.raises(CheckpointError, match="no finite numbers"):
+        _check_finite(Evidence(None, None, probed, probed), Source(Path("runs/a"), "run"))
+
+
+def test_sources_are_told_apart():
+    sources = [Source(Path("runs") / name / "version_0", "run") for name in "ab"]
+    assert [source.name for source in named(sources)] == ["a/version_0", "b/version_0"]
+    assert [source.name for source in named(sources[:1] * 2)] == ["version_0", "version_0"]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("--data.root=/home/jo/p10000032/cxr", "--data.root=cxr"), ("audit/demo.yaml", "audit/demo.yaml"),
+     ("~/runs/a", "a"), ("[/x/y.yaml,/z/w]", "[y.yaml,w]")],
+)  # fmt: skip
+def test_folders_of_the_machine_are_left_out(given, kept):
+    assert FOLDERS.sub("", given) == kept
