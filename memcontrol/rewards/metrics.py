@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from memcontrol.errors import RewardError
 from memcontrol.rewards.encoders import Encoder, LiteEncoder
 from memcontrol.rewards.functional.frechet import frechet_distance, mifid
 from memcontrol.rewards.functional.kernel import kernel_distance
@@ -60,7 +61,10 @@ class FeatureMetric(Metric):
     def _features(self, name: str) -> Tensor:
         parts = getattr(self, f"{name}_features")
         if not len(parts):
-            raise ValueError(f"{type(self).__name__} has seen no {name} images; call `update` with some first.")
+            raise RewardError(
+                f"{type(self).__name__} has seen no {name} images. Call `update` with some first; as a reward in a "
+                "config it gets them with `inputs: with_training`."
+            )
         found: Tensor = dim_zero_cat(parts)
         return found.cpu()
 

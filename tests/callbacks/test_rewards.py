@@ -16,7 +16,10 @@ from tests.conf import short_run
 REWARDS = (
     "{class_path: callbacks.RewardsCallback, init_args: {memorization: noise_norm, scoring: {num_images: 9, "
     "num_probes: 13, draws: 2, encoder: {class_path: memcontrol.rewards.encoders.ThumbnailEncoder}}, "
-    "metrics: [{name: tv, metric: {class_path: torchmetrics.image.TotalVariation}, higher_is_better: false}]}}"
+    "metrics: [{name: tv, metric: {class_path: torchmetrics.image.TotalVariation}, higher_is_better: false}, "
+    "{name: my_amd, inputs: with_training, group: memorization, metric: {class_path: "
+    "memcontrol.rewards.metrics.MinimalDistanceMetric, init_args: {encoder: "
+    "memcontrol.rewards.encoders.ThumbnailEncoder}}}]}}"
 )
 PARETO = "{class_path: callbacks.ParetoCheckpoint}"
 BASE = "{class_path: callbacks.AdapterCheckpoint, init_args: {every_n_train_steps: 2}}"
@@ -43,6 +46,8 @@ def test_every_validation_is_a_point(run):
     measures = {m["name"]: m for m in points(run)[-1]["measures"]}
     assert measures["kid"]["value"]["low"] <= measures["kid"]["value"]["value"] <= measures["kid"]["value"]["high"]
     assert measures["tv"]["value"]["value"] > 0
+    assert measures["my_amd"]["group"] == "memorization"
+    assert measures["my_amd"]["value"]["value"] == pytest.approx(measures["amd"]["value"]["value"], rel=1e-4)
     assert measures["membership_tpr_01"]["value"] is None
     assert list((run / "pareto").glob("*.ckpt"))
 

@@ -23,7 +23,7 @@ class TimmEncoder(Encoder):
         device: Where to encode: `auto` (a GPU where there is one), `cpu`, `cuda`, ...
 
     Raises:
-        EncoderError: If timm is missing or has no such model.
+        EncoderError: If timm is missing, has no such model, or the weights are another's.
     """
 
     def __init__(
@@ -54,7 +54,13 @@ class TimmEncoder(Encoder):
             self.model, pretrained=self.pretrained and self.weights is None, num_classes=0
         )
         if self.weights is not None:
-            network.load_state_dict(torch.load(self.weights, map_location="cpu", weights_only=True), strict=False)
+            state = torch.load(self.weights, map_location="cpu", weights_only=True)
+            missing = network.load_state_dict(state, strict=False).missing_keys
+            if missing:
+                raise EncoderError(
+                    f"{self.weights} lacks {len(missing)} tensors of {self.model}, e.g. {missing[0]}; it has e.g. "
+                    f"{next(iter(state), None)}. Give a state dict whose names are timm's."
+                )
         config = timm.data.resolve_model_data_config(network)
         self._mean, self._std = config["mean"], config["std"]
         return network

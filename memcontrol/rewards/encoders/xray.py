@@ -29,12 +29,11 @@ class _Features(nn.Module):
 class XrayEncoder(Encoder):
     """Features of torchxrayvision's DenseNet-121, width 1,024.
 
-    Its published weights are a pickled model, which could run code, so the file is read only if it is a plain state
-    dict or if its SHA-256 is the one that you give.
+    Its published weights are a pickled model, which could run code, so a file is read only if it is a plain state dict
+    (the error for a missing file says how to make one) or if its SHA-256 is the one that you give.
 
     Args:
-        weights: The weights file, as torchxrayvision downloads it to `~/.torchxrayvision/models_data/`, or a plain
-            state dict.
+        weights: A plain state dict of the network, or torchxrayvision's own file with `sha256`.
         sha256: SHA-256 of the file that you trust; not needed for a plain state dict.
         size: Height and width that images are resized to, in pixels.
         batch_size: Images encoded at once.
@@ -43,8 +42,7 @@ class XrayEncoder(Encoder):
 
     def __init__(
         self,
-        weights: str = "~/.torchxrayvision/models_data/"
-        "nih-pc-chex-mimic_ch-google-openi-kaggle-densenet121-d121-tw-lr001-rot45-tr15-sc15-seed0-best.pt",
+        weights: str = "~/.torchxrayvision/densenet121-res224-all.pt",
         sha256: str | None = None,
         size: int = 224,
         batch_size: int = 64,
@@ -63,8 +61,10 @@ class XrayEncoder(Encoder):
         path = Path(self.weights).expanduser()
         if not path.is_file():
             raise EncoderError(
-                f"Argument `weights` is {str(path)!r}, which does not exist. Fetch it once with: python -c "
-                "\"import torchxrayvision as x; x.models.DenseNet(weights='densenet121-res224-all')\""
+                f"Argument `weights` is {str(path)!r}, which does not exist. Make it once, if you trust "
+                "torchxrayvision's download, with: "
+                'python -c "import torch, torchxrayvision as x; '
+                f"torch.save(x.models.DenseNet(weights='densenet121-res224-all').state_dict(), '{path}')\""
             )
         network = DenseNet(num_classes=18)
         state = {k: v for k, v in self._read(path).items() if k.startswith("features.")}
