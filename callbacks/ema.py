@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from diffusers.training_utils import EMAModel
@@ -10,7 +12,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from memcontrol.module import MemControlModule
 
-__all__ = ["EMACallback"]
+__all__ = ["EMACallback", "averaged"]
 
 
 class EMACallback(Callback):
@@ -29,10 +31,15 @@ class EMACallback(Callback):
         self._last_step = -1
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start at the present weights."""
+        """Start at the present weights, or where another `fit` of the same trainer has ended."""
         if self.average is None:
-            self.average = EMAModel(self._trained(pl_module), decay=self.decay, use_ema_warmup=True, power=0.75)
+            self.average = self._start(pl_module)
         self.average.to(device=pl_module.device)
+        self._swap_out(pl_module)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count steps from here, so that a batch that only accumulates is no step after resuming either."""
+        self._last_step = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -49,13 +56,29 @@ class EMACallback(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Train on with the weights themselves."""
-        if self.average is not None and self.average.temp_stored_params is not None:
-            self.average.restore(self._trained(pl_module))
+        if trainer.state.fn == TrainerFn.FITTING:
+            self._swap_out(pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """End with the average as the module's weights."""
-        if self.average is not None:
-            self.average.copy_to(self._trained(pl_module))
+        """End with the average as the module's weights; the weights themselves are kept for the last checkpoint."""
+        self._swap_in(pl_module)
+
+    @contextmanager
+    def averaged(self, pl_module: LightningModule) -> Iterator[None]:
+        """Use the average inside the block, whether or not it is in use already."""
+        if self.is_swapped:
+            yield
+            return
+        self._swap_in(pl_module)
+        try:
+            yield
+        finally:
+            self._swap_out(pl_module)
+
+    @property
+    def is_swapped(self) -> bool:
+        """Whether the module holds the average at present."""
+        return self.average is not None and self.average.temp_stored_params is not None
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Put the average where inference looks, and keep the weights for training."""
@@ -63,29 +86,46 @@ class EMACallback(Callback):
         if self.average is None:
             return
         names = [f"unet.{name}" for name in pl_module.adapted.trainable()]
-        checkpoint["current_model_state"] = {n: checkpoint["state_dict"][n] for n in names}
+        present = self.average.temp_stored_params or [checkpoint["state_dict"][name] for name in names]
+        checkpoint["current_model_state"] = dict(zip(names, present, strict=True))
         for name, value in zip(names, self.average.shadow_params, strict=True):
             checkpoint["state_dict"][name] = value.detach().clone()
         checkpoint["ema_step"] = self.average.optimization_step
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Go on from both."""
+        """Go on from both; Lightning has loaded the average into the module by now."""
         if "current_model_state" not in checkpoint or trainer.state.fn != TrainerFn.FITTING:
             return
         assert isinstance(pl_module, MemControlModule)
-        pl_module.configure_model()
         averaged = checkpoint["state_dict"]
-        self.average = EMAModel(self._trained(pl_module), decay=self.decay, use_ema_warmup=True, power=0.75)
         names = [f"unet.{name}" for name in pl_module.adapted.trainable()]
+        self.average = self._start(pl_module)
         self.average.shadow_params = [averaged[name].clone() for name in names]
         self.average.optimization_step = checkpoint["ema_step"]
+        self.average.to(device=pl_module.device)
         checkpoint["state_dict"] = checkpoint["current_model_state"]
+        trainer.strategy.load_model_state_dict(checkpoint, strict=pl_module.strict_loading)
+
+    def _start(self, pl_module: LightningModule) -> EMAModel:
+        return EMAModel(self._trained(pl_module), decay=self.decay, use_ema_warmup=True, power=0.75)
 
     def _swap_in(self, pl_module: LightningModule) -> None:
-        if self.average is not None:
+        if self.average is not None and not self.is_swapped:
             self.average.store(self._trained(pl_module))
             self.average.copy_to(self._trained(pl_module))
+
+    def _swap_out(self, pl_module: LightningModule) -> None:
+        if self.average is not None and self.is_swapped:
+            self.average.restore(self._trained(pl_module))
 
     def _trained(self, pl_module: LightningModule) -> list[Any]:
         assert isinstance(pl_module, MemControlModule)
         return list(pl_module.adapted.trainable().values())
+
+
+@contextmanager
+def averaged(trainer: Trainer, pl_module: LightningModule) -> Iterator[None]:
+    """Use the average inside the block, if the trainer averages; callbacks draw alike wherever they are listed."""
+    found = [callback for callback in trainer.callbacks if isinstance(callback, EMACallback)]  # type: ignore[attr-defined]
+    with found[0].averaged(pl_module) if found else nullcontext():
+        yield

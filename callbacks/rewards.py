@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 
+from callbacks.ema import averaged
 from memcontrol import resident
 from memcontrol.errors import DivergedError, RewardError
 from memcontrol.module import MemControlModule
@@ -171,7 +172,8 @@ class RewardsCallback(Callback):
         is_due = step == trainer.max_steps or (isinstance(interval, int) and batches % interval == 0)
         if not is_due or step in {record["step"] for record in read_scored(Path(log_dir))}:
             return
-        evidence = self._collect(trainer, module, merge=True)
+        with averaged(trainer, module):
+            evidence = self._collect(trainer, module, merge=True)
         self._record(trainer, module, evidence, step)
 
     def _collect(self, trainer: Trainer, module: MemControlModule, merge: bool) -> Evidence:

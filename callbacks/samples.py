@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from torchvision.utils import make_grid, save_image
 
+from callbacks.ema import averaged
 from memcontrol.diffusion.sampling import SamplingOptions, sample
 from memcontrol.module import MemControlModule
 from memcontrol.seeds import derive_seed
@@ -51,7 +52,8 @@ class SampleGridCallback(Callback):
             return
         log_dir = trainer.log_dir  # asks all processes, so all must ask
         self._count += 1
-        if (self._count - 1) % self.every_n_validations and trainer.global_step < trainer.max_steps:
+        is_last = trainer.global_step >= trainer.max_steps > 0
+        if (self._count - 1) % self.every_n_validations and not is_last:
             return
         if trainer.is_global_zero and log_dir is not None and isinstance(pl_module, MemControlModule):
             self._draw(trainer, pl_module, Path(log_dir) / "samples")
@@ -62,7 +64,7 @@ class SampleGridCallback(Callback):
         options = self.sampling or module.sampling
         was_training = module.unet.training
         module.unet.eval()
-        with module.adapted.merged(), trainer.precision_plugin.forward_context():
+        with averaged(trainer, module), module.adapted.merged(), trainer.precision_plugin.forward_context():
             images = sample(module.pipeline(), prompts, seeds, options, module.image_size, progress=False)
         module.unet.train(was_training)
         folder.mkdir(parents=True, exist_ok=True)
