@@ -21,7 +21,7 @@ class ParetoCheckpoint(Callback):
 
     They hold what is trained, to be scored and drawn with, and no optimizer: training goes on from `checkpoints/`.
     Stopping earlier is a way of memorizing less too, so each validation is a point of its own. Put it after
-    `RewardsCallback` in the config.
+    `RewardsCallback` in the config; a validation that it does not score is no point.
 
     Args:
         rewards: Names of logged rewards, or of measures of `RewardsCallback`; higher is better for each reward.
@@ -44,8 +44,9 @@ class ParetoCheckpoint(Callback):
     def _consider(self, trainer: Trainer) -> None:
         known: dict[str, Any] = dict(trainer.callback_metrics)
         for scorer in _scorers(trainer):
-            if scorer.scored_step == trainer.global_step:
-                known |= scorer.rewards()
+            if scorer.scored_step != trainer.global_step:
+                return  # the trainer's metrics still hold rewards of earlier weights
+            known |= scorer.rewards()
         if any(name not in known for name in self.rewards) or trainer.global_step in self.points:
             return
         log_dir = trainer.log_dir  # asks all processes, so all must ask
