@@ -21,9 +21,9 @@ log = logging.getLogger("memcontrol")
 class BaselineCallback(Callback):
     """Logs by how much the held-out denoising loss lies under the base's, with a paired interval over patients.
 
-    The base's losses are computed once, with the adapter switched off, on the same images, noise and timesteps.
-    Logged are `val/loss_base` and `val/gain` (base minus model: higher is better) with `val/gain_low` and
-    `val/gain_high`; the last ones are printed and written to `heldout.json`.
+    The base's losses are computed once, with the adapter switched off, on the same images, noise and timesteps
+    and in the same precision. Logged are `val/loss_base` and `val/gain` (base minus model: higher is better) with
+    `val/gain_low` and `val/gain_high`; the last ones are printed and written to `heldout.json`.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class BaselineCallback(Callback):
         index = batch["index"].tolist()
         self._model.update(zip(index, outputs["errors"].tolist(), strict=True))
         if any(i not in self._base for i in index):
-            with pl_module.adapted.as_base():
+            with pl_module.adapted.as_base(), trainer.precision_plugin.forward_context():
                 errors = pl_module.heldout_errors(batch)
             self._base.update(zip(index, errors.tolist(), strict=True))
 
