@@ -23,6 +23,7 @@ from memcontrol.diffusion.components import Components, build_skeleton, load_com
 from memcontrol.diffusion.digests import fingerprint
 from memcontrol.diffusion.losses import denoising_errors, min_snr_weights
 from memcontrol.diffusion.noising import draw_timesteps, drop_captions, noise_latents
+from memcontrol.diffusion.probes import Denoiser
 from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.errors import CheckpointError, MemControlError
 from memcontrol.masks import Mask, MaskSpec
@@ -335,7 +336,9 @@ class MemControlModule(LightningModule):
         if any(m.needs_noise_norm for m in self.mitigations):
             with torch.no_grad():
                 null = self.null_states.to(states).expand_as(states)
-                gap = prediction.detach() - self.unet(noised.x_t, noised.t, null).sample
+                denoiser = Denoiser(lambda x, t, c: self.unet(x, t, c).sample, self.parts.scheduler)
+                with_caption = denoiser.as_noise(prediction.detach(), noised.x_t, noised.t)
+                gap = with_caption - denoiser.noise(noised.x_t, noised.t, null)
             norms = gap.float().flatten(1).norm(dim=1)
             for mitigation in self.mitigations:
                 kept = kept & mitigation.kept(norms)

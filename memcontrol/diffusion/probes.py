@@ -1,7 +1,8 @@
 r"""What a U-Net gives away of single images: scores with a fixed grid of noise and timesteps.
 
 Every score is a function of one image, its caption and its seed; neither the batch nor the number of processes
-changes it (up to rounding). All of them convert what the U-Net predicts to noise, so that velocity models compare.
+changes it (up to rounding). All but the loss, which is that of training, convert what the U-Net predicts to noise, so
+that velocity models compare.
 """
 
 from __future__ import annotations
@@ -39,13 +40,17 @@ class Denoiser:
 
     def levels(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """Return alpha_t and sigma_t, each with shape `(B, 1, 1, 1)`."""
-        kept = self.scheduler.alphas_cumprod.to(like.device)[t.to(like.device)].to(like.dtype)[:, None, None, None]
+        index = t.to(like.device).long()  # some samplers count in floats
+        kept = self.scheduler.alphas_cumprod.to(like.device)[index].to(like.dtype)[:, None, None, None]
         return kept.sqrt(), (1 - kept).sqrt()
 
     def noise(self, x_t: Tensor, t: Tensor, states: Tensor) -> Tensor:
         """Return the predicted noise, with the shape of `x_t`."""
-        prediction = self.unet(x_t, t.to(x_t.device), states)
-        if self.scheduler.config["prediction_type"] != "v_prediction":
+        return self.as_noise(self.unet(x_t, t.to(x_t.device), states), x_t, t)
+
+    def as_noise(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """Convert a prediction to noise, with the shape of `x_t`."""
+        if self.scheduler.config.get("prediction_type") != "v_prediction":
             return prediction
         alpha, sigma = self.levels(t, x_t)
         return alpha * prediction + sigma * x_t

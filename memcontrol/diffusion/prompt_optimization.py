@@ -62,12 +62,12 @@ def optimise(
         options: Target, steps and learning rate.
     """
     with torch.no_grad():
-        without = denoiser.unet(x, t, null.to(states).expand_as(states))
+        without = denoiser.noise(x, t, null.to(states).expand_as(states))
     with torch.enable_grad():
         changed = states.detach().clone().requires_grad_(True)
         optimizer = torch.optim.Adam([changed], lr=options.lr)
         for _ in range(options.steps):
-            norms = (denoiser.unet(x, t, changed) - without).float().flatten(1).norm(dim=1)
+            norms = (denoiser.noise(x, t, changed) - without).float().flatten(1).norm(dim=1)
             active = norms.detach() > options.target
             if not active.any():
                 break

@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import diffusers
@@ -27,6 +27,9 @@ __all__ = ["SamplingOptions", "sample", "sample_batches", "scheduler_named"]
 
 log = logging.getLogger(__name__)
 
+# They add noise of their own.
+UNSEEDED: Final = ("CosineDPMSolverMultistepScheduler", "DPMSolverSDEScheduler", "KarrasVeScheduler")
+
 _room: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()  # what memory took, so that it is found out once
 
 
@@ -37,7 +40,7 @@ class SamplingOptions:
     Args:
         steps: Sampler steps.
         guidance_scale: Strength of classifier-free guidance; 1 is none.
-        scheduler: Name of any scheduler class of diffusers.
+        scheduler: Name of a scheduler class of diffusers that takes its noise from our seeds.
         batch_size: Images drawn at once, at least 1; by default 16 on a CPU and 128 elsewhere. Where memory does not
             suffice it is halved, and the images stay the same.
         guidance_start: Share of the steps that is drawn without the caption, in [0, 1): a late start of guidance
@@ -45,7 +48,7 @@ class SamplingOptions:
         prompt_optimization: Changes the embeddings of prompts that the model knows by heart (Wen et al., ICLR 2024).
 
     Raises:
-        PromptError: If a number is out of range or diffusers has no such scheduler.
+        PromptError: If a number is out of range, or the scheduler cannot be used.
     """
 
     steps: int = 50
@@ -80,8 +83,13 @@ def scheduler_named(name: str) -> type[Any]:
     """Return a scheduler class of diffusers.
 
     Raises:
-        PromptError: If there is none of that name.
+        PromptError: If there is none of that name, or seeds would not decide what it draws.
     """
+    if name in UNSEEDED:
+        raise PromptError(
+            f"Argument `sampling.scheduler` is {name!r}, which adds noise that no seed decides: the same prompt and "
+            "seed would give other images in each run. Give `EulerAncestralDiscreteScheduler` or another one."
+        )
     found = getattr(diffusers, name, None)
     if not (isinstance(found, type) and issubclass(found, SchedulerMixin)):
         known = sorted(n for n in dir(diffusers) if n.endswith("Scheduler") and "Flax" not in n)

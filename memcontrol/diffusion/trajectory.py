@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from memcontrol.diffusion.probes import Denoiser
-from memcontrol.seeds import normal_like_seeds
+from memcontrol.seeds import generator
 
 __all__ = ["Step", "detection_norm", "walk"]
 
@@ -27,7 +28,7 @@ class Step:
     Args:
         number: Number of the step, from 0.
         t: Its timestep.
-        gap: Prediction with the caption minus that without, with shape `(B, C, h, w)`.
+        gap: Noise predicted with the caption minus that without, with shape `(B, C, h, w)`.
         latents: Latents after the step, with shape `(B, C, h, w)`.
     """
 
@@ -56,7 +57,7 @@ def walk(
         scheduler: A scheduler of diffusers.
         states: Encoded captions, with shape `(B, L, D)`.
         null: The encoded empty caption, with shape `(1, L, D)`.
-        seeds: One seed per image.
+        seeds: One seed per image; it alone decides the first noise and what a stochastic sampler adds.
         shape: Shape of one latent, `(C, h, w)`.
         steps: Sampler steps.
         guidance_scale: Strength of guidance.
@@ -70,16 +71,20 @@ def walk(
         https://arxiv.org/abs/2411.16738 (section 4: guidance is zero before the transition point).
     """
     scheduler.set_timesteps(steps, device=states.device)
-    latents = normal_like_seeds(seeds, shape, "picture").to(states) * scheduler.init_noise_sigma
+    streams = [generator(seed, "picture") for seed in seeds]
+    first = torch.stack([torch.randn(shape, generator=stream) for stream in streams])
+    latents = first.to(states) * scheduler.init_noise_sigma
+    settings = {"generator": streams} if "generator" in signature(scheduler.step).parameters else {}
     empty = null.to(states).expand_as(states)
     for number, t in enumerate(scheduler.timesteps):
         seen = scheduler.scale_model_input(latents, t)
         times = t.expand(2 * len(latents))
         prediction = denoiser.unet(torch.cat([seen, seen]), times, torch.cat([empty, states]))
         without, with_caption = prediction.chunk(2)
-        gap = with_caption - without
+        t_each = times[: len(latents)]
+        gap = denoiser.as_noise(with_caption, seen, t_each) - denoiser.as_noise(without, seen, t_each)
         weight = 0.0 if number < guidance_start * steps else guidance_scale
-        latents = scheduler.step(without + weight * gap, t, latents).prev_sample
+        latents = scheduler.step(without + weight * (with_caption - without), t, latents, **settings).prev_sample
         yield Step(number, int(t), gap, latents)
 
 

@@ -10,6 +10,7 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from memcontrol.diffusion.codecs import TextCodec
 from memcontrol.diffusion.components import load_components
 from memcontrol.diffusion.probes import Denoiser, denoising_loss, noise_norm, pia, secmi
+from memcontrol.diffusion.prompt_optimization import PromptOptimization, optimise
 from memcontrol.diffusion.trajectory import detection_norm, walk
 from memcontrol.seeds import derive_seed, generator
 
@@ -60,6 +61,46 @@ def test_a_velocity_model_gives_the_same_noise():
     x_t = scheduler.add_noise(x_0, noise, t)
     v = velocity.get_velocity(x_0, noise, t)
     assert torch.allclose(Denoiser(lambda *_: v, velocity).noise(x_t, t, x_t), noise, atol=1e-4)
+
+
+class Pair:
+    """One model, once as it predicts noise and once as it predicts velocity."""
+
+    def __init__(self):
+        self.noise = DDPMScheduler(num_train_timesteps=1000)
+        self.velocity = DDPMScheduler(num_train_timesteps=1000, prediction_type="v_prediction")
+
+    def predict_noise(self, x_t, t, states):
+        return (x_t + states.mean(dim=(1, 2))[:, None, None, None]).sin()
+
+    def predict_velocity(self, x_t, t, states):
+        alpha, sigma = Denoiser(self.predict_noise, self.noise).levels(t, x_t)
+        return (self.predict_noise(x_t, t, states) - sigma * x_t) / alpha
+
+    def denoisers(self):
+        return Denoiser(self.predict_noise, self.noise), Denoiser(self.predict_velocity, self.velocity)
+
+
+def test_prompt_optimisation_takes_the_same_norm_of_a_velocity_model():
+    rng = torch.Generator().manual_seed(0)
+    states, null, x = (torch.randn(shape, generator=rng) for shape in ((2, 5, 8), (1, 5, 8), (2, 4, 8, 8)))
+    options = PromptOptimization(target=1e-6, steps=3)
+    t = torch.full((2,), 500.0)  # some samplers count in floats
+    one, other = (optimise(denoiser, states, null, x, t, options) for denoiser in Pair().denoisers())
+    assert (one - states).abs().max() > 0.01
+    assert torch.allclose(one, other, atol=1e-4)
+
+
+def test_detection_norm_is_the_same_of_a_velocity_model():
+    rng = torch.Generator().manual_seed(0)
+    states, null = (torch.randn(shape, generator=rng) for shape in ((2, 5, 8), (1, 5, 8)))
+    one, other = (
+        detection_norm(
+            walk(denoiser, DDIMScheduler.from_config(denoiser.scheduler.config), states, null, [1, 2], (4, 8, 8), 4, 2)
+        )
+        for denoiser in Pair().denoisers()
+    )
+    assert one == pytest.approx(other, rel=1e-3)
 
 
 def test_secmi_and_pia_are_zero_for_a_perfect_model():

@@ -100,6 +100,24 @@ def test_a_batch_that_memory_does_not_take_is_halved(pipeline, monkeypatch):
     assert sizes == [3, 1, 1, 1, 1, 1, 1]  # it is not tried again
 
 
+@pytest.mark.parametrize("scheduler", ["EulerAncestralDiscreteScheduler", "DDPMScheduler", "PNDMScheduler"])
+def test_seeds_decide_what_a_stochastic_sampler_adds(pipeline, scheduler, monkeypatch):
+    late = {"scheduler": scheduler, "guidance_start": 0.5}
+    one, three, again = (draw(pipeline, batch_size=size, **late) for size in (1, 3, 3))
+    assert torch.equal(three, again)
+    assert (one - three).abs().max() <= 1 / 255
+
+    plain = draw(pipeline, scheduler=scheduler)
+    monkeypatch.setattr(SamplingOptions, "is_plain", property(lambda self: False))
+    assert (draw(pipeline, scheduler=scheduler) - plain).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("scheduler", ["DPMSolverSDEScheduler", "CosineDPMSolverMultistepScheduler"])
+def test_a_sampler_with_noise_of_its_own_is_refused(scheduler):
+    with pytest.raises(PromptError, match="no seed decides"):
+        SamplingOptions(scheduler=scheduler)
+
+
 @pytest.mark.parametrize("batch_size", [0, -1])
 def test_a_batch_of_nothing_is_refused(batch_size):
     with pytest.raises(PromptError, match=f"batch_size` >= 1 .* {batch_size} "):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from memcontrol.cli import main
+from memcontrol.diffusion.noising import draw_timesteps
 from memcontrol.mitigation import (
     MultipleCaptions,
     NoiseNormThreshold,
@@ -15,6 +16,7 @@ from memcontrol.mitigation import (
     WordRepetition,
 )
 from memcontrol.module import MemControlModule
+from memcontrol.seeds import derive_seed
 from tests.conf import short_run
 
 TEXTS = ["CXR PA, 60M; cardiomegaly", "CXR AP, 30F; no acute finding"]
@@ -90,6 +92,24 @@ def test_threshold_drops_samples_from_the_loss():
     assert closed.training_errors(batch())[2].tolist() == [False, False]
     norms = torch.tensor([3.0, 1.0, 2.0, 4.0])
     assert NoiseNormThreshold(quantile=0.5).kept(norms).tolist() == [False, True, True, False]
+
+
+def test_the_noise_norm_of_a_velocity_model_is_that_of_its_noise():
+    class Spy(NoiseNormThreshold):
+        def kept(self, norms):
+            self.norms = norms
+            return super().kept(norms)
+
+    spy = Spy(threshold=1.0)
+    module = module_with(spy)
+    module.training_errors(batch())
+    norms = spy.norms
+    module.parts.scheduler.register_to_config(prediction_type="v_prediction")
+    module.training_errors(batch())
+    seeds = torch.tensor([derive_seed(module.seed, seed) for seed in SEEDS.tolist()])
+    t = draw_timesteps(seeds, module.num_timesteps)
+    alpha = module.parts.scheduler.alphas_cumprod[t].sqrt()
+    assert spy.norms == pytest.approx(alpha * norms, rel=1e-3)
 
 
 def test_emptied_batches_change_nothing(tmp_path):
