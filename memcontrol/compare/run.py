@@ -29,8 +29,10 @@ from memcontrol.errors import DivergedError, SearchError
 from memcontrol.search.engine import local_workers, num_devices
 from memcontrol.search.journal import Journal
 from memcontrol.search.points import read_points
+from memcontrol.search.private import shareable
 from memcontrol.search.rescore import checkpoint_of
 from memcontrol.search.space import Value
+from memcontrol.search.texts import paths_of
 from memcontrol.search.trial import TrialSpec, run_trial
 
 __all__ = ["compare"]
@@ -99,11 +101,13 @@ class _Comparison:
         self.journal = Journal(root / "journal.jsonl")
         self.workers = options.workers or max(1, num_devices())
         self.digest = ""
+        self.paths: tuple[str, ...] = ()
 
     def complete(self, config: dict[str, Any]) -> None:
         """Train and score every cell that has no evidence yet."""
         text = yaml.safe_dump({k: config[k] for k in ("seed_everything", "model", "data", "trainer")}, sort_keys=False)
         _check_rewards(config, self.options)
+        self.paths = tuple(paths_of(config["data"]))
         methods = methods_of(self.options, self.root / "methods")
         first, *others = self.options.seeds
         with self.journal.writing():
@@ -203,7 +207,9 @@ class _Comparison:
         for future in tqdm(as_completed(futures), total=len(futures), desc="runs", unit="run"):
             run = futures[future]
             failure = future.exception()
-            error = str(failure) if failure is not None else future.result().error
+            error = f"{type(failure).__name__}: {failure}" if failure is not None else future.result().error
+            if error is not None:
+                error = shareable(error, self._folder(run), self.paths)
             self.journal.append("run", folder=run.name, error=error, setting=self._setting(run.method))
             if error is not None:
                 log.warning("%s failed: %s", run.name, error)

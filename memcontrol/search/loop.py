@@ -14,6 +14,7 @@ from memcontrol.errors import SearchError
 from memcontrol.search.front import trials_since_growth
 from memcontrol.search.journal import Journal
 from memcontrol.search.points import best_point, expected_point, read_points
+from memcontrol.search.private import shareable
 from memcontrol.search.proposer import Proposer
 from memcontrol.search.records import Point, TrialRecord, TrialState
 from memcontrol.search.space import Proposal
@@ -205,7 +206,7 @@ class OuterLoop:
             why = "The trial ended without a validation. Lower `trainer.val_check_interval`."
         error = result.error or why
         if error is not None:
-            return TrialState.FAILED, points, None, error
+            return TrialState.FAILED, points, None, shareable(error, self.study.trial(job.number), self.study.paths)
         if result.pruned:
             whole = [r.points for r in self.records.values() if r.state is TrialState.COMPLETE]
             return TrialState.PRUNED, points, expected_point(points[-1], whole), None

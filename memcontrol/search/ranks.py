@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from memcontrol.errors import SearchError
+from memcontrol.search.private import LOG, open_private
 from memcontrol.search.trial import TrialResult, run_fit
 
 __all__ = ["run_ranks"]
@@ -44,7 +45,7 @@ def run_ranks(args: list[str], log: Path, threads: int | None) -> TrialResult:
     environment = {**os.environ, FOLDER: str(log.parent)}
     if threads is not None:
         environment["OMP_NUM_THREADS"] = str(threads)
-    with log.open("a") as file:
+    with open_private(log) as file:
         command = [sys.executable, "-m", __name__, *args]
         code = subprocess.run(command, env=environment, stdout=file, stderr=file, check=False).returncode
     results = {p.stem: TrialResult(**json.loads(p.read_text())) for p in log.parent.glob("result-*.json")}
@@ -65,10 +66,11 @@ def _end_with_parent() -> None:
 def _main() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     folder = Path(os.environ[FOLDER])
-    found = run_fit(sys.argv[1:], folder / "trial.log")
+    found = run_fit(sys.argv[1:], folder / LOG)
     rank = os.environ.get("LOCAL_RANK", "0")
     if rank == "0" or found.error is not None:
-        (folder / f"result-{rank}.json").write_text(json.dumps(asdict(found)))
+        with open_private(folder / f"result-{rank}.json", "w") as file:
+            file.write(json.dumps(asdict(found)))
     if rank != "0" and found.error is not None:
         sys.exit(1)  # Lightning then stops the first rank, which would wait
 

@@ -13,6 +13,7 @@ from memcontrol.search.front import FrontPoint
 from memcontrol.search.records import TrialRecord, TrialState
 from memcontrol.search.results import front_table
 from memcontrol.search.study import Study
+from memcontrol.search.texts import without_paths
 
 __all__ = ["write_report"]
 
@@ -36,7 +37,8 @@ def write_report(
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, '
         f'initial-scale=1"><title>Study</title><style>{STYLE}</style></head><body><h1>Study</h1>'
-        f"{_summary(study, records, best)}{_front(study, points, records)}{drawn}{_trials(records)}</body></html>"
+        f"{_summary(study, records, best)}{_front(study, points, records)}{drawn}{_trials(study, records)}"
+        "</body></html>"
     )
     path = study.folder / "report.html"
     partial = path.with_suffix(".part")
@@ -73,18 +75,21 @@ def _front(study: Study, points: Sequence[FrontPoint], records: Sequence[TrialRe
     return f'<h2>Points of the front</h2><div class="scroll">{shown}</div>'
 
 
-def _trials(records: Sequence[TrialRecord]) -> str:
+def _trials(study: Study, records: Sequence[TrialRecord]) -> str:
+    known = study.paths
     rows = "".join(
         f"<tr><td>{r.number}</td><td>{r.state}</td><td><code>{''.join(map(str, r.mask))}</code></td>"
         f"<td class=num>{html.escape(', '.join(f'{k.split(chr(46))[-1]} {v}' for k, v in r.values.items()))}</td>"
         f"<td class=num>{r.seconds.get('total', 0):.0f}</td><td class=num>{r.attempts}</td>"
-        f"<td class=note>{html.escape((r.error or '')[:300])}</td></tr>"
+        f"<td class=note>{html.escape(without_paths(r.error or '', known)[:300])}</td></tr>"
         for r in records
     )
     head = (
         "<tr><th>trial</th><th>state</th><th>mask</th><th>parameters</th><th>s</th><th>starts</th><th>error</th></tr>"
     )
-    return f'<h2>Trials</h2><div class="scroll"><table>{head}{rows}</table></div>'
+    note = "<p class=note>Errors are shown without paths; their whole texts are in trials/trial-NNNN/trial.log.</p>"
+    failed = note if any(r.error for r in records) else ""
+    return f'<h2>Trials</h2>{failed}<div class="scroll"><table>{head}{rows}</table></div>'
 
 
 def _image(content: bytes) -> str:

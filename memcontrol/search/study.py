@@ -17,6 +17,7 @@ from memcontrol.errors import SearchError
 from memcontrol.scoring.measures import HIGHER_IS_BETTER
 from memcontrol.search.options import SearchOptions
 from memcontrol.search.space import Parameter, SearchSpace
+from memcontrol.search.texts import paths_of
 
 __all__ = ["Study", "open_study"]
 
@@ -71,6 +72,11 @@ class Study:
     def journal(self) -> Path:
         """The journal."""
         return self.folder / "journal.jsonl"
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Paths that no published text may name."""
+        return tuple(paths_of(self.plain.get("data", {})))
 
     def write(self) -> None:
         """Write the record and the config of trials while the journal is held: another process may be reading it."""

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from memcontrol.errors import MemControlError
+from memcontrol.search.private import LOG, open_private
 from memcontrol.search.space import Value
 
 __all__ = ["TrialResult", "TrialSpec", "overlay_of", "run_fit", "run_trial"]
@@ -63,7 +64,7 @@ class TrialResult:
     """What a worker reports.
 
     Args:
-        error: Text of the error, or None.
+        error: Class and text of the error, which may name paths and ids, or None.
         out_of_memory: Whether memory ran out, which half a batch may mend.
         pruned: Whether the trial was stopped early.
         seconds: Time spent, by what it was spent on.
@@ -158,7 +159,7 @@ def run_trial(spec: TrialSpec) -> TrialResult:
     for name in ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"):
         os.environ.pop(name, None)  # a trial is no rank of the job that its worker runs in
     Path(spec.folder).mkdir(parents=True, exist_ok=True)
-    log = Path(spec.folder) / "trial.log"
+    log = Path(spec.folder) / LOG
     with FileLock(Path(spec.folder) / "trial.lock"):
         args = _arguments(spec)
         if spec.devices > 1:
@@ -184,7 +185,7 @@ def run_fit(args: list[str], log: Path, threads: int | None = None) -> TrialResu
     _use_threads(threads)
     started = time.monotonic()
     try:
-        with log.open("a") as file, _into(file):
+        with open_private(log) as file, _into(file):
             cli = main(args)
         timing = _timing(cli.trainer)
         pruned = (log.parent / "pruned.json").is_file()
@@ -195,12 +196,13 @@ def run_fit(args: list[str], log: Path, threads: int | None = None) -> TrialResu
         raise  # not a failure of the trial: its machine is taken away
     except SystemExit as error:
         resident.clear()
-        why = _why(error) if error.__cause__ is not None else _last_lines(log)
+        why = _why(error) if error.__cause__ is not None else f"SystemExit: {_last_lines(log)}"
         return TrialResult(why, seconds={"total": time.monotonic() - started})
     except Exception as error:
         resident.clear()
         text = "".join(traceback.format_exception(error))
-        log.open("a").write(text)
+        with open_private(log) as file:
+            file.write(text)
         return TrialResult(_why(error), _is_out_of_memory(error), seconds={"total": time.monotonic() - started})
     finally:
         _end_tracking()

@@ -12,12 +12,15 @@ import yaml
 from memcontrol.cli import main
 from memcontrol.compare.cells import Candidate, choose
 from memcontrol.compare.claims import judge_claims
-from memcontrol.compare.methods import is_plain, methods_of, unmitigated
+from memcontrol.compare.methods import Method, is_plain, methods_of, unmitigated
 from memcontrol.compare.options import CompareOptions
 from memcontrol.compare.rows import Row, p_better, read_rows
+from memcontrol.compare.run import _Comparison, _Run
 from memcontrol.compare.searches import check_searches, read_fronts
 from memcontrol.errors import SearchError
 from memcontrol.search.journal import Journal
+from memcontrol.search.trial import TrialResult
+from tests.memcontrol.search.conf import Inline
 
 
 def arguments(folder, methods, evidence, *more):
@@ -79,6 +82,19 @@ def test_what_failed_is_no_choice(tmp_path, capsys):
     assert "runs failed, so a choice between learning rates would leave them out" in said
     assert "AdapterError: Argument `adapter` is LoraConfig" in said
     assert not list(evidence.glob("broken*"))
+
+
+def test_a_journal_names_no_patient(tmp_path, monkeypatch):
+    overlay = tmp_path / "svdiff.yaml"
+    overlay.write_text("model: {}\n")
+    whole = "DataError: '/data/files/p10/p10000032/a.jpg' is damaged"
+    monkeypatch.setattr("memcontrol.compare.run.run_trial", lambda spec: TrialResult(whole))
+    comparison = _Comparison(tmp_path, CompareOptions(), False)
+    run = _Run(Method("svdiff", overlay), 0, 1e-3)
+    with pytest.raises(SearchError, match="DataError: '<path>' is damaged"):
+        comparison._train([run], Inline())
+    assert "p10" not in (tmp_path / "journal.jsonl").read_text()
+    assert whole in (tmp_path / "runs" / run.name / "trial.log").read_text()
 
 
 def test_runs_must_be_rewarded_for_what_is_compared(tmp_path, capsys):

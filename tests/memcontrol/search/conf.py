@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor, Future
+
 from memcontrol.search.journal import Journal
 from tests.conf import short_run
 
@@ -14,6 +16,18 @@ KEEP = (
     "{class_path: callbacks.ParetoCheckpoint},"
     "{class_path: callbacks.AdapterCheckpoint, init_args: {every_n_train_steps: 1}}"
 )
+
+
+class Inline(Executor):
+    """Runs what it is given at once, in this process."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        future = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 def arguments(folder, trials=3, *extra):
