@@ -30,6 +30,7 @@ from memcontrol.masks import Mask, MaskSpec
 from memcontrol.mitigation import Mitigation
 from memcontrol.optimizers import OptimizerOptions, make_optimizer, make_schedule
 from memcontrol.seeds import derive_seed
+from memcontrol.training_length import num_steps
 from memcontrol.types import Batch
 
 __all__ = ["MemControlModule"]
@@ -238,7 +239,7 @@ class MemControlModule(LightningModule):
         scale = self.trainer.accumulate_grad_batches * self.trainer.world_size * self._batch_size()
         trainable = self.adapted.trainable() or {"placeholder": self.placeholder}
         optimizer = make_optimizer(self.unet, trainable, self.optimizer_options, scale)
-        steps = int(self.trainer.estimated_stepping_batches)
+        steps = num_steps(self.trainer, self.optimizer_options.schedule)
         schedule = make_schedule(optimizer, self.optimizer_options, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

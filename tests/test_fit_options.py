@@ -146,6 +146,15 @@ def test_last_weights_are_validated_though_epochs_end_within_an_accumulation(tmp
     assert validated == [1, 4, 4]  # after batches 4, 8 and 9, where the fifth step ends; Lightning counts from 0
 
 
+def test_training_without_an_end_needs_a_schedule_without_one(tmp_path, capsys):
+    endless = ["--trainer.max_steps=-1", "--trainer.max_time=00:00:00:02"]
+    main(short_run(tmp_path, *endless, "--trainer.limit_val_batches=0"))
+    assert (tmp_path / "demo" / "version_0" / "adapter").is_dir()
+    with pytest.raises(SystemExit):
+        main(short_run(tmp_path, *endless, "--model.optimizer.schedule=cosine"))
+    assert "must know where training ends" in capsys.readouterr().err
+
+
 def test_a_job_finds_no_requeue_checkpoint_of_another(monkeypatch, tmp_path):
     monkeypatch.setenv("SLURM_JOB_ID", "17")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
