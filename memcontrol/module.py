@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from memcontrol import resident
 from memcontrol.adapters import AdaptedUNet, LayoutName, adapt, resolve_mask
 from memcontrol.adapters.configs import config_from_plain, config_to_plain
+from memcontrol.checkpoint_check import check_fits
 from memcontrol.checkpoints import CARD_KEY, Card
 from memcontrol.diffusion.codecs import LatentCodec, TextCodec
 from memcontrol.diffusion.components import Components, build_skeleton, load_components
@@ -25,7 +26,7 @@ from memcontrol.diffusion.losses import denoising_errors, min_snr_weights
 from memcontrol.diffusion.noising import draw_timesteps, drop_captions, noise_latents
 from memcontrol.diffusion.probes import Denoiser
 from memcontrol.diffusion.sampling import SamplingOptions
-from memcontrol.errors import CheckpointError, MemControlError
+from memcontrol.errors import MemControlError
 from memcontrol.masks import Mask, MaskSpec
 from memcontrol.mitigation import Mitigation
 from memcontrol.optimizers import OptimizerOptions, make_optimizer, make_schedule
@@ -256,29 +257,7 @@ class MemControlModule(LightningModule):
             CheckpointError: If they do not fit.
         """
         self.configure_model()
-        if CARD_KEY not in checkpoint:
-            raise CheckpointError(f"The checkpoint has no `{CARD_KEY}` record: memcontrol did not write it.")
-        theirs, ours = checkpoint[CARD_KEY]["mask"], self.mask.to_dict()
-        if theirs != ours:
-            raise CheckpointError(
-                f"The checkpoint was trained with slots `{theirs['layout']}` and mask "
-                f"bits:{''.join(map(str, theirs['bits']))}, but the config says `{ours['layout']}` and "
-                f"bits:{self.mask.bit_string}. Give the config of its run (config.yaml in the run folder)."
-            )
-        expected = {f"unet.{name}" for name in self.adapted.trainable()}
-        if set(checkpoint["state_dict"]) != expected:
-            raise CheckpointError(
-                f"The checkpoint holds {len(checkpoint['state_dict'])} trained tensors, but the config trains "
-                f"{len(expected)} others. Give the adapter that it was trained with: "
-                f"{checkpoint[CARD_KEY]['adapter']}."
-            )
-        if checkpoint[CARD_KEY]["base_fingerprint"] != self.base_fingerprint:
-            raise CheckpointError(
-                f"The checkpoint was trained on the base {checkpoint[CARD_KEY]['base']!r}, whose U-Net has other "
-                f"weights than that of {self.base!r}. Give `--model.base` the model it was trained on."
-            )
-        if checkpoint[CARD_KEY].get("training_set") not in (None, self._training_set()):
-            log.warning("The checkpoint was trained on other images than the config's training split")
+        check_fits(checkpoint, self.card(), {f"unet.{name}" for name in self.adapted.trainable()})
 
     # Losses
 
