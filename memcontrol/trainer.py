@@ -78,7 +78,7 @@ class MemControlTrainer(Trainer):
         prompts_file: str | None = None,
         prompt_column: str = "text",
         images_per_prompt: int = 1,
-        sampling: SamplingOptions = SamplingOptions(),  # noqa: B008 - frozen
+        sampling: SamplingOptions | None = None,
         size: int | None = None,
         output: str = "samples",
         seed: int = 0,
@@ -94,7 +94,7 @@ class MemControlTrainer(Trainer):
             prompts_file: A csv, xlsx, parquet or jsonl table of prompts.
             prompt_column: Its column of prompts.
             images_per_prompt: Images per prompt.
-            sampling: Steps, guidance, scheduler, batch size.
+            sampling: Steps, guidance, scheduler, batch size; by default the model's.
             size: Height and width in pixels; by default what was trained on.
             output: Folder for the images and `prompts.csv`.
             seed: Seed; each prompt's number is mixed in, so an image does not depend on the batch.
@@ -108,7 +108,7 @@ class MemControlTrainer(Trainer):
             prompts_file,
             prompt_column,
             images_per_prompt,
-            sampling,
+            sampling or model.sampling,  # type: ignore[arg-type]
             size,
             Path(output),
             seed,

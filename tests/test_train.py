@@ -64,6 +64,19 @@ def test_predict_does_not_depend_on_the_batch(run, tmp_path):
         assert (one - three).abs().max() <= 1
 
 
+def test_predict_draws_as_the_config_says(run, tmp_path, monkeypatch):
+    from memcontrol.commands import predict
+
+    seen, draw = [], predict.sample_batches
+    monkeypatch.setattr(predict, "sample_batches", lambda p, t, s, o, size: seen.append(o) or draw(p, t, s, o, size))
+    args = ["predict", "--config=demo.yaml", f"--ckpt_path={run}", "--prompts=[CXR PA]", f"--output={tmp_path}"]
+    main([*args, "--model.sampling.steps=2", "--model.sampling.guidance_start=0.5"])
+    main([*args, "--model.sampling.steps=2", "--sampling={steps: 3, guidance_scale: 1.5}"])
+    config, given = seen
+    assert (config.steps, config.scheduler, config.guidance_start) == (2, "DPMSolverMultistepScheduler", 0.5)
+    assert (given.steps, given.guidance_scale) == (3, 1.5)
+
+
 def test_export_is_what_predict_draws(run, tmp_path):
     main(["export", "--config", "demo.yaml", f"--ckpt_path={run}", f"--output={tmp_path / 'merged'}"])
     code = (
