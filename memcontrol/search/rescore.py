@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from memcontrol.errors import SearchError
 from memcontrol.rewards.objective import reward_of
+from memcontrol.search.sticky import dying_of_cuda_errors
 
 __all__ = ["RescoreSpec", "checkpoint_of", "rescore"]
 
@@ -53,6 +55,11 @@ def rescore(spec: RescoreSpec) -> dict[str, Any]:
     Raises:
         SearchError: If a measure could not be estimated.
     """
+    with dying_of_cuda_errors(sys.stderr):
+        return _rescore(spec)
+
+
+def _rescore(spec: RescoreSpec) -> dict[str, Any]:
     import callbacks
     from memcontrol import resident
     from memcontrol.cli import build

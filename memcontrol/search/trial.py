@@ -18,6 +18,7 @@ import yaml
 from memcontrol.errors import MemControlError
 from memcontrol.search.private import LOG, open_private
 from memcontrol.search.space import Value
+from memcontrol.search.sticky import dying_of_cuda_errors, is_out_of_memory
 
 __all__ = ["TrialResult", "TrialSpec", "overlay_of", "run_fit", "run_trial"]
 
@@ -168,7 +169,7 @@ def run_trial(spec: TrialSpec) -> TrialResult:
 
 
 def run_fit(args: list[str], log: Path, threads: int | None = None) -> TrialResult:
-    """Run `fit` in this process.
+    """Run `fit` in this process, which ends at a CUDA error that it cannot go on after.
 
     Args:
         args: Arguments of the command line.
@@ -185,12 +186,13 @@ def run_fit(args: list[str], log: Path, threads: int | None = None) -> TrialResu
     _use_threads(threads)
     started = time.monotonic()
     try:
-        with open_private(log) as file, _into(file):
-            cli = main(args)
-        timing = _timing(cli.trainer)
-        pruned = (log.parent / "pruned.json").is_file()
-        cli.model._adapted.eject()
-        _free(cli)
+        with open_private(log) as file, dying_of_cuda_errors(file):
+            with _into(file):
+                cli = main(args)
+            timing = _timing(cli.trainer)
+            pruned = (log.parent / "pruned.json").is_file()
+            cli.model._adapted.eject()
+            _free(cli)
         return TrialResult(pruned=pruned, seconds={**timing, "total": time.monotonic() - started})
     except SIGTERMException:
         raise  # not a failure of the trial: its machine is taken away
@@ -203,7 +205,7 @@ def run_fit(args: list[str], log: Path, threads: int | None = None) -> TrialResu
         text = "".join(traceback.format_exception(error))
         with open_private(log) as file:
             file.write(text)
-        return TrialResult(_why(error), _is_out_of_memory(error), seconds={"total": time.monotonic() - started})
+        return TrialResult(_why(error), is_out_of_memory(error), seconds={"total": time.monotonic() - started})
     finally:
         _end_tracking()
         gc.collect()
@@ -221,12 +223,6 @@ def _why(error: BaseException) -> str:
         found = found.__cause__ or found.__context__
     shown = found or cause
     return f"{type(shown).__name__}: {shown}"
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    import torch
-
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
 
 
 def _timing(trainer: Any) -> dict[str, float]:
