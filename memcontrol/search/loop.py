@@ -16,6 +16,7 @@ from memcontrol.search.journal import Journal
 from memcontrol.search.points import best_point, expected_point, read_points
 from memcontrol.search.private import shareable
 from memcontrol.search.proposer import Proposer
+from memcontrol.search.provenance import provenance
 from memcontrol.search.records import Point, TrialRecord, TrialState
 from memcontrol.search.space import Proposal
 from memcontrol.search.study import Study
@@ -230,23 +231,3 @@ class OuterLoop:
         if options.hours is not None and self.spent + time.monotonic() - self.started > 3600 * options.hours:
             return False
         return options.patience is None or trials_since_growth(list(self.records.values())) < options.patience
-
-
-def provenance() -> dict[str, Any]:
-    """Return code revision and versions, which a record is run again with."""
-    from importlib.metadata import PackageNotFoundError, version
-    from pathlib import Path
-    from subprocess import DEVNULL, CalledProcessError, check_output
-
-    versions = {}
-    for name in ("memcontrol", "torch", "lightning", "diffusers", "peft", "nevergrad"):
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "unknown"
-    try:
-        where = str(Path(__file__).parent)
-        revision = check_output(["git", "-C", where, "rev-parse", "HEAD"], stderr=DEVNULL, text=True).strip()
-    except (OSError, CalledProcessError):
-        revision = "unknown"
-    return {"revision": revision, "versions": versions}
