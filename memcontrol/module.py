@@ -130,7 +130,7 @@ class MemControlModule(LightningModule):
         """Load the base and put the adapter in; does nothing the second time."""
         if self._adapted is not None:
             return
-        parts = resident.kept(self._parts_key, lambda: load_components(self.base, self.random_init, self.seed))
+        parts = self._load()
         layout, mask = resolve_mask(parts.unet, self.slots, self.mask_spec)
         self.base_fingerprint = fingerprint(parts.unet)
         self._num_base = sum(p.numel() for p in parts.unet.parameters())
@@ -145,6 +145,17 @@ class MemControlModule(LightningModule):
         self.latent_codec = LatentCodec(parts.vae)
         self.text_codec = TextCodec(parts.tokenizer, parts.text_encoder)
         self.image_size = self.image_size or parts.unet.config["sample_size"] * self.latent_codec.factor
+
+    def _load(self) -> Components:
+        """Load the base, or take the one that is kept, unless a Trainer in true half precision has cast it in place."""
+        parts = resident.kept(self._parts_key, self._read)
+        if parts.unet.dtype != torch.float32:
+            resident.drop(self._parts_key)
+            parts = resident.kept(self._parts_key, self._read)
+        return parts
+
+    def _read(self) -> Components:
+        return load_components(self.base, self.random_init, self.seed)
 
     @property
     def _parts_key(self) -> tuple[str, str, int | None]:

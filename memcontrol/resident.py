@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
-__all__ = ["clear", "enable", "holds", "kept"]
+__all__ = ["clear", "drop", "enable", "holds", "kept"]
 
 T = TypeVar("T")
 
@@ -27,6 +27,11 @@ def clear() -> None:
 def holds(key: Hashable) -> bool:
     """Whether something is kept under a key."""
     return key in _store
+
+
+def drop(key: Hashable) -> None:
+    """Forget what is kept under a key, if anything is."""
+    _store.pop(key, None)
 
 
 def kept(key: Hashable, make: Callable[[], T]) -> T:
