@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any, Final, Union
 
 import yaml
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule
 
+from memcontrol.config_places import UNKNOWN, Named, Root, command_options, named_nodes, subclasses_named
 from memcontrol.errors import UntrustedConfigError
+from memcontrol.module import MemControlModule
 
 __all__ = ["TRUSTED", "check_config"]
 
@@ -39,8 +41,7 @@ TRUSTED: Final = (
 DOTTED: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 PLAIN: Final = (str, int, float, bool, bytes, type(None), Path)
 CONFIG_FLAGS: Final = ("--config", "-c")
-UNKNOWN: Final = object()
-ROOTS: Final = {"model": LightningModule, "data": LightningDataModule}
+BASES: Final = {"model": LightningModule, "data": LightningDataModule}
 
 
 def check_config(args: list[str]) -> None:
@@ -55,11 +56,28 @@ def check_config(args: list[str]) -> None:
     """
     if "--trust-config" in args:
         return
-    for keys, value in _arguments(args):
-        if keys == ("config",):
-            _check_tree(_load(value), "", UNKNOWN, value)
-        else:
-            _check_place(keys, value)
+    found = [_tree(keys, value) for keys, value in _arguments(args)]
+    trees = [tree for tree, _ in found]
+    root = Root({key: _named(key, base, trees) for key, base in BASES.items()}, command_options())
+    for tree, source in found:
+        _check_tree(tree, "", root, source)
+
+
+def _named(key: str, base: type, trees: list[Any]) -> Named:
+    """Return the place of the model or the data, with every class that is named for it."""
+    classes: set[type] = {MemControlModule} if key == "model" else set()
+    for node in named_nodes(trees, key):
+        if isinstance(node, str):
+            node = _load(node) if _is_config(node) else {"class_path": node}
+        name = node.get("class_path") if isinstance(node, dict) else None
+        if name is None:
+            continue
+        name = str(name)
+        found = {_resolve(name, f"{key}.class_path", "the config")} if "." in name else subclasses_named(base, name)
+        if not found or not all(isinstance(item, type) for item in found):
+            return Named(base)
+        classes |= found
+    return Named(base, tuple(classes))
 
 
 def _arguments(args: list[str]) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -87,20 +105,21 @@ def _load(text: str) -> Any:
         raise UntrustedConfigError(f"{text[:200]!r} is no readable YAML: {error}") from error
 
 
-def _check_place(keys: tuple[str, ...], text: str) -> None:
-    """Check one command-line value, as if it stood in a file."""
+def _tree(keys: tuple[str, ...], text: str) -> tuple[Any, str]:
+    """Return a file, or one command-line value as if it stood in a file, and where it is from."""
+    if keys == ("config",):
+        return _load(text), text
     try:
-        value = yaml.safe_load(text)
+        tree: Any = yaml.safe_load(text)
     except yaml.YAMLError:
-        value = text
-    tree: Any = value
+        tree = text
     for key in reversed(keys):
         tree = {key: tree}
-    _check_tree(tree, "", UNKNOWN, f"--{'.'.join(keys)}")
+    return tree, f"--{'.'.join(keys)}"
 
 
 def _check_tree(tree: Any, path: str, place: Any, source: str) -> None:
-    """Walk a raw tree; `place` is the type that the value goes to, or UNKNOWN."""
+    """Walk a raw tree; `place` is the type that the value goes to, `Root`, `Named` or UNKNOWN."""
     if isinstance(tree, dict):
         _check_dict(tree, path, place, source)
     elif isinstance(tree, list):
@@ -122,17 +141,8 @@ def _check_dict(tree: dict[Any, Any], path: str, place: Any, source: str) -> Non
             for name, item in value.items():
                 _check_tree(item, f"{where}.{name}", _parameter_type(holder, str(name)), source)
         else:
-            _check_tree(value, where, _child_type(holder, path, str(key)), source)
-
-
-def _child_type(holder: Any, path: str, key: str) -> Any:
-    if path in ("", *_commands()):
-        return ROOTS.get(key, Trainer if key == "trainer" else UNKNOWN)
-    return _parameter_type(holder, key)
-
-
-def _commands() -> tuple[str, ...]:
-    return ("fit", "validate", "test", "predict", "slots", "export", "search", "audit", "compare", "plant")
+            place = holder.child(str(key)) if isinstance(holder, Root) else _parameter_type(holder, str(key))
+            _check_tree(value, where, place, source)
 
 
 def _check_class(name: Any, path: str, place: Any, source: str) -> Any:
@@ -159,7 +169,7 @@ def _fits(found: type, expected: type) -> bool:
 
 def _check_text(text: str, path: str, place: Any, source: str) -> None:
     """Check a text where a class or callable may stand: it may be a name, or a file with a nested config."""
-    if len(text) < 4096 and text.endswith((".yaml", ".yml", ".json")) and Path(text).is_file():
+    if _is_config(text):
         _check_tree(_load(text), path, place, text)
         return
     if DOTTED.fullmatch(text) is None:
@@ -169,6 +179,10 @@ def _check_text(text: str, path: str, place: Any, source: str) -> None:
         _resolve(text, path, source)
     elif _is_importable(root):
         raise UntrustedConfigError(_refusal(text, path, source))
+
+
+def _is_config(text: str) -> bool:
+    return len(text) < 4096 and text.endswith((".yaml", ".yml", ".json")) and Path(text).is_file()
 
 
 def _is_importable(root: str) -> bool:
@@ -212,6 +226,9 @@ def _refusal(name: str, path: str, source: str) -> str:
 
 def _parameter_type(holder: Any, name: str) -> Any:
     """Return the declared type of a constructor's parameter, or UNKNOWN."""
+    if isinstance(holder, Named) and holder.classes:
+        types = [_parameter_type(found, name) for found in holder.classes]
+        return UNKNOWN if UNKNOWN in types else Union[tuple(types)]  # noqa: UP007 - built at run time
     found = []
     for candidate in _members(holder):
         if not isinstance(candidate, type) or candidate in PLAIN:
@@ -232,8 +249,10 @@ def _parameter_type(holder: Any, name: str) -> Any:
 
 def _members(place: Any) -> list[Any]:
     """Return the alternatives of a type, with what containers hold."""
-    if place is UNKNOWN:
+    if place is UNKNOWN or isinstance(place, Root):
         return []
+    if isinstance(place, Named):
+        return [place.base]
     origin = typing.get_origin(place)
     if origin in (Union, types.UnionType):
         return [m for part in typing.get_args(place) for m in _members(part)]

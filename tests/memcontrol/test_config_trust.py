@@ -89,5 +89,47 @@ def test_plain_places_take_dotted_text(evil):
     )
 
 
+DATA = "{data: {class_path: memcontrol.data.prepared.PreparedTableDataModule}}"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["predict", "--prompts_file", "evil.csv"],
+        ["predict", "--prompts_file=evil.csv"],
+        ["predict", "--predict.prompts_file=evil.csv"],
+        ["predict", "--prompts", "[evil.csv, evil.f]"],
+        ["fit", "--config", DATA, "--data.table", "evil.csv"],
+        ["fit", "--data.table", "evil.parquet", "--data=PreparedTableDataModule"],
+        ["fit", "--config", DATA, "--config", "{data: {init_args: {table: evil.tsv}}}"],
+        ["fit", "--model.base=evil.f"],
+    ],
+)
+def test_a_table_may_be_called_like_a_module(evil, options):
+    import memcontrol.data.prepared  # noqa: F401 - short class names resolve
+
+    check_config(options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["fit", "--data.table", "evil.csv"],  # no class is named, so its parameter may be anything
+        ["fit", "--config", DATA, "--data=evil.csv"],
+        ["fit", "--config", DATA, "--data.class_path=evil.csv"],
+        ["fit", "--config", DATA, "--dat=Unheard", "--data.table", "evil.csv"],
+        ["fit", "--config", DATA, "--data.nothing=evil.csv"],
+        ["fit", "--model.adapter=evil.csv"],
+        ["fit", "--trainer.logger=evil.csv"],
+        ["plant", "--encoders=[evil.csv]"],
+        ["predict", "--unheard=evil.csv"],
+    ],
+)
+def test_a_name_that_ends_like_a_table_is_refused_where_it_could_be_imported(evil, options):
+    (evil / "evil.csv").touch()
+    with pytest.raises(UntrustedConfigError):
+        check_config(options)
+
+
 def test_trusting_is_explicit(evil):
     check_config(["fit", "--trust-config", "--model=evil.X"])
