@@ -118,6 +118,8 @@ class Journal:
                 found[event["number"]] = _asked(event)
             elif event["event"] == "finish":
                 found[event["number"]] = _finished(found[event["number"]], event)
+            elif event["event"] == "reopen":
+                found |= {number: _reopened(found[number]) for number in event["numbers"]}
         return [found[number] for number in sorted(found)]
 
     def _cut_torn_line(self) -> None:
@@ -150,5 +152,11 @@ def _finished(record: TrialRecord, event: dict[str, Any]) -> TrialRecord:
         "error": event["error"],
         "seconds": event["seconds"],
         "attempts": event["attempts"],
+        "cause": event.get("cause"),
     }
     return TrialRecord(**{**record.__dict__, **changes})
+
+
+def _reopened(record: TrialRecord) -> TrialRecord:
+    kept = {name: getattr(record, name) for name in ("number", "mask", "units", "values", "digest", "seed")}
+    return TrialRecord(state=TrialState.RUNNING, **kept)

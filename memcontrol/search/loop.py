@@ -19,6 +19,7 @@ from memcontrol.search.proposer import Proposer
 from memcontrol.search.provenance import provenance
 from memcontrol.search.records import Point, TrialRecord, TrialState
 from memcontrol.search.space import Proposal
+from memcontrol.search.stop import FailureRow, cause_of, reopen, stop
 from memcontrol.search.study import Study
 from memcontrol.search.tracking import trial_logger
 from memcontrol.search.trial import TrialResult, TrialSpec, run_trial
@@ -71,17 +72,23 @@ class OuterLoop:
         self.report = report
         self.running: dict[Future[TrialResult], _Job] = {}
         self.records: dict[int, TrialRecord] = {}
+        self.failures = FailureRow()
         self.started = time.monotonic()
         self.spent = journal.active_seconds(2 * study.options.heartbeat_s)
 
     def run(self) -> list[TrialRecord]:
-        """Ask, train, reward, append, tell, until the budget is spent; returns all trials."""
+        """Ask, train, reward, append, tell, until the budget is spent; returns all trials.
+
+        Raises:
+            SearchError: If trials fail one after another before any has completed; those that run are waited for.
+        """
+        reopen(self.journal)
         for job in self._replay():
             self._start(job)
         total = self.study.options.trials
         with tqdm(total=total, initial=self._num_finished, desc="trials", unit="trial") as bar:
             while True:
-                while len(self.running) < self.workers and self._has_budget():
+                while len(self.running) < self.workers and self._has_budget() and not self._is_stuck:
                     asked = self._ask()
                     if asked is None:
                         break
@@ -92,13 +99,16 @@ class OuterLoop:
                     self._finish(future)
                 bar.n = self._num_finished
                 bar.refresh()
-        return [self.records[number] for number in sorted(self.records)]
+        if self._is_stuck:
+            raise stop(self.study, self.journal, self._all)
+        return self._all
 
     # Steps
 
     def _replay(self) -> list[_Job]:
-        """Ask and tell again what the journal holds; returns the trials that were cut off."""
-        cut_off: dict[int, _Job] = {}
+        """Ask and tell again what the journal holds; returns the trials that were cut off or opened again."""
+        jobs: dict[int, _Job] = {}
+        cut_off: set[int] = set()
         for event in self.journal.events():
             if event["event"] == "ask":
                 proposal = self.study.space.proposal(event["mask"], event["units"])
@@ -108,13 +118,16 @@ class OuterLoop:
                         f"Trial {event['number']} of the journal cannot be proposed again: nevergrad or memcontrol has "
                         f"another version ({event['versions']}). Install these, or name another `--search.study`."
                     )
-                cut_off[event["number"]] = _Job(proposal, event["number"], event["seed"])
+                jobs[event["number"]] = _Job(proposal, event["number"], event["seed"])
+                cut_off.add(event["number"])
             elif event["event"] == "finish":
-                job = cut_off.pop(event["number"])
+                cut_off.remove(event["number"])
                 if event["told"] is not None:
-                    self.proposer.tell(job.proposal, event["told"]["rewards"])
+                    self.proposer.tell(jobs[event["number"]].proposal, event["told"]["rewards"])
+            elif event["event"] == "reopen":
+                cut_off.update(event["numbers"])
         self.records = {record.number: record for record in self.journal.trials()}
-        return list(cut_off.values())
+        return [jobs[number] for number in sorted(cut_off)]
 
     def _ask(self) -> _Job | None:
         proposal = self.proposer.ask()
@@ -178,10 +191,11 @@ class OuterLoop:
             log.warning("Trial %d ran out of memory; it is started again at half the batch", job.number)
             self._start(_Job(job.proposal, job.number, job.seed, job.attempts, job.halved + 1))
             return
-        self._append_and_tell(job, result)
+        self._append_and_tell(job, result, died=error is not None and not isinstance(error, OSError))
 
-    def _append_and_tell(self, job: _Job, result: TrialResult) -> None:
+    def _append_and_tell(self, job: _Job, result: TrialResult, died: bool) -> None:
         state, points, told, error = self._outcome(job, result)
+        cause = cause_of(error, died) if error is not None else None
         self.journal.append(
             "finish",
             number=job.number,
@@ -191,12 +205,14 @@ class OuterLoop:
             error=error,
             seconds=result.seconds,
             attempts=job.attempts + job.halved,
+            cause=cause,
         )
         if told is not None:
             self.proposer.tell(job.proposal, told.rewards)
         self.records = {record.number: record for record in self.journal.trials()}
         if error is not None:
-            log.warning("Trial %d failed: %s", job.number, error)
+            log.warning("Trial %d failed: %s Its folder is %s", job.number, error, self.study.trial(job.number))
+        self.failures.add(cause)
         self.report(list(self.records.values()))
 
     def _outcome(
@@ -219,6 +235,14 @@ class OuterLoop:
     def points(self) -> list[Point]:
         """Return all points of finished trials."""
         return [point for record in self.records.values() for point in record.points]
+
+    @property
+    def _all(self) -> list[TrialRecord]:
+        return [self.records[number] for number in sorted(self.records)]
+
+    @property
+    def _is_stuck(self) -> bool:
+        return self.failures.is_too_long(self._all)
 
     @property
     def _num_finished(self) -> int:

@@ -10,7 +10,7 @@ __all__ = ["Point", "TrialRecord", "TrialState"]
 
 
 class TrialState(StrEnum):
-    """State of a trial; those after RUNNING are final."""
+    """State of a trial; those after RUNNING are final, but for FAILED where a study was stopped (see `stop`)."""
 
     RUNNING = "RUNNING"
     COMPLETE = "COMPLETE"
@@ -19,7 +19,7 @@ class TrialState(StrEnum):
 
     @property
     def is_finished(self) -> bool:
-        """Whether the trial never changes any more."""
+        """Whether the trial has ended."""
         return self is not TrialState.RUNNING
 
 
@@ -52,9 +52,10 @@ class TrialRecord:
         seed: Seed of the run.
         points: Its validations.
         told: Rewards that the proposer was told, and at which step.
-        error: Text of the error, if it failed.
+        error: Class and text of the error, without paths, if it failed.
         seconds: Time spent, by what it was spent on.
         attempts: How often it was started.
+        cause: What it failed of (a `Cause`), if it failed.
     """
 
     number: int
@@ -69,3 +70,4 @@ class TrialRecord:
     error: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     attempts: int = 1
+    cause: str | None = None
