@@ -5,18 +5,20 @@ from __future__ import annotations
 import logging
 import os
 from concurrent.futures import Executor, as_completed
-from typing import Any
+from typing import Any, Final
 
 from tqdm import tqdm
 
 from memcontrol.adapters import adapt, resolve_mask
 from memcontrol.diffusion.components import build_skeleton
+from memcontrol.errors import SearchError
 from memcontrol.module import MemControlModule
 from memcontrol.search.engine import local_workers, num_devices
 from memcontrol.search.front import FrontPoint, archive
 from memcontrol.search.journal import Journal
 from memcontrol.search.loop import OuterLoop
 from memcontrol.search.options import SearchOptions
+from memcontrol.search.private import LOG
 from memcontrol.search.proposer import Proposer
 from memcontrol.search.records import TrialRecord
 from memcontrol.search.report import write_report
@@ -29,6 +31,7 @@ from memcontrol.search.tracking import log_front
 __all__ = ["search"]
 
 log = logging.getLogger("memcontrol")
+RESULTS: Final = ("report.html", "pareto.csv", "masks/", "best.yaml")
 
 
 def search(
@@ -46,7 +49,8 @@ def search(
         The front.
 
     Raises:
-        SearchError: If the study cannot be run as configured, or another process runs it.
+        SearchError: If the study cannot be run as configured, another process runs it, it was stopped as its trials
+            fail one after another (see `stop`), or no trial has left a point.
     """
     trains_without, names = _slots(model)
     study = open_study(config, names, options, trust)
@@ -73,12 +77,29 @@ def search(
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
         points = _publish(study, journal, records)
+    if not points:
+        raise SearchError(_without_front(study, records))
     log_front(study, points, records)
-    if points:
-        table = front_table(study, points, records)
-        print(table[["trial", "step", "mask", *study.options.objectives]].to_string(index=False))
-    log.info("The study is in %s (report.html, pareto.csv, masks/, best.yaml)", study.folder)
+    table = front_table(study, points, records)
+    print(table[["trial", "step", "mask", *study.options.objectives]].to_string(index=False))
+    log.info("The study is in %s", _named(study))
     return points
+
+
+def _named(study: Study) -> str:
+    """Return the study's folder, with what there is to look at."""
+    there = [name for name in RESULTS if (study.folder / name).exists()]
+    return f"{study.folder} ({', '.join(there)})" if there else str(study.folder)
+
+
+def _without_front(study: Study, records: list[TrialRecord]) -> str:
+    failed = [r for r in records if r.error]
+    last = f" The last failure, of trial {failed[-1].number}: {failed[-1].error}" if failed else ""
+    return (
+        f"No trial of the study in {_named(study)} has left a point, so there is no front and no mask to pick: "
+        f"{len(failed)} of {len(records)} trials failed.{last} The logs are {study.folder / 'trials' / '*' / LOG}. "
+        "What has ended is not trained again: mend it, and raise `search.trials`, or name another `--search.study`."
+    )
 
 
 def _slots(model: MemControlModule) -> tuple[bool, tuple[str, ...]]:
