@@ -80,6 +80,11 @@ class RewardsCallback(Callback):
         self._trained_since = 0.0
         self._steps = 0
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Load the encoder: what is wrong with it is said before the base is loaded and data are encoded."""
+        if stage == "fit" and self.scoring.encoder is not None:
+            _ = self.scoring.encoder.network
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Score the base: the null of every measure, and the point at step 0."""
         if isinstance(pl_module, MemControlModule):

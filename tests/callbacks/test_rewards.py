@@ -72,6 +72,18 @@ def test_two_processes_score_as_one(run, tmp_path):
             assert theirs["value"]["value"] == pytest.approx(ours["value"]["value"], rel=1e-4), ours["name"]
 
 
+def test_a_missing_encoder_is_said_before_anything_is_loaded(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("memcontrol.module.load_components", lambda *_: pytest.fail("the base was loaded"))
+    encoder = "{class_path: memcontrol.rewards.encoders.TimmEncoder, init_args: {model: resnet18, weights: nowhere.pt}}"
+    with pytest.raises(SystemExit):
+        main(
+            scored_run(
+                tmp_path, f"{{class_path: callbacks.RewardsCallback, init_args: {{scoring: {{encoder: {encoder}}}}}}}"
+            )
+        )
+    assert "nowhere.pt" in capsys.readouterr().err
+
+
 def test_unknown_reward_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(scored_run(tmp_path, "{class_path: callbacks.RewardsCallback, init_args: {quality: beauty}}"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
@@ -54,7 +56,11 @@ class TimmEncoder(Encoder):
             self.model, pretrained=self.pretrained and self.weights is None, num_classes=0
         )
         if self.weights is not None:
-            state = torch.load(self.weights, map_location="cpu", weights_only=True)
+            if not Path(self.weights).expanduser().is_file():
+                raise EncoderError(
+                    f"Argument `weights` is {self.weights!r}, which does not exist. Give a state dict's file."
+                )
+            state = torch.load(Path(self.weights).expanduser(), map_location="cpu", weights_only=True)
             missing = network.load_state_dict(state, strict=False).missing_keys
             if missing:
                 raise EncoderError(
