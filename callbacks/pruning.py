@@ -35,6 +35,8 @@ class PruningCallback(Callback):
         is_last = trainer.global_step >= trainer.max_steps > 0
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING or not scorers or is_last:
             return
+        if scorers[0].scored_step != trainer.global_step:
+            return  # this validation was not scored
         log_dir = trainer.log_dir  # asks all processes, so all must ask
         measures = {m.name: m for m in scorers[0].measures}
         if any(name not in measures or measures[name].value is None for name in self.objectives):
