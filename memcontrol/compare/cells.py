@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from memcontrol.compare.options import CompareOptions
 from memcontrol.errors import SearchError
+from memcontrol.search.sticky import dying_of_cuda_errors
 
 if TYPE_CHECKING:
     from memcontrol.audit.attack import Extraction
@@ -89,6 +91,7 @@ def choose(candidates: Sequence[Candidate], margin: float) -> Candidate:
     return max(good, key=lambda candidate: candidate.rewards)
 
 
+@dying_of_cuda_errors(sys.stderr)
 def score_cell(spec: CellSpec) -> str:
     """Score a cell on test patients and write its evidence; returns the file's name."""
     from memcontrol import resident
