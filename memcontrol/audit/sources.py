@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +19,7 @@ from memcontrol.pipeline import load_pipeline
 __all__ = ["Source", "named", "open_source"]
 
 Load = Callable[[], StableDiffusionPipeline]
+VERSION = re.compile(r"version_\d+")
 PICTURES = (".png", ".jpg", ".jpeg")
 
 
@@ -47,7 +49,8 @@ class Source:
 def named(sources: Sequence[Source]) -> list[Source]:
     """Name each source by as little of its path as tells it from the others."""
     paths = [source.path.absolute().parts for source in sources]
-    for depth in range(1, max(map(len, paths)) + 1):
+    least = 2 if any(VERSION.fullmatch(parts[-1]) for parts in paths) and len(paths) > 1 else 1
+    for depth in range(least, max(map(len, paths)) + 1):
         names = ["/".join(parts[-depth:]) for parts in paths]
         if len(set(names)) == len(set(paths)):
             break

@@ -106,7 +106,10 @@ def test_what_is_no_number_is_no_acquittal():
 def test_sources_are_told_apart():
     sources = [Source(Path("runs") / name / "version_0", "run") for name in "ab"]
     assert [source.name for source in named(sources)] == ["a/version_0", "b/version_0"]
-    assert [source.name for source in named(sources[:1] * 2)] == ["version_0", "version_0"]
+    assert [source.name for source in named(sources[:1] * 2)] == ["a/version_0", "a/version_0"]
+    assert [source.name for source in named(sources[:1])] == ["version_0"]
+    other = Source(Path("runs/b/version_1"), "run")
+    assert [source.name for source in named([sources[0], other])] == ["a/version_0", "b/version_1"]
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,7 @@ def test_a_sweep_agent_s_arguments_run(tmp_path, monkeypatch):
     command = [part for item in sweep["command"][3:] for part in (filled if item == "${args}" else [item])]
     monkeypatch.setenv("WANDB_MODE", "offline")
     small = [a for a in short_run(tmp_path)[3:] if "callbacks" not in a]
+    monkeypatch.chdir(tmp_path)  # runs/ of whoever runs the tests stays theirs
     cli = main([*command, *small, "--trainer.max_steps=1", "--trainer.limit_val_batches=0"])
     assert f"bits:{cli.model.mask.bit_string}" == chosen["model.mask"]
     assert cli.model.optimizer_options.lr == 0.0043
