@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +14,7 @@ from memcontrol.audit.options import ExtractionOptions
 from memcontrol.data.features import split_pixels
 from memcontrol.rewards.functional.extraction import clique_members, matched, tile_distances
 from memcontrol.scoring import RealImages, ScoredModel
+from memcontrol.scoring.measures.pvalues import rank_of
 from memcontrol.seeds import derive_seed
 
 __all__ = ["Extraction", "attack"]
@@ -64,7 +64,7 @@ def attack(
     nearest = torch.full((len(held),), torch.inf)
     for _, block in _blocks(real, "train", len(real.contents)):
         nearest = torch.minimum(nearest, tile_distances(held, block, options.tiles).min(dim=1).values)
-    rank = max(1, math.floor(alpha * (len(nearest) + 1)))
+    rank = rank_of(alpha, len(nearest) + 1)
     threshold = float(nearest.sort().values[rank - 1])
     texts = real.texts("train")
     rows = list(dict.fromkeys(real.prompts("train", options.prompts).rows))

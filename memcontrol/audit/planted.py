@@ -19,7 +19,7 @@ from memcontrol.errors import RewardError
 from memcontrol.rewards.copies import ViewsEncoder, match_views
 from memcontrol.rewards.encoders import Encoder
 from memcontrol.rewards.functional.memorization import replication_threshold
-from memcontrol.scoring.measures.pvalues import p_exceed
+from memcontrol.scoring.measures.pvalues import p_exceed, rank_of
 from memcontrol.seeds import derive_seed
 
 __all__ = ["KINDS", "Detector", "clean_sets", "found_shares", "mixed_sets"]
@@ -131,7 +131,7 @@ def _p_of_set(
     calibration, control = rows
     values = torch.cat([held[control], planted])
     names = [*subjects[control], *(f"copy {i}" for i in range(len(planted)))]
-    rank = max(1, int(alpha * len(set(subjects[calibration]))))
+    rank = rank_of(alpha, len(set(subjects[calibration])))
     return p_exceed(values, names, held[calibration], list(subjects[calibration]), rank)
 
 

@@ -114,7 +114,7 @@ def test_sources_are_told_apart():
 
 @pytest.mark.parametrize(
     ("given", "kept"),
-    [("--data.root=/home/jo/p10000032/cxr", "--data.root=cxr"), ("audit/demo.yaml", "audit/demo.yaml"),
+    [("--data.root=/mnt/p10000032/cxr", "--data.root=cxr"), ("audit/demo.yaml", "audit/demo.yaml"),
      ("~/runs/a", "a"), ("[/x/y.yaml,/z/w]", "[y.yaml,w]")],
 )  # fmt: skip
 def test_folders_of_the_machine_are_left_out(given, kept):
