@@ -14,14 +14,14 @@ from lightning.pytorch.trainer.states import TrainerFn
 from peft.config import PeftConfig
 from torch import Tensor, nn
 
-from memcontrol import resident
 from memcontrol.adapters import AdaptedUNet, LayoutName, adapt, resolve_mask
 from memcontrol.adapters.configs import config_from_plain, config_to_plain
 from memcontrol.checkpoint_check import check_fits
 from memcontrol.checkpoints import CARD_KEY, Card
 from memcontrol.diffusion.codecs import LatentCodec, TextCodec
-from memcontrol.diffusion.components import Components, build_skeleton, load_components
+from memcontrol.diffusion.components import Components, build_skeleton
 from memcontrol.diffusion.digests import fingerprint
+from memcontrol.diffusion.kept_base import is_kept, load_base
 from memcontrol.diffusion.losses import denoising_errors, min_snr_weights
 from memcontrol.diffusion.noising import draw_timesteps, drop_captions, noise_latents
 from memcontrol.diffusion.probes import Denoiser
@@ -130,7 +130,7 @@ class MemControlModule(LightningModule):
         """Load the base and put the adapter in; does nothing the second time."""
         if self._adapted is not None:
             return
-        parts = self._load()
+        parts = load_base(self.base, self.random_init, self.seed)
         layout, mask = resolve_mask(parts.unet, self.slots, self.mask_spec)
         self.base_fingerprint = fingerprint(parts.unet)
         self._num_base = sum(p.numel() for p in parts.unet.parameters())
@@ -145,21 +145,6 @@ class MemControlModule(LightningModule):
         self.latent_codec = LatentCodec(parts.vae)
         self.text_codec = TextCodec(parts.tokenizer, parts.text_encoder)
         self.image_size = self.image_size or parts.unet.config["sample_size"] * self.latent_codec.factor
-
-    def _load(self) -> Components:
-        """Load the base, or take the one that is kept, unless a Trainer in true half precision has cast it in place."""
-        parts = resident.kept(self._parts_key, self._read)
-        if parts.unet.dtype != torch.float32:
-            resident.drop(self._parts_key)
-            parts = resident.kept(self._parts_key, self._read)
-        return parts
-
-    def _read(self) -> Components:
-        return load_components(self.base, self.random_init, self.seed)
-
-    @property
-    def _parts_key(self) -> tuple[str, str, int | None]:
-        return ("components", self.base, self.seed if self.random_init else None)
 
     @property
     def _trains(self) -> bool:
@@ -201,7 +186,7 @@ class MemControlModule(LightningModule):
         """Learn the image size from the data, and find errors of the config before anything is loaded."""
         transform = getattr(getattr(self.trainer, "datamodule", None), "transform", None)
         self.image_size = getattr(transform, "size", self.image_size)
-        if self._adapted is None and not resident.holds(self._parts_key):
+        if self._adapted is None and not is_kept(self.base, self.random_init, self.seed):
             self.check(allow_empty=not self._trains)
 
     def on_fit_start(self) -> None:

@@ -73,7 +73,7 @@ def test_two_processes_score_as_one(run, tmp_path):
 
 
 def test_a_missing_encoder_is_said_before_anything_is_loaded(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("memcontrol.module.load_components", lambda *_: pytest.fail("the base was loaded"))
+    monkeypatch.setattr("memcontrol.diffusion.kept_base.load_components", lambda *_: pytest.fail("the base was loaded"))
     encoder = "{class_path: memcontrol.rewards.encoders.TimmEncoder, init_args: {model: resnet18, weights: nowhere.pt}}"
     with pytest.raises(SystemExit):
         main(
