@@ -14,12 +14,11 @@ import warnings
 import numpy as np
 from proposers import Landscape, rough, smooth, volume
 
-from memcontrol.rewards.functional.intervals import Interval
-from memcontrol.scoring.measures import Measure
+from memcontrol.measures import Measurement, Point
+from memcontrol.measures.statistics.intervals import Interval
 from memcontrol.search.points import best_point, expected_point
 from memcontrol.search.proposer import Proposer
 from memcontrol.search.pruning import is_hopeless
-from memcontrol.search.records import Point
 from memcontrol.search.space import SearchSpace
 
 MIN_TRIALS = 10
@@ -53,18 +52,18 @@ def run(landscape: Landscape, budget: int, epochs: int, noise: float, seed: int,
             points.append(Point(epoch, tuple(seen)))
             rung = [p for trial in finished for p in trial if p.step == epoch]
             mine = [
-                Measure(str(k), "quality", Interval(v, v - 1.96 * noise, v + 1.96 * noise, 1), None, True)
+                Measurement(str(k), "quality", Interval(v, v - 1.96 * noise, v + 1.96 * noise, 1), None, True)
                 for k, v in enumerate(seen)
             ]
-            if prune and len(finished) >= MIN_TRIALS and is_hopeless(mine, rung, ["0", "1"]):
-                told = expected_point(points[-1], whole)
+            if prune and len(finished) >= MIN_TRIALS and is_hopeless(mine, rung):
+                reported = expected_point(points[-1], whole)
                 break
         else:
             reached.append(proposal.mask)
             whole.append(tuple(points))
-            told = best_point(points, [p for trial in finished for p in trial], number, seed)
+            reported = best_point(points, [p for trial in finished for p in trial], number, seed)
         finished.append(tuple(points))
-        proposer.tell(proposal, told.rewards)
+        proposer.tell(proposal, reported.rewards)
     return volume(landscape, reached), steps / (budget * epochs)
 
 

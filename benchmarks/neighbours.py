@@ -11,7 +11,7 @@ import time
 
 import torch
 
-from memcontrol.rewards.functional.neighbours import nearest
+from memcontrol.measures.functional.neighbours import nearest
 
 
 def main() -> None:

@@ -21,10 +21,11 @@ import optuna
 import pandas as pd
 import yaml
 
-from memcontrol.rewards.objective import reward_of
+from memcontrol.files.journal import Journal
+from memcontrol.measures.statistics.objective import reward_of
 from memcontrol.search.front import hypervolume_of
-from memcontrol.search.journal import Journal
 from memcontrol.search.proposer import Proposer
+from memcontrol.search.records import read_trials
 from memcontrol.search.space import SearchSpace
 
 Landscape = dict[tuple[int, ...], np.ndarray]
@@ -79,7 +80,7 @@ def read(path: Path) -> Landscape:
 
 def read_study(folder: Path) -> Landscape:
     """Read a study that has tried every mask: the last validation of each trial, or step 0 for all bits off."""
-    records = [record for record in Journal(folder / "journal.jsonl").trials() if record.points]
+    records = [record for record in read_trials(Journal(folder / "journal.jsonl")) if record.points]
     masks, rewards = [r.mask for r in records], [r.points[-1].rewards for r in records]
     objectives = yaml.safe_load((folder / "study.yaml").read_text())["search"]["objectives"]
     first = next(folder.glob("trials/*/rewards.jsonl")).read_text().splitlines()[0]

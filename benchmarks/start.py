@@ -21,7 +21,8 @@ from memcontrol import MemControlModule
 from memcontrol.adapters import SVDiffConfig
 from memcontrol.adapters.inject import adapt, resolve_mask
 from memcontrol.diffusion.components import load_components
-from memcontrol.search.trial import TrialSpec, run_trial
+from memcontrol.jobs.job import Job, overlay_of
+from memcontrol.jobs.run import run_job
 
 
 def main() -> None:
@@ -71,19 +72,18 @@ def _starts(base: str, trials: int) -> list[float]:
     MemControlModule.training_step = clocked  # type: ignore[method-assign]
     found = []
     for number in range(trials):
-        mask = tuple(int(bit) for bit in f"{(0b1111111111111 >> number):013b}")
-        spec = TrialSpec(
-            number=number,
+        mask = [int(bit) for bit in f"{(0b1111111111111 >> number):013b}"]
+        job = Job(
             folder=str(folder / "trials" / f"{number:03d}"),
+            entry="memcontrol.cli:main",
             config=str(folder / "config.yaml"),
-            mask=mask,
-            values={"model.optimizer.lr": 1e-3},
+            overlay=overlay_of({"model.mask": mask, "model.optimizer.lr": 1e-3}),
             seed=0,  # which a random base depends on: another one would be another base
             threads=1,
         )
         first_step.clear()
         proposed = time.monotonic()
-        result = run_trial(spec)
+        result = run_job(job)
         if result.error is not None:
             raise SystemExit(result.error)
         found.append(first_step[0] - proposed)

@@ -16,9 +16,9 @@ from common import SIZES, clock, interleave, make_unet, show
 from peft.config import PeftConfig
 from torch import nn
 
-from memcontrol import resident
 from memcontrol.adapters import DiffFitConfig, SelectiveConfig, SVDiffConfig
 from memcontrol.adapters.inject import adapt, resolve_mask
+from memcontrol.files import worker_cache
 
 VARIANTS: dict[str, tuple[PeftConfig | None, str, str]] = {
     "plain": (None, "paper13", "all"),
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--only", choices=["training", "merged"])
     options = parser.parse_args()
-    resident.enable()
+    worker_cache.enable()
     unet = make_unet(options.size, options.device).to(getattr(torch, options.dtype))
     x = torch.randn(options.batch, 4, options.latents, options.latents).to(unet.device, unet.dtype)
     t = torch.full((options.batch,), 500, device=unet.device)

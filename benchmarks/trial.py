@@ -25,8 +25,9 @@ from torch.nn import functional
 
 from memcontrol.cli import build
 from memcontrol.diffusion.components import load_components
-from memcontrol.rewards.encoders import ThumbnailEncoder
-from memcontrol.search.trial import TrialSpec, run_trial
+from memcontrol.jobs.job import Job, overlay_of
+from memcontrol.jobs.run import run_job
+from memcontrol.measures.encoders import ThumbnailEncoder
 
 GUIDANCE = 4.0
 
@@ -78,7 +79,7 @@ def _config(base: str, folder: Path, options: argparse.Namespace) -> dict[str, A
         "scheduler": "DDIMScheduler",
         "batch_size": options.batch,
     }
-    encoder = {"class_path": "memcontrol.rewards.encoders.ThumbnailEncoder", "init_args": {"side": 32}}
+    encoder = {"class_path": "memcontrol.measures.encoders.ThumbnailEncoder", "init_args": {"side": 32}}
     scoring = {
         "num_images": max(8, options.images // 2),  # for training captions, and as many for held-out ones
         "num_probes": options.probes,
@@ -121,16 +122,15 @@ def _config(base: str, folder: Path, options: argparse.Namespace) -> dict[str, A
 
 
 def _ours(folder: Path, number: int) -> dict[str, float]:
-    spec = TrialSpec(
-        number=number,
+    job = Job(
         folder=str(folder / "trials" / f"{number:03d}"),
+        entry="memcontrol.cli:main",
         config=str(folder / "config.yaml"),
-        mask=(1,) * 13,
-        values={"model.optimizer.lr": 1e-3},
+        overlay=overlay_of({"model.mask": [1] * 13, "model.optimizer.lr": 1e-3}),
         seed=number,
         threads=torch.get_num_threads(),
     )
-    result = run_trial(spec)
+    result = run_job(job)
     if result.error is not None:
         raise SystemExit(result.error)
     return result.seconds

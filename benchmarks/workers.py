@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from memcontrol.cli import main as memcontrol
-from memcontrol.search.journal import Journal
+from memcontrol.files.journal import Journal
 
 
 def main() -> None:

@@ -1,20 +1,24 @@
-"""Callbacks that configs name: they observe, log and write files."""
+"""The door to memcontrol's callbacks, and a place for your own.
 
-from callbacks.baseline import BaselineCallback
-from callbacks.checkpoint import AdapterCheckpoint
-from callbacks.ema import EMACallback
-from callbacks.pareto import ParetoCheckpoint
-from callbacks.pruning import PruningCallback
-from callbacks.rewards import RewardsCallback
-from callbacks.samples import SampleGridCallback
-from callbacks.timing import TimingCallback
+`callbacks.RewardsCallback` in a config or in Python is `memcontrol.callbacks.RewardsCallback`. A callback of your own
+is a file here; a config that names it needs `--trust-config`.
+"""
+
+from memcontrol.callbacks import (
+    AdapterCheckpoint,
+    BaselineCallback,
+    EMACallback,
+    ParetoCheckpoint,
+    RewardsCallback,
+    SampleGridCallback,
+    TimingCallback,
+)
 
 __all__ = [
     "AdapterCheckpoint",
     "BaselineCallback",
     "EMACallback",
     "ParetoCheckpoint",
-    "PruningCallback",
     "RewardsCallback",
     "SampleGridCallback",
     "TimingCallback",

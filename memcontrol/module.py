@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +15,21 @@ from torch import Tensor, nn
 
 from memcontrol.adapters import AdaptedUNet, LayoutName, adapt, resolve_mask
 from memcontrol.adapters.configs import config_from_plain, config_to_plain
-from memcontrol.checkpoint_check import check_fits
-from memcontrol.checkpoints import CARD_KEY, Card
+from memcontrol.diffusion.cached_base import is_cached, load_base
 from memcontrol.diffusion.codecs import LatentCodec, TextCodec
 from memcontrol.diffusion.components import Components, build_skeleton
-from memcontrol.diffusion.digests import fingerprint
-from memcontrol.diffusion.kept_base import is_kept, load_base
 from memcontrol.diffusion.losses import denoising_errors, min_snr_weights
-from memcontrol.diffusion.noising import draw_timesteps, drop_captions, noise_latents
+from memcontrol.diffusion.noising import drop_captions, noise_latents, sample_timesteps
 from memcontrol.diffusion.probes import Denoiser
 from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.errors import MemControlError
+from memcontrol.files.card import CARD_KEY, Card, check_fits
+from memcontrol.files.digests import fingerprint
+from memcontrol.files.provenance import version_of
 from memcontrol.masks import Mask, MaskSpec
 from memcontrol.mitigation import Mitigation
-from memcontrol.optimizers import OptimizerOptions, make_optimizer, make_schedule
+from memcontrol.optimizers import OptimizerOptions, make_optimizer, make_schedule, num_steps
 from memcontrol.seeds import derive_seed
-from memcontrol.training_length import num_steps
 from memcontrol.types import Batch
 
 __all__ = ["MemControlModule"]
@@ -186,7 +184,7 @@ class MemControlModule(LightningModule):
         """Learn the image size from the data, and find errors of the config before anything is loaded."""
         transform = getattr(getattr(self.trainer, "datamodule", None), "transform", None)
         self.image_size = getattr(transform, "size", self.image_size)
-        if self._adapted is None and not is_kept(self.base, self.random_init, self.seed):
+        if self._adapted is None and not is_cached(self.base, self.random_init, self.seed):
             self.check(allow_empty=not self._trains)
 
     def on_fit_start(self) -> None:
@@ -235,7 +233,7 @@ class MemControlModule(LightningModule):
         """Return AdamW over what is trained, with a schedule per step."""
         scale = self.trainer.accumulate_grad_batches * self.trainer.world_size * self._batch_size()
         trainable = self.adapted.trainable() or {"placeholder": self.placeholder}
-        optimizer = make_optimizer(self.unet, trainable, self.optimizer_options, scale)
+        optimizer = make_optimizer(trainable, self.adapted.vectors(), self.optimizer_options, scale)
         steps = num_steps(self.trainer, self.optimizer_options.schedule)
         schedule = make_schedule(optimizer, self.optimizer_options, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -297,7 +295,7 @@ class MemControlModule(LightningModule):
     def training_errors(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Return error, timestep and whether it counts, of each sample, with shape `(B,)`; lower is better."""
         seeds = torch.tensor([derive_seed(self.seed, seed) for seed in batch["seed"].tolist()])
-        t = draw_timesteps(seeds, self.num_timesteps)
+        t = sample_timesteps(seeds, self.num_timesteps)
         noised = noise_latents(
             self.parts.scheduler,
             self.moments(batch),
@@ -329,7 +327,7 @@ class MemControlModule(LightningModule):
         moments, states = self.moments(batch), self.text_states(batch)
         errors = []
         for draw in range(self.eval_draws):
-            t = draw_timesteps(batch["seed"], self.num_timesteps, draw, self.eval_draws)
+            t = sample_timesteps(batch["seed"], self.num_timesteps, draw, self.eval_draws)
             noised = noise_latents(self.parts.scheduler, moments, batch["seed"], t, stream=f"heldout {draw}")
             prediction = self.unet(noised.x_t, noised.t, states).sample
             errors.append(denoising_errors(prediction, noised.target))
@@ -342,10 +340,6 @@ class MemControlModule(LightningModule):
 
     def card(self) -> Card:
         """Return what a checkpoint of this module belongs to."""
-        try:
-            installed = version("memcontrol")
-        except PackageNotFoundError:
-            installed = "unknown"
         return Card(
             base=str(Path(self.base).resolve()) if Path(self.base).is_dir() else self.base,
             base_fingerprint=self.base_fingerprint,
@@ -355,7 +349,7 @@ class MemControlModule(LightningModule):
             mask=self.mask.to_dict(),
             image_size=self.image_size,
             step=self.global_step if getattr(self, "_trainer", None) is not None else 0,
-            version=installed,
+            version=version_of("memcontrol"),
             training_set=self._training_set(),
         )
 

@@ -1,19 +1,21 @@
-"""AdamW and its schedules, over what is trained."""
+"""AdamW and its schedules over what is trained, and how many steps a schedule has to plan for."""
 
 from __future__ import annotations
 
 import importlib.util
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from diffusers.optimization import get_scheduler
+from lightning.pytorch import Trainer
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from memcontrol.errors import MemControlError
 
-__all__ = ["OptimizerOptions", "make_optimizer", "make_schedule"]
+__all__ = ["OptimizerOptions", "make_optimizer", "make_schedule", "num_steps"]
 
 Schedule = Literal["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"]
 
@@ -63,18 +65,17 @@ class OptimizerOptions:
 
 
 def make_optimizer(
-    unet: nn.Module, trainable: dict[str, nn.Parameter], options: OptimizerOptions, batch_size: int
+    trainable: dict[str, nn.Parameter], vectors: set[str], options: OptimizerOptions, batch_size: int
 ) -> torch.optim.Optimizer:
     """Build the optimizer.
 
     Args:
-        unet: The adapted U-Net.
         trainable: What is trained, by name.
+        vectors: Names of those among them that belong to 1-D weights, with a learning rate of their own.
         options: Rates and decay.
         batch_size: Global batch size, for `scale_lr`.
     """
     factor = batch_size if options.scale_lr else 1
-    vectors = {name for name in trainable if _is_vector_shift(unet, name)}
     groups: list[dict[str, Any]] = []
     for names, lr in (
         ([n for n in trainable if n not in vectors], options.lr),
@@ -107,7 +108,26 @@ def make_schedule(optimizer: torch.optim.Optimizer, options: OptimizerOptions, n
     return schedule
 
 
-def _is_vector_shift(unet: nn.Module, name: str) -> bool:
-    """Whether a parameter is SVDiff's single shift of a norm."""
-    owner, _, _ = name.partition(".svdiff_shift.")
-    return owner != name and bool(getattr(unet.get_submodule(owner), "is_vector", False))
+def num_steps(trainer: Trainer, schedule: str) -> int:
+    """Return the optimizer's steps of a training.
+
+    Args:
+        trainer: The trainer.
+        schedule: Name of the schedule of the learning rate.
+
+    Returns:
+        The number of steps; 0 where only time or the user ends the training and the schedule needs no end.
+
+    Raises:
+        MemControlError: If the schedule needs an end and there is none.
+    """
+    steps = trainer.estimated_stepping_batches
+    if math.isfinite(steps):
+        return int(steps)
+    if schedule.startswith("constant"):
+        return 0
+    raise MemControlError(
+        f"Argument `model.optimizer.schedule` is {schedule!r}, which must know where training ends, but "
+        f"`trainer.max_steps` is {trainer.max_steps} and `trainer.max_epochs` is {trainer.max_epochs}. Give one of "
+        "them, or a schedule that needs no end: `constant` or `constant_with_warmup`."
+    )

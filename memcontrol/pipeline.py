@@ -10,10 +10,12 @@ from peft import PeftModel
 
 from memcontrol.adapters import adapt, resolve_mask
 from memcontrol.adapters.configs import config_from_plain
-from memcontrol.checkpoints import Card, find_checkpoint, newest_run, read_checkpoint
 from memcontrol.diffusion.components import Components, load_components
-from memcontrol.diffusion.digests import fingerprint
 from memcontrol.errors import CheckpointError
+from memcontrol.files.card import Card
+from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint
+from memcontrol.files.digests import fingerprint
+from memcontrol.files.run_folder import newest_run
 
 __all__ = ["load_pipeline"]
 

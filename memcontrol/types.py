@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NotRequired, Protocol, TypedDict
+from typing import Literal, NotRequired, Protocol, TypedDict
 
 from torch import Tensor
 
-__all__ = ["Batch", "FeatureEncoder", "ImageEncoder", "TextEncoder"]
+__all__ = ["Batch", "FeatureEncoder", "ImageEncoder", "Side", "TextEncoder"]
+
+Side = Literal["train", "heldout"]
+"""`train`: the training split; `heldout`: the split of other patients that is scored (validation or test)."""
 
 
 class Batch(TypedDict):

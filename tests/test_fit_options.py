@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from memcontrol.adapters import SVDiffConfig, adapt, resolve_mask
-from memcontrol.checkpoints import find_checkpoint, read_checkpoint
 from memcontrol.cli import build, main
 from memcontrol.diffusion.codecs import LatentCodec, TextCodec
 from memcontrol.diffusion.components import build_skeleton
 from memcontrol.diffusion.sampling import SamplingOptions
-from memcontrol.scoring import ScoringOptions
+from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint
+from memcontrol.measures import ScoringOptions
 from tests.conf import short_run
 from tests.memcontrol.data.test_sources import make_mimic, write_image
 

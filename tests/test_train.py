@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from memcontrol import load_pipeline
-from memcontrol.checkpoints import find_checkpoint, read_checkpoint
 from memcontrol.cli import main
+from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint
 from tests.conf import short_run
 
 
@@ -65,7 +65,7 @@ def test_predict_does_not_depend_on_the_batch(run, tmp_path):
 
 
 def test_predict_draws_as_the_config_says(run, tmp_path, monkeypatch):
-    from memcontrol.commands import predict
+    from memcontrol.cli.commands import predict
 
     seen, draw = [], predict.sample_batches
     monkeypatch.setattr(predict, "sample_batches", lambda p, t, s, o, size: seen.append(o) or draw(p, t, s, o, size))

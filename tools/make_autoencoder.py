@@ -16,8 +16,8 @@ from torch.nn.functional import affine_grid, grid_sample, l1_loss
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from memcontrol.data.phantom.anatomy import draw_body, draw_study
-from memcontrol.data.phantom.drawing import draw
+from memcontrol.data.phantom.anatomy import make_body, make_study
+from memcontrol.data.phantom.rendering import draw
 from memcontrol.data.phantom.reports import report
 from memcontrol.data.phantom.sites import site_named
 
@@ -32,9 +32,9 @@ def draw_phantoms(num_subjects: int, seed: int) -> tuple[torch.Tensor, list[str]
     for name in SITES:
         site = site_named(name)
         for subject in range(num_subjects):
-            body = draw_body(seed, site, subject)
+            body = make_body(seed, site, subject)
             for number in range(3):
-                study = draw_study(seed, site, subject, number, body)
+                study = make_study(seed, site, subject, number, body)
                 images.append(draw(body, study, site, SIZE))
                 texts.append(report(body, study, site))
     pixels = torch.from_numpy(np.stack(images))[:, None].float() / 127.5 - 1

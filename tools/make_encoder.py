@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from memcontrol.data.features import split_pixels
 from memcontrol.data.images import Transform
 from memcontrol.data.phantom.datamodule import PhantomDataModule
-from memcontrol.rewards.encoders.phantom import PhantomNetwork
+from memcontrol.measures.encoders.phantom import PhantomNetwork
 
 WORDS = ("AP ", "woman", "enlarged", "left", "right", "upper", "mid ", "lower", "effusion", "clear", "tube", "line")
 

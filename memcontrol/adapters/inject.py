@@ -15,6 +15,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from memcontrol.adapters.layer import LeafLayer
+from memcontrol.adapters.method import method_of
 from memcontrol.adapters.plan import make_plan
 from memcontrol.adapters.slots import Layout, LayoutName, find_layout
 from memcontrol.errors import AdapterError, MaskError
@@ -43,6 +44,13 @@ class AdaptedUNet:
     mask: Mask
     layout: Layout
     config: PeftConfig | None = None
+
+    def vectors(self) -> set[str]:
+        """Return the names of trained parameters that belong to 1-D weights, see `optimizer.lr_1d`."""
+        if self.config is None:
+            return set()
+        method = method_of(self.config)
+        return {name for name in self.trainable() if method.is_vector(self.unet, name)}
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Return the parameters that are trained, by their name in the U-Net."""

@@ -9,7 +9,7 @@ from peft.config import PeftConfig
 from torch import nn
 
 from memcontrol.adapters.kinds import kind_of
-from memcontrol.adapters.methods import Method, leaves, method_of, owner_of
+from memcontrol.adapters.method import Method, leaves, method_of, owner_of
 from memcontrol.adapters.slots import Layout
 from memcontrol.errors import AdapterError
 from memcontrol.masks import Mask

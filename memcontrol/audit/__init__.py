@@ -1,6 +1,7 @@
 """The audit: does this model, or this folder of pictures, leak a patient?"""
 
+from memcontrol.audit.audited import Audited
 from memcontrol.audit.options import AuditOptions, ExtractionOptions
-from memcontrol.audit.run import Audited, audit
+from memcontrol.audit.run import audit
 
 __all__ = ["AuditOptions", "Audited", "ExtractionOptions", "audit"]

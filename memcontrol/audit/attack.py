@@ -12,9 +12,9 @@ from torch import Tensor
 
 from memcontrol.audit.options import ExtractionOptions
 from memcontrol.data.features import split_pixels
-from memcontrol.rewards.functional.extraction import clique_members, matched, tile_distances
-from memcontrol.scoring import RealImages, ScoredModel
-from memcontrol.scoring.measures.pvalues import rank_of
+from memcontrol.measures import RealImages, ScoredModel
+from memcontrol.measures.functional.extraction import clique_members, matched, tile_distances
+from memcontrol.measures.statistics.pvalues import rank_of
 from memcontrol.seeds import derive_seed
 
 __all__ = ["Extraction", "attack"]
@@ -60,7 +60,7 @@ def attack(
     """
     if options.prompts < 1:
         return None
-    held = torch.cat([block for _, block in _blocks(real, real.heldout, len(real.held))])
+    held = torch.cat([block for _, block in _blocks(real, real.heldout_split, len(real.subjects(real.heldout_split)))])
     nearest = torch.full((len(held),), torch.inf)
     for _, block in _blocks(real, "train", len(real.contents)):
         nearest = torch.minimum(nearest, tile_distances(held, block, options.tiles).min(dim=1).values)
@@ -71,7 +71,7 @@ def attack(
     prompts = [texts[row] for row in rows for _ in range(options.samples)]
     seeds = [derive_seed(real.seed, "extraction", row, k) for row in rows for k in range(options.samples)]
     members, first = [], []
-    for samples in _in_groups(model.draw(prompts, seeds, progress), options.samples):
+    for samples in _in_groups(model.sample(prompts, seeds, progress), options.samples):
         found = clique_members(samples, threshold, options.clique, options.tiles)
         if found:
             members.append(samples[found])

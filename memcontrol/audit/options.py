@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from memcontrol.errors import RewardError
-from memcontrol.scoring import ScoringOptions
+from memcontrol.measures import ScoringOptions
 
 __all__ = ["AuditOptions", "ExtractionOptions"]
 

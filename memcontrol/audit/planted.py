@@ -16,10 +16,10 @@ from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 from memcontrol.data.base import CaptionedImageDataModule
 from memcontrol.data.features import split_features, split_pixels
 from memcontrol.errors import RewardError
-from memcontrol.rewards.copies import ViewsEncoder, match_views
-from memcontrol.rewards.encoders import Encoder
-from memcontrol.rewards.functional.memorization import replication_threshold
-from memcontrol.scoring.measures.pvalues import p_exceed, rank_of
+from memcontrol.measures.copies import ViewsEncoder, match_views
+from memcontrol.measures.encoders import Encoder
+from memcontrol.measures.functional.memorization import replication_threshold
+from memcontrol.measures.statistics.pvalues import p_exceed, rank_of
 from memcontrol.seeds import derive_seed
 
 __all__ = ["KINDS", "Detector", "clean_sets", "found_shares", "mixed_sets"]

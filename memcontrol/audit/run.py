@@ -1,39 +1,40 @@
-"""Run an audit: draw, probe, measure, judge, report."""
+"""Run an audit: score, judge, report."""
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 from torch import Tensor
 
-from memcontrol.audit.attack import Extraction, attack
+from memcontrol.audit.attack import attack
+from memcontrol.audit.audited import Audited
 from memcontrol.audit.comparison import Difference, compare
-from memcontrol.audit.draws import CachedModel
 from memcontrol.audit.options import AuditOptions
 from memcontrol.audit.report import write_report
+from memcontrol.audit.sample_cache import CachedModel
 from memcontrol.audit.sources import Source, named, open_source
-from memcontrol.audit.verdict import Verdict, judge
+from memcontrol.audit.verdict import judge
 from memcontrol.data.base import CaptionedImageDataModule
 from memcontrol.data.images import to_pixels
 from memcontrol.devices import device_named
 from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.errors import CheckpointError
-from memcontrol.scoring import Evidence, Measure, RealImages, collect, measure
-from memcontrol.scoring.evidence import Drawn
+from memcontrol.files.atomic import write_json
+from memcontrol.files.digests import changes_of
+from memcontrol.files.provenance import versions_of
+from memcontrol.measures import Evidence, RealImages, Sampled, Samples, ScoringOptions, measure, score
+from memcontrol.measures.probes import Probe
 
-__all__ = ["Audited", "audit"]
+__all__ = ["audit"]
 
 OTHER_SET = (
     "It was trained on other images than this config's training split: what else it was trained on was not tested, and "
@@ -43,25 +44,6 @@ FOLDERS = re.compile(r"(?<![\w.\-])~?/[^\s=\[\],'\"]*/(?=[^/])")
 """What leads to a file or folder of this machine: it tells a report's reader nothing, and may name people."""
 log = logging.getLogger("memcontrol")
 PACKAGES = ("memcontrol", "torch", "diffusers", "peft", "torchmetrics")
-
-
-@dataclass(frozen=True)
-class Audited:
-    """One source with all that was found.
-
-    Args:
-        source: What was audited.
-        evidence: What it drew and how it scored images.
-        measures: Measures with intervals and nulls.
-        extraction: Outcome of the extraction attack.
-        verdict: The conclusion.
-    """
-
-    source: Source
-    evidence: Evidence
-    measures: list[Measure]
-    extraction: Extraction | None
-    verdict: Verdict
 
 
 def audit(
@@ -114,49 +96,48 @@ def _audit_one(
     source: Source, real: RealImages, options: AuditOptions, output: Path, device: str, bases: dict[str, Evidence]
 ) -> Audited:
     """Audit one source; of its models one at a time is in memory, and each base is scored once."""
-    extraction, before = None, None
-    if source.pipeline is not None:
-        model = _model(source.pipeline(), real, options, output, device, source.name)
-        _encode(model, real)
-        evidence = collect(model, real, options.scoring, progress=True)
-        _check_finite(evidence, source)
-        extraction = attack(model, real, options.extraction, options.scoring.alpha)
-        del model
-    else:
-        evidence = _evidence_of_pictures(source, real)
+    extraction, before, scoring = None, None, options.scoring
     if source.base is not None:
         model = _model(source.base(), real, options, output, device, "base")
         if model.weights not in bases:
-            _encode(model, real)
-            bases[model.weights] = collect(model, real, options.scoring, progress=True)
+            bases[model.weights] = score(model, real.data, "test", scoring, real=real, progress=True).evidence
         before = bases[model.weights]
         del model
-    measures = measure(evidence, real, options.scoring, before)
-    assert evidence.train is not None
-    leaking = leaking_patients(evidence.train, real, options.scoring.alpha)
-    num_drawn = len(set(evidence.train.subjects))
+    if source.pipeline is not None:
+        model = _model(source.pipeline(), real, options, output, device, source.name)
+        found = score(model, real.data, "test", scoring, before, real=real, progress=True)
+        _check_finite(found.evidence, source)
+        extraction = attack(model, real, options.extraction, scoring.alpha)
+        evidence, measurements = found.evidence, found.measurements
+        del model
+    else:
+        evidence = _evidence_of_pictures(source, real)
+        measurements = measure(evidence, real, scoring, before)
+    sampled = evidence[Samples("train")]
+    leaking = leaking_patients(sampled, real, scoring.alpha)
+    num_sampled = len(set(sampled.subjects))
     num_calibration = len(set(real.calibration_subjects()))
-    verdict = judge(measures, extraction, leaking, num_drawn, num_calibration, options.scoring.alpha, options.level)
+    verdict = judge(measurements, extraction, leaking, num_sampled, num_calibration, scoring.alpha, options.level)
     if source.training_set not in (None, real.data.training_set()):
         log.warning("%s: %s", source.path, OTHER_SET)
         verdict = replace(verdict, details=[OTHER_SET, *verdict.details])
-    return Audited(source, evidence, measures, extraction, verdict)
+    return Audited(source, evidence, measurements, extraction, verdict)
 
 
 def _check_finite(evidence: Evidence, source: Source) -> None:
     """Refuse a model that computes NaN: no comparison with NaN would ever find a leak."""
-    for probed in (evidence.members, evidence.others):
-        bad = [n for n, scores in probed.scores.items() if not bool(torch.isfinite(scores).all())] if probed else []
-        if bad:
-            raise CheckpointError(
-                f"{source.path} gives scores that are no finite numbers ({', '.join(bad)}), so nothing can be said of "
-                "it. Its training may have diverged, or its precision be too low. Audit an earlier checkpoint."
-            )
+    probes = {need: found for need, found in evidence.found.items() if isinstance(need, Probe)}
+    bad = [type(need).__name__ for need, found in probes.items() if not bool(torch.isfinite(found.scores).all())]
+    if bad:
+        raise CheckpointError(
+            f"{source.path} gives scores that are no finite numbers ({', '.join(sorted(set(bad)))}), so nothing can be "
+            "said of it. Its training may have diverged, or its precision be too low. Audit an earlier checkpoint."
+        )
 
 
-def leaking_patients(drawn: Drawn, real: RealImages, alpha: float) -> list[str]:
-    """Return the patients whose training images drawn pictures copy."""
-    match = real.match(drawn.thumbnails)
+def leaking_patients(sampled: Sampled, real: RealImages, alpha: float) -> list[str]:
+    """Return the patients whose training images sampled pictures copy."""
+    match = real.match(sampled.thumbnails)
     threshold, _ = real.copy_threshold(alpha)
     subjects = real.subjects("train")
     return sorted({subjects[int(row)] for row in match.row[match.similarity > threshold]})
@@ -171,14 +152,6 @@ def _model(
     return CachedModel(pipeline.to(device), size, sampling, folder=output / "draws", label=label)
 
 
-def _encode(model: CachedModel, real: RealImages) -> None:
-    """Read latents and text states of this model's own encoders."""
-    images, texts = model.codecs
-    for split in ("train", real.heldout):
-        real.data.datasets[split].latents = real.data.datasets[split].text_states = None
-    real.data.encode(("train", real.heldout), images, texts, 32)
-
-
 def _evidence_of_pictures(source: Source, real: RealImages) -> Evidence:
     assert source.pictures is not None
     size = real.data.transform.size
@@ -191,8 +164,8 @@ def _evidence_of_pictures(source: Source, real: RealImages) -> Evidence:
         patients.setdefault(text, set()).add(subject)
     owners = [patients.get(text, set()) for text in source.pictures["text"]]
     names = [next(iter(owner)) if len(owner) == 1 else f"picture {i}" for i, owner in enumerate(owners)]
-    drawn = Drawn(rows, names, images, real.encoder.encode(images), real.copies.encode(images))
-    return Evidence(drawn, None, None, None)
+    features, thumbnails = real.encoder.encode(images), real.copy_encoder.encode(images)
+    return Evidence({Samples("train"): Sampled(rows, names, images, features, thumbnails)})
 
 
 def _read(path: str, size: int) -> Tensor:
@@ -206,13 +179,13 @@ def _write(
     about = {
         "command": " ".join(["memcontrol", *(FOLDERS.sub("", argument) for argument in sys.argv[1:])]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": versions_of(PACKAGES),
         "training_images": len(real.training),
         "training_patients": len(set(real.subjects("train"))),
-        "heldout_images": len(real.held),
-        "heldout_patients": len(set(real.subjects(real.heldout))),
+        "heldout_images": len(real.heldout),
+        "heldout_patients": len(set(real.subjects(real.heldout_split))),
         "encoder": real.encoder.name,
-        "scoring": {k: v for k, v in asdict(replace(options.scoring, encoder=None)).items() if k != "encoder"},
+        "scoring": _described(options.scoring),
     }
     record: dict[str, Any] = {
         **about,
@@ -221,28 +194,18 @@ def _write(
                 "kind": item.source.kind,
                 "name": item.source.name,
                 "verdict": item.verdict.to_dict(),
-                "measures": [m.to_dict() for m in item.measures],
+                "measures": [m.to_dict() for m in item.measurements],
                 "extraction": asdict(item.extraction) if item.extraction else None,
             }
             for item in found
         ],
         "differences": [asdict(d) for d in differences],
     }
-    (output / "audit.json").write_text(json.dumps(_finite(record), indent=2) + "\n")
+    write_json(output / "audit.json", record)
     write_report(found, differences, real, options, about, output / "report.html")
 
 
-def _finite(value: Any) -> Any:
-    """Replace NaN by null, which JSON can hold."""
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "unknown"
+def _described(scoring: ScoringOptions) -> dict[str, Any]:
+    """Return options as plain values, without the encoder, which is named by itself."""
+    values = asdict(replace(scoring, encoder=None))
+    return {name: changes_of(value) for name, value in values.items() if name != "encoder"}

@@ -11,9 +11,11 @@ from pathlib import Path
 import pandas as pd
 from diffusers import StableDiffusionPipeline
 
-from memcontrol.checkpoints import Card, find_checkpoint, newest_run, read_checkpoint
 from memcontrol.diffusion.components import load_components
 from memcontrol.errors import CheckpointError
+from memcontrol.files.card import Card
+from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint
+from memcontrol.files.run_folder import CHECKPOINTS, newest_run
 from memcontrol.pipeline import load_pipeline
 
 __all__ = ["Source", "named", "open_source"]
@@ -71,7 +73,7 @@ def open_source(path: str, base: str | None = None) -> Source:
     folder = newest_run(Path(path).expanduser())
     if (folder / "model_index.json").is_file():
         return Source(folder, "pipeline", partial(_load, str(folder)), partial(_load, base) if base else None)
-    has_run = folder.is_file() or (folder / "checkpoints").is_dir()
+    has_run = folder.is_file() or (folder / CHECKPOINTS).is_dir()
     if has_run or (folder / "adapter_config.json").is_file():
         card = read_checkpoint(find_checkpoint(folder))[0] if has_run else Card.read(folder)
         before = partial(_load, base or card.base, card.random_init, card.seed) if card else None

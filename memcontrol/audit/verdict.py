@@ -10,25 +10,20 @@ from scipy.stats import beta, binom, nhypergeom
 
 from memcontrol.audit.attack import Extraction
 from memcontrol.errors import RewardError
-from memcontrol.rewards.functional.multiplicity import holm
-from memcontrol.scoring import Measure
-from memcontrol.scoring.measures.pvalues import rank_of
+from memcontrol.measures import MEASURES, Measurement
+from memcontrol.measures.statistics.multiplicity import holm
+from memcontrol.measures.statistics.pvalues import rank_of
 
 __all__ = ["Verdict", "detectable_share", "judge"]
 
-WORDS = {
-    "membership_auc": "its denoising loss tells training images from held-out ones",
-    "membership_auc_secmi": "the SecMI attack tells training images from held-out ones",
-    "membership_auc_pia": "the PIA attack tells training images from held-out ones",
-    "membership_tpr_1": "it gives away more members than chance at 1 % false alarms",
-    "membership_tpr_01": "it gives away more members than chance at 0.1 % false alarms",
-    "noise_norm": "it reacts to training prompts more strongly than to held-out ones",
-    "own_prompt": "what it draws for a training prompt is nearest to that prompt's own image",
-    "replication": "it draws copies of training images",
-    "amd": "what it draws for training prompts lies nearer to training images than for held-out prompts",
-    "extraction": "samples of a training prompt agree with each other and with a training image",
-    "authenticity": "what it draws for training prompts hugs training images more than for held-out prompts",
-}
+EXTRACTION = "samples of a training prompt agree with each other and with a training image"
+
+
+def _words(name: str) -> str:
+    """Return what a leak by a test is, as a clause."""
+    if name == "extraction":
+        return EXTRACTION
+    return (MEASURES[name].leak if name in MEASURES else "") or name
 
 
 @dataclass(frozen=True)
@@ -56,10 +51,10 @@ class Verdict:
 
 
 def judge(
-    measures: list[Measure],
+    measurements: list[Measurement],
     extraction: Extraction | None,
     leaking: list[str],
-    num_drawn: int,
+    num_sampled: int,
     num_calibration: int,
     alpha: float,
     level: float,
@@ -67,10 +62,10 @@ def judge(
     """Weigh the measures.
 
     Args:
-        measures: All measures.
+        measurements: All measurements.
         extraction: Outcome of the extraction attack, where there was one.
         leaking: Patients whose images drawn pictures copy.
-        num_drawn: Patients whose prompts were drawn.
+        num_sampled: Patients whose prompts were drawn.
         num_calibration: Held-out patients that set the threshold of copies.
         alpha: Share of held-out images that count as copies.
         level: How rare a false alarm of the whole verdict is.
@@ -81,7 +76,7 @@ def judge(
     Raises:
         RewardError: If a p-value is no number: nothing must pass for clean because it could not be computed.
     """
-    tested = {m.name: m.p for m in measures if m.p is not None}
+    tested = {m.name: m.p for m in measurements if m.p is not None}
     if extraction:
         tested["extraction"] = extraction.p
     broken = [name for name, p in tested.items() if not np.isfinite(p)]
@@ -92,8 +87,8 @@ def judge(
     adjusted = dict(zip(tested, holm(list(tested.values())).tolist(), strict=True))
     found = [name for name, p in adjusted.items() if p < level]
     rank = rank_of(alpha, num_calibration)
-    detectable = detectable_share(num_drawn, num_calibration, rank, level / max(1, len(tested)))
-    details = [f"Found: {WORDS.get(name, name)} (adjusted p = {adjusted[name]:.2g})." for name in found]
+    detectable = detectable_share(num_sampled, num_calibration, rank, level / max(1, len(tested)))
+    details = [f"Found: {_words(name)} (adjusted p = {adjusted[name]:.2g})." for name in found]
     if "replication" in found:
         details.append(f"Drawn pictures copy images of {len(leaking)} patients.")
     if extraction:
@@ -101,7 +96,7 @@ def judge(
             f"Extraction attack: {extraction.flagged} of {extraction.prompts} prompts gave samples that agree with "
             f"each other; {len(extraction.extracted)} training images match them, of {extraction.matched} prompts."
         )
-    details.append(_reach(num_drawn, num_calibration, detectable))
+    details.append(_reach(num_sampled, num_calibration, detectable))
     if found:
         sentence = f"LEAK FOUND by {len(found)} of {len(tested)} tests."
     else:
@@ -112,8 +107,8 @@ def judge(
     return Verdict(bool(found), sentence, details, adjusted, detectable)
 
 
-def _reach(num_drawn: int, num_calibration: int, detectable: float) -> str:
-    given = f"With pictures for {num_drawn} patients and a threshold from {num_calibration} held-out ones, "
+def _reach(num_sampled: int, num_calibration: int, detectable: float) -> str:
+    given = f"With pictures for {num_sampled} patients and a threshold from {num_calibration} held-out ones, "
     if np.isfinite(detectable):
         return given + (
             "the test of copies alone would have found them with a probability of 80 % if they made up at least "

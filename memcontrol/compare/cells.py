@@ -2,42 +2,41 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from torchvision.utils import save_image
+
+from memcontrol.audit.attack import attack
+from memcontrol.compare.evidence import Candidate, CellEvidence, Extracted
 from memcontrol.compare.options import CompareOptions
+from memcontrol.devices import device_named
+from memcontrol.diffusion.components import load_components
 from memcontrol.errors import SearchError
-from memcontrol.search.sticky import dying_of_cuda_errors
+from memcontrol.files import worker_cache
+from memcontrol.files.checkpoints import read_checkpoint
+from memcontrol.jobs.cuda_errors import dying_of_cuda_errors
+from memcontrol.jobs.entry import load_entry
+from memcontrol.measures import (
+    Evidence,
+    RealImages,
+    Samples,
+    Scene,
+    Score,
+    ScoredModel,
+    ScoringOptions,
+    chosen_measures,
+    score,
+)
+from memcontrol.measures.setting import setting_digest
+from memcontrol.pipeline import load_pipeline
 
-if TYPE_CHECKING:
-    from memcontrol.audit.attack import Extraction
-
-__all__ = ["Candidate", "CellSpec", "choose", "digest_of", "score_cell", "setting_of"]
+__all__ = ["CellSpec", "choose", "score_cell"]
 
 NUM_SHOWN = 6
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A validation of a run.
-
-    Args:
-        lr: Learning rate.
-        step: Optimizer step.
-        rewards: Rewards of memorization and of quality, higher is better.
-        values: Measures, each with value and interval.
-    """
-
-    lr: float
-    step: int
-    rewards: tuple[float, ...]
-    values: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,7 @@ class CellSpec:
     """What a worker needs to score a cell.
 
     Args:
+        build: What makes trainer, module and data of a config, as `module:function`.
         method: Name of the method.
         seed: Its seed.
         setting: Digests of all that its figures depend on beside the seed.
@@ -54,10 +54,12 @@ class CellSpec:
         candidates: What it was chosen from, where this seed was the one that chose.
         options: Options.
         evidence: File to write.
-        pictures: File to write a row of drawn images to.
+        pictures: File to write a row of sampled images to.
+        mitigates: The method that this one adds a mitigation to, or None.
         trust: Whether the configs are trusted.
     """
 
+    build: str
     method: str
     seed: int
     setting: str
@@ -68,6 +70,7 @@ class CellSpec:
     options: CompareOptions
     evidence: str
     pictures: str
+    mitigates: str | None = None
     trust: bool = False
 
 
@@ -86,121 +89,80 @@ def choose(candidates: Sequence[Candidate], margin: float) -> Candidate:
     """
     if not candidates:
         raise SearchError("No run of this method has left a validation to choose.")
-    best = max(candidate.rewards[1] for candidate in candidates)
-    good = [c for c in candidates if c.rewards[1] >= best - margin * abs(best)]
-    return max(good, key=lambda candidate: candidate.rewards)
+    best = max(candidate.point.rewards[1] for candidate in candidates)
+    good = [c for c in candidates if c.point.rewards[1] >= best - margin * abs(best)]
+    return max(good, key=lambda candidate: candidate.point.rewards)
 
 
 @dying_of_cuda_errors(sys.stderr)
 def score_cell(spec: CellSpec) -> str:
     """Score a cell on test patients and write its evidence; returns the file's name."""
-    from memcontrol import resident
-    from memcontrol.audit.attack import attack
-    from memcontrol.cli import build
-    from memcontrol.devices import device_named
-    from memcontrol.diffusion.components import load_components
-    from memcontrol.pipeline import load_pipeline
-    from memcontrol.scoring import RealImages, ScoredModel, collect, measure
-    from memcontrol.scoring.measures.nearness import nearness_functions
-    from memcontrol.scoring.measures.quality import DRAWS, distance_draws
-
-    resident.enable()
+    worker_cache.enable()
     args = [part for config in spec.configs for part in ("--config", config)]
-    cli = build([*args, *(["--trust-config"] if spec.trust else [])])
+    cli = load_entry(spec.build)([*args, *(["--trust-config"] if spec.trust else [])])
     data, model = cli.datamodule, cli.model
     data.setup("test")
-    options = spec.options.scoring
+    options, size = spec.options.scoring, data.transform.size
     sampling, device = options.sampling_of(model.sampling), device_named("auto")
     real = RealImages(data, "test", options.features(), options.seed)
-    before = ScoredModel(load_components(model.base).pipeline().to(device), data.transform.size, sampling)
-    data.encode(("train", "test"), *before.codecs, 32)
-    base = resident.kept(
-        ("base", model.base, repr((options, sampling, spec.configs[0])), real.encoder.digest),
-        lambda: collect(before, real, options),
+    before = ScoredModel(load_components(model.base).pipeline().to(device), size, sampling)
+    base = worker_cache.cached(
+        ("base", model.base, setting_digest(real, options, sampling, size)),
+        lambda: score(before, data, "test", options, real=real),
     )
-    evidence, scored = base, before
+    scored, found = before, Score(base.evidence, _against_itself(base, real, options))
     if spec.checkpoint is not None:
-        scored = ScoredModel(load_pipeline(spec.checkpoint).to(device), data.transform.size, sampling)
-        evidence = collect(scored, real, options)
-    train, held = real.subjects("train"), real.subjects("test")
-    assert evidence.members is not None
-    assert evidence.others is not None
-    assert evidence.train is not None
-    assert evidence.heldout is not None
-    record = {
-        "method": spec.method,
-        "seed": spec.seed,
-        "setting": spec.setting,
-        "chosen": spec.chosen,
-        "candidates": [asdict(candidate) for candidate in spec.candidates],
-        "trained": _num_trained(spec),
-        "parameters": sum(p.numel() for p in before.pipeline.unet.parameters()),
-        "measures": {m.name: m.to_dict() for m in measure(evidence, real, options, base)},
-        "extraction": _extracted(attack(scored, real, spec.options.extraction, options.alpha)),
-        "draws": {name: distance_draws(name, evidence.heldout, real, options.seed) for name in DRAWS},
-        "images": {
-            "member_loss": evidence.members.scores["loss"].tolist(),
-            "member_patient": _numbers(train[row] for row in evidence.members.rows),
-            "other_loss": evidence.others.scores["loss"].tolist(),
-            "other_patient": _numbers(held[row] for row in evidence.others.rows),
-            "drawn_patient": _numbers(evidence.train.subjects),
-            **{name: function(evidence.train).tolist() for name, function in nearness_functions(real, options).items()},
-        },
-    }
-    _draw(evidence.heldout.images[:NUM_SHOWN], Path(spec.pictures))
-    path = Path(spec.evidence)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
-    partial.write_text(json.dumps(_plain(record), sort_keys=True) + "\n")
-    os.replace(partial, path)
-    return path.name
+        scored = ScoredModel(load_pipeline(spec.checkpoint).to(device), size, sampling)
+        found = score(scored, data, "test", options, base.evidence, real=real)
+    extraction = attack(scored, real, spec.options.extraction, options.alpha)
+    evidence = CellEvidence(
+        method=spec.method,
+        seed=spec.seed,
+        setting=spec.setting,
+        chosen=spec.chosen,
+        candidates=spec.candidates,
+        trained=_num_trained(spec),
+        parameters=sum(p.numel() for p in before.pipeline.unet.parameters()),
+        measurements={m.name: m for m in found.measurements},
+        extraction=Extracted(extraction.prompts, extraction.flagged, len(extraction.extracted)) if extraction else None,
+        mitigates=spec.mitigates,
+        **_kept(found.evidence, Scene(real, options)),
+    )
+    heldout = found.evidence.get(Samples("heldout"))
+    if heldout is not None:
+        _save_row(heldout.images[:NUM_SHOWN], Path(spec.pictures))
+    evidence.write(Path(spec.evidence))
+    return Path(spec.evidence).name
 
 
-def _extracted(found: Extraction | None) -> dict[str, int] | None:
-    """Return counts: attacked prompts, those whose samples agree, and training images that these give away."""
-    if found is None:
-        return None
-    return {"prompts": found.prompts, "flagged": found.flagged, "images": len(found.extracted)}
+def _against_itself(base: Score, real: RealImages, options: ScoringOptions) -> list[Any]:
+    """Measure the base as any model, with itself as null."""
+    scene = Scene(real, options)
+    return [m for part in chosen_measures(options) for m in part.measure(base.evidence, scene, base.evidence)]
+
+
+def _kept(evidence: Evidence, scene: Scene) -> dict[str, Any]:
+    """Return what rows pair by: values per image where a measure's aggregator keeps them, replicates otherwise."""
+    kept: dict[str, Any] = {"values": {}, "replicates": {}}
+    for measure in chosen_measures(scene.options):
+        values = measure.values(evidence, scene) if measure.is_reward else None
+        if values is None:
+            continue
+        if measure.aggregator.keeps_values:
+            kept["values"][measure.name] = values
+        else:
+            found = measure.aggregator.replicates(values, scene.options.seed)
+            if len(found):
+                kept["replicates"][measure.name] = found
+    return kept
 
 
 def _num_trained(spec: CellSpec) -> int:
     if spec.checkpoint is None:
         return 0
-    from memcontrol.checkpoints import read_checkpoint
-
     return sum(w.numel() for w in read_checkpoint(Path(spec.checkpoint))[1].values())
 
 
-def _draw(images: Any, path: Path) -> None:
-    from torchvision.utils import save_image
-
+def _save_row(images: Any, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     save_image(images, path, nrow=len(images), padding=1)
-
-
-def _numbers(patients: Iterable[str]) -> list[int]:
-    """Number patients in order of appearance: numbers only, which say who belongs together."""
-    seen: dict[str, int] = {}
-    return [seen.setdefault(name, len(seen)) for name in patients]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, float):
-        return None if value != value else float(f"{value:.6g}")
-    return value
-
-
-def digest_of(options: CompareOptions, config: str) -> str:
-    """Return the digest of all that every cell depends on; methods and seeds may be added."""
-    cells = (options.lrs, options.memorization, options.quality, options.margin, repr(options.scoring))
-    return hashlib.sha256(json.dumps([*cells, config]).encode()).hexdigest()[:16]
-
-
-def setting_of(digest: str, overlay: Path | None) -> str:
-    """Return what a method's cells depend on: the comparison's digest, and that of the overlay's content."""
-    content = overlay.read_bytes() if overlay is not None else b""
-    return f"{digest}:{hashlib.sha256(content).hexdigest()[:16]}"

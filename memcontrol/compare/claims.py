@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import permutation_test, spearmanr
 
-from memcontrol.compare.methods import BASE, FULL, is_plain, unmitigated
+from memcontrol.compare.methods import BASE, FULL, is_plain
 from memcontrol.compare.options import CompareOptions
 from memcontrol.compare.rows import Row, p_better, p_no_worse
 from memcontrol.compare.searches import SearchedFront, exchange
-from memcontrol.pareto import dominates
-from memcontrol.rewards.functional.multiplicity import holm
+from memcontrol.measures.statistics.multiplicity import holm
+from memcontrol.measures.statistics.pareto import dominates
 
 __all__ = ["Claim", "judge_claims"]
 
@@ -88,7 +88,7 @@ def _searched(by_name: dict[str, Row]) -> list[str]:
 
 def _capacity(rows: Sequence[Row], options: CompareOptions) -> _Found:
     text = "memorization rises with the number of trainable parameters"
-    known = [r for r in rows if r.method != BASE and not unmitigated(r.method) and options.memorization in r.values]
+    known = [r for r in rows if r.method != BASE and r.mitigates is None and options.memorization in r.values]
     if len(known) < 5:
         return _Found(1, text, f"{len(known)} fine-tuned methods, five are needed")
     trained, scores = [r.trained for r in known], [-r.reward(options.memorization) for r in known]
@@ -124,7 +124,7 @@ def _best_of(text: str, number: int, ps: dict[str, float]) -> _Found:
 def _peft(by_name: dict[str, Row], options: CompareOptions) -> _Found:
     text = "PEFT memorizes less than full fine-tuning at no worse quality"
     full = by_name.get(FULL)
-    others = [row for name, row in by_name.items() if is_plain(name)]
+    others = [row for name, row in by_name.items() if is_plain(name) and row.mitigates is None]
     if full is None or not others:
         return _Found(2, text, "no full fine-tuning, or nothing beside it")
     return _best_of(text, 2, {row.method: _less_at_no_worse(row, full, options) for row in others})
@@ -153,7 +153,7 @@ def _found_mask(by_name: dict[str, Row], adapter: str, options: CompareOptions) 
 
 def _mitigated(by_name: dict[str, Row], options: CompareOptions) -> _Found:
     text = "adding a mitigation lowers memorization further"
-    pairs = {name: by_name.get(unmitigated(name) or "") for name in by_name}
+    pairs = {name: by_name.get(row.mitigates or "") for name, row in by_name.items()}
     ps = {name: p_better(by_name[name], row, options.memorization) for name, row in pairs.items() if row is not None}
     if not ps:
         return _Found(5, text, "no method with a mitigation and without")

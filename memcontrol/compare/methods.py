@@ -10,15 +10,14 @@ import numpy as np
 import yaml
 
 from memcontrol.compare.options import CompareOptions
-from memcontrol.config_files import CONFIGS
 from memcontrol.errors import SearchError
+from memcontrol.files.configs import CONFIGS
 from memcontrol.seeds import derive_seed
 
-__all__ = ["BASE", "FULL", "Method", "is_plain", "methods_of", "unmitigated"]
+__all__ = ["BASE", "FULL", "Method", "is_plain", "methods_of"]
 
 BASE = "base"
 FULL = "full"
-MITIGATIONS = ("rwa", "threshold")
 
 
 @dataclass(frozen=True)
@@ -29,23 +28,20 @@ class Method:
         name: Its name.
         overlay: Its config, or None for the untouched base.
         lr_factor: What the comparison's learning rates are multiplied with.
+        mitigates: The method that this one adds a mitigation to: its name without the last part, where its overlay
+            names `model.mitigations`.
     """
 
     name: str
     overlay: Path | None
     lr_factor: float = 1.0
-
-
-def unmitigated(name: str) -> str | None:
-    """Return the method that `name` adds a mitigation to, or None."""
-    stem, _, suffix = name.rpartition("_")
-    return stem if suffix in MITIGATIONS and stem else None
+    mitigates: str | None = None
 
 
 def is_plain(name: str) -> bool:
-    """Whether a method is an adapter as it comes: no mask of a search, no random one, no mitigation."""
+    """Whether a method is an adapter as it comes: no mask of a search, and no random one."""
     suffix = name.rpartition("_")[2]
-    return name not in (BASE, FULL) and not (suffix in (*MITIGATIONS, "found") or suffix.startswith("random"))
+    return name not in (BASE, FULL) and not (suffix == "found" or suffix.startswith("random"))
 
 
 def methods_of(options: CompareOptions, folder: Path) -> list[Method]:
@@ -54,7 +50,7 @@ def methods_of(options: CompareOptions, folder: Path) -> list[Method]:
     Raises:
         SearchError: If a path does not exist, two methods have one name, or a found mask has no method or no bits.
     """
-    found = {file.stem: Method(file.stem, file, _factor(file)) for file in _files(options.methods)}
+    found = {file.stem: _method(file) for file in _files(options.methods)}
     made = []
     for name, study in options.found.items():
         if name not in found:
@@ -81,6 +77,13 @@ def _existing(name: str) -> Path:
     if path is None:
         raise SearchError(f"`compare` names the overlay {name!r}, which is neither here nor in configs/.")
     return path
+
+
+def _method(overlay: Path) -> Method:
+    tree = yaml.safe_load(overlay.read_text()) or {}
+    is_mitigated = bool((tree.get("model") or {}).get("mitigations"))
+    stem = overlay.stem.rpartition("_")[0]
+    return Method(overlay.stem, overlay, _factor(overlay), stem or None if is_mitigated else None)
 
 
 def _factor(overlay: Path) -> float:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from memcontrol.audit.options import ExtractionOptions
 from memcontrol.errors import SearchError
-from memcontrol.scoring import ScoringOptions
+from memcontrol.measures import ScoringOptions
 
 __all__ = ["CompareOptions"]
 

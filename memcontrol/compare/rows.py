@@ -1,18 +1,17 @@
 r"""Rows of the table, from evidence files alone.
 
 A method's figure is the mean over its seeds. All seeds meet the same test patients, prompts and noise, so the squared
-standard error of a mean over k seeds has two parts: that of the patients, from draws that are averaged over seeds, and
-that of training,
+standard error of a mean over k seeds has two parts: that of the patients, from replicates that are averaged over seeds,
+and that of training,
 
-.. math:: \mathrm{SE}^2 = \mathrm{Var}_{draws}(\bar\theta) + \mathrm{Var}_{seeds}(\theta) / k.
+.. math:: \mathrm{SE}^2 = \mathrm{Var}_{replicates}(\bar\theta) + \mathrm{Var}_{seeds}(\theta) / k.
 
-Draws are paired between methods, so a difference has the same formula with the differences in its place.
+Replicates are paired between methods, so a difference has the same formula with the differences in its place.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,17 +20,14 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest, norm
 
+from memcontrol.compare.evidence import Candidate, CellEvidence
 from memcontrol.compare.options import CompareOptions
 from memcontrol.errors import SearchError
-from memcontrol.rewards.functional.intervals import Z95, auc_draws
-from memcontrol.rewards.objective import reward_of
+from memcontrol.measures import MEASURES
+from memcontrol.measures.statistics.intervals import Z95, Interval
+from memcontrol.measures.statistics.objective import reward_of
 
 __all__ = ["Row", "p_better", "p_no_worse", "read_rows", "table_of"]
-
-SHOWN = (
-    "fid", "kid", "heldout_loss", "amd", "replication", "own_prompt", "noise_norm", "membership_auc",
-    "membership_auc_secmi", "membership_auc_pia",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,10 +43,11 @@ class Row:
         errors: Standard error of the mean over seeds by measure.
         nulls: Mean of its null, where there is one.
         directions: Whether higher is better.
-        draws: Draws of the mean over seeds, around the patients, by measure; for some measures only.
+        replicates: Replicates of the mean over seeds, over patients, by measure; for some measures only.
         candidates: What learning rate and step were chosen from, on validation patients.
         chosen: Learning rate and step.
         extraction: Attacked prompts, and those whose samples agree with each other, over all seeds.
+        mitigates: The method that this one adds a mitigation to, or None.
     """
 
     method: str
@@ -61,10 +58,11 @@ class Row:
     errors: dict[str, float]
     nulls: dict[str, float] = field(default_factory=dict)
     directions: dict[str, bool] = field(default_factory=dict)
-    draws: dict[str, np.ndarray] = field(default_factory=dict)
-    candidates: tuple[dict[str, Any], ...] = ()
-    chosen: dict[str, float] = field(default_factory=dict)
+    replicates: dict[str, np.ndarray] = field(default_factory=dict)
+    candidates: tuple[Candidate, ...] = ()
+    chosen: Mapping[str, float] = field(default_factory=dict)
     extraction: tuple[int, int] | None = None
+    mitigates: str | None = None
 
     def mean(self, name: str) -> float:
         """Return the mean of a measure over seeds."""
@@ -81,79 +79,79 @@ def read_rows(folder: Path, options: CompareOptions) -> list[Row]:
     Raises:
         SearchError: If there is none, or it is of several comparisons.
     """
-    cells: dict[str, list[dict[str, Any]]] = {}
+    cells: dict[str, list[CellEvidence]] = {}
     for path in sorted(folder.glob("*.json")):
-        record = json.loads(path.read_text())
-        cells.setdefault(record["method"], []).append(record)
+        found = CellEvidence.read(path)
+        cells.setdefault(found.method, []).append(found)
     if not cells:
         raise SearchError(f"Argument `compare.evidence` is {str(folder)!r}, which holds no evidence. Run cells first.")
-    made_under = {r.get("setting", "").partition(":")[0] for records in cells.values() for r in records}
+    made_under = {found.setting.partition(":")[0] for group in cells.values() for found in group}
     if len(made_under) > 1:
         raise SearchError(
             f"Argument `compare.evidence` is {str(folder)!r}, whose cells were made under different configs (digests "
             f"{sorted(made_under)}). Keep each comparison in a folder of its own."
         )
-    rows = [_row(method, records, options.scoring.seed) for method, records in cells.items()]
+    rows = [_row(method, group, options.scoring.seed) for method, group in cells.items()]
     return sorted(rows, key=lambda row: (row.trained, row.method))
 
 
-def _row(method: str, records: list[dict[str, Any]], seed: int) -> Row:
-    records = sorted(records, key=lambda record: int(record["seed"]))
-    draws = _draws(records, seed)
+def _row(method: str, cells: Sequence[CellEvidence], seed: int) -> Row:
+    cells = sorted(cells, key=lambda cell: cell.seed)
+    replicates = _replicates(cells, seed)
     values, errors, nulls, directions = {}, {}, {}, {}
-    for name in records[0]["measures"]:
-        found = [record["measures"].get(name) for record in records]
-        if any(m is None or m["value"] is None or m["value"]["value"] is None for m in found):
+    for name in cells[0].measurements:
+        found = [cell.measurements.get(name) for cell in cells]
+        estimates = [m.value for m in found if m is not None and m.value is not None]
+        if len(estimates) < len(cells):
             continue
-        values[name] = np.array([m["value"]["value"] for m in found])
-        errors[name] = _error(values[name], draws.get(name), [m["value"] for m in found])
-        null = [m["null"]["value"] if isinstance(m["null"], dict) else m["null"] for m in found]
+        values[name] = np.array([estimate.value for estimate in estimates])
+        errors[name] = _error(values[name], replicates.get(name), estimates)
+        null = [m.null.value if isinstance(m.null, Interval) else m.null for m in found if m is not None]
         if all(v is not None for v in null):
-            nulls[name] = float(np.mean(null))
-        directions[name] = bool(found[0]["higher_is_better"])
-    first = records[0]
-    tuned = [record for record in records if record["candidates"]]
+            nulls[name] = float(np.mean([v for v in null if v is not None]))
+        directions[name] = next(m.higher_is_better for m in found if m is not None)
+    first = cells[0]
+    tuned = [cell for cell in cells if cell.candidates]
     return Row(
         method,
-        tuple(int(record["seed"]) for record in records),
-        int(first["trained"]),
-        first["trained"] / first["parameters"],
+        tuple(cell.seed for cell in cells),
+        first.trained,
+        first.trained / first.parameters,
         values,
         errors,
         nulls,
         directions,
-        draws,
-        tuple(tuned[0]["candidates"]) if tuned else (),
-        first["chosen"],
-        _extraction(records),
+        replicates,
+        tuple(tuned[0].candidates) if tuned else (),
+        first.chosen,
+        _extraction(cells),
+        first.mitigates,
     )
 
 
-def _extraction(records: list[dict[str, Any]]) -> tuple[int, int] | None:
-    attacked = [record["extraction"] for record in records if record.get("extraction")]
+def _extraction(cells: Sequence[CellEvidence]) -> tuple[int, int] | None:
+    attacked = [cell.extraction for cell in cells if cell.extraction is not None]
     if not attacked:
         return None
-    return sum(a["prompts"] for a in attacked), sum(a["flagged"] for a in attacked)
+    return sum(a.prompts for a in attacked), sum(a.flagged for a in attacked)
 
 
-def _draws(records: list[dict[str, Any]], seed: int) -> dict[str, np.ndarray]:
-    found = {name: np.mean([r["draws"][name] for r in records], axis=0) for name in records[0]["draws"]}
-    images = [record["images"] for record in records]
-    aucs = [
-        auc_draws(
-            -np.array(i["member_loss"]), -np.array(i["other_loss"]), i["member_patient"], i["other_patient"], seed=seed
-        )[1]
-        for i in images
-    ]
-    return {**found, "membership_auc": np.mean(aucs, axis=0)}
+def _replicates(cells: Sequence[CellEvidence], seed: int) -> dict[str, np.ndarray]:
+    """Return replicates of the mean over seeds, of each measure that all cells have some of."""
+    names = dict.fromkeys(name for cell in cells for name in (*cell.replicates, *cell.values))
+    found = {}
+    for name in names:
+        parts = [part for cell in cells if (part := cell.replicates_of(name, seed)) is not None and len(part)]
+        if len(parts) == len(cells) and len({len(part) for part in parts}) == 1:
+            found[name] = np.mean(parts, axis=0)
+    return found
 
 
-def _error(values: np.ndarray, draws: np.ndarray | None, intervals: Sequence[dict[str, float | None]]) -> float:
-    """Return the standard error of the mean; without draws, patients count as the same in all seeds."""
-    if draws is not None and len(draws) > 1:
-        return float(np.sqrt(np.var(draws, ddof=1) + _seed_variance(values)))
-    ends = [(i["low"], i["high"]) for i in intervals]
-    spreads = [(high - low) / (2 * Z95) for low, high in ends if low is not None and high is not None]
+def _error(values: np.ndarray, replicates: np.ndarray | None, estimates: Sequence[Interval]) -> float:
+    """Return the standard error of the mean; without replicates, patients count as the same in all seeds."""
+    if replicates is not None and len(replicates) > 1:
+        return float(np.sqrt(np.var(replicates, ddof=1) + _seed_variance(values)))
+    spreads = [(e.high - e.low) / (2 * Z95) for e in estimates if np.isfinite(e.low) and np.isfinite(e.high)]
     if not spreads:
         return float("nan")
     return float(np.sqrt(np.mean(np.square(spreads)) + _seed_variance(values)))
@@ -166,7 +164,7 @@ def _seed_variance(values: np.ndarray) -> float:
 def _gap(a: Row, b: Row, name: str) -> tuple[float, float]:
     """Return by how much a's reward lies above b's, and its standard error, paired where both have the same seeds."""
     gap = a.reward(name) - b.reward(name)
-    one, two = a.draws.get(name), b.draws.get(name)
+    one, two = a.replicates.get(name), b.replicates.get(name)
     if a.seeds == b.seeds and one is not None and two is not None and len(one) == len(two) > 1:
         return gap, float(np.sqrt(np.var(one - two, ddof=1) + _seed_variance(a.values[name] - b.values[name])))
     return gap, float(np.hypot(a.errors[name], b.errors[name]))
@@ -189,6 +187,12 @@ def p_no_worse(a: Row, b: Row, name: str, margin: float) -> float:
     return float(norm.sf((gap + slack) / error)) if error > 0 else float(gap + slack <= 0)
 
 
+def _columns() -> list[str]:
+    """Return the measures that stand in the table, in its order."""
+    shown = [measure for measure in MEASURES.values() if measure.column]
+    return [measure.name for measure in sorted(shown, key=lambda measure: measure.column)]
+
+
 def table_of(rows: Sequence[Row]) -> pd.DataFrame:
     """Return the table: value ± half of its 95 % interval, and the null."""
     lines = []
@@ -201,7 +205,7 @@ def table_of(rows: Sequence[Row]) -> pd.DataFrame:
             "lr": f"{row.chosen['lr']:g}" if row.chosen else "",
             "step": f"{row.chosen['step']:.0f}" if row.chosen else "",
         }
-        for name in SHOWN:
+        for name in _columns():
             if name in row.values:
                 reach = Z95 * row.errors[name]
                 line[name] = f"{row.mean(name):.4g}" + (f" ± {reach:.2g}" if np.isfinite(reach) else "")

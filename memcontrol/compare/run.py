@@ -6,11 +6,10 @@ choice.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Sequence
-from concurrent.futures import Executor, as_completed
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,22 +17,29 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from memcontrol.compare.cells import Candidate, CellSpec, choose, digest_of, score_cell, setting_of
+from memcontrol.callbacks import RewardsCallback
+from memcontrol.compare.cells import CellSpec, choose, score_cell
 from memcontrol.compare.claims import judge_claims
+from memcontrol.compare.evidence import Candidate, CellEvidence
 from memcontrol.compare.methods import BASE, Method, methods_of
 from memcontrol.compare.options import CompareOptions
 from memcontrol.compare.report import write_report
 from memcontrol.compare.rows import read_rows
 from memcontrol.compare.searches import check_searches, read_fronts
+from memcontrol.compare.setting import Setting, setting_of
 from memcontrol.errors import DivergedError, SearchError
-from memcontrol.search.engine import local_workers, num_devices
-from memcontrol.search.journal import Journal
+from memcontrol.files.atomic import write_text
+from memcontrol.files.checkpoints import checkpoint_of
+from memcontrol.files.configs import ResolvedConfig
+from memcontrol.files.journal import Journal
+from memcontrol.files.redaction import paths_of, shareable
+from memcontrol.files.run_folder import CONFIG, LOG
+from memcontrol.jobs.job import Job, Value, overlay_of
+from memcontrol.jobs.loop import JobLoop, result_of
+from memcontrol.jobs.workers import local_workers, num_devices
+from memcontrol.measures import Point
 from memcontrol.search.points import read_points
-from memcontrol.search.private import shareable
-from memcontrol.search.rescore import checkpoint_of
-from memcontrol.search.space import Value
-from memcontrol.search.texts import paths_of
-from memcontrol.search.trial import TrialSpec, run_trial
+from memcontrol.search.study import narrowed
 
 __all__ = ["compare"]
 
@@ -61,13 +67,23 @@ class _Run:
         return {"model.optimizer.lr": self.lr, **repeats}
 
 
-def compare(config: dict[str, Any], options: CompareOptions, trust: bool = False) -> Path:
+def compare(
+    config: ResolvedConfig,
+    callbacks: Sequence[Any],
+    options: CompareOptions,
+    entry: str,
+    build: str,
+    trust: bool = False,
+) -> Path:
     """Compare methods, or go on with it.
 
     Args:
-        config: Resolved config of the runs, as plain values.
+        config: Config of the runs.
+        callbacks: The callbacks that it names, in its order.
         options: Options.
-        trust: Whether the configs are trusted to import code.
+        entry: What runs a run, as `module:function`.
+        build: What makes trainer, module and data of a config, as `module:function`.
+        trust: Whether the config is trusted to import code.
 
     Returns:
         The report.
@@ -79,7 +95,8 @@ def compare(config: dict[str, Any], options: CompareOptions, trust: bool = False
     root = Path(options.folder)
     check_searches(options.searches)
     if not options.report_only:
-        _Comparison(root, options, trust).complete(config)
+        _check_rewards(callbacks, options)
+        _Comparison(root, config, callbacks, options, entry, build, trust).complete()
     rows = read_rows(Path(options.evidence), options)
     names = (options.memorization, options.quality)
     fronts = read_fronts(options.searches, names, rows[0].directions) if options.searches else []
@@ -94,33 +111,42 @@ def compare(config: dict[str, Any], options: CompareOptions, trust: bool = False
 class _Comparison:
     """The cells of a comparison in its folder."""
 
-    def __init__(self, root: Path, options: CompareOptions, trust: bool) -> None:
+    def __init__(
+        self,
+        root: Path,
+        config: ResolvedConfig,
+        callbacks: Sequence[Any],
+        options: CompareOptions,
+        entry: str,
+        build: str,
+        trust: bool,
+    ) -> None:
         self.root = root
+        self.config = config
+        self.callbacks = callbacks
         self.options = options
+        self.entry = entry
+        self.build = build
         self.trust = trust
         self.journal = Journal(root / "journal.jsonl")
         self.workers = options.workers or max(1, num_devices())
-        self.digest = ""
-        self.paths: tuple[str, ...] = ()
+        self.setting: Setting = setting_of(options, config)
+        self.paths = tuple(paths_of(config.values.get("data", {})))
 
-    def complete(self, config: dict[str, Any]) -> None:
+    def complete(self) -> None:
         """Train and score every cell that has no evidence yet."""
-        text = yaml.safe_dump({k: config[k] for k in ("seed_everything", "model", "data", "trainer")}, sort_keys=False)
-        _check_rewards(config, self.options)
-        self.paths = tuple(paths_of(config["data"]))
         methods = methods_of(self.options, self.root / "methods")
         first, *others = self.options.seeds
         with self.journal.writing():
-            self.digest = digest_of(self.options, text)
             self._check_digest()
             self._check_settings(methods)
-            (self.root / "config.yaml").write_text(text)
+            write_text(self.root / CONFIG, yaml.safe_dump(self._config_of_runs(), sort_keys=False))
             executor = local_workers(self.workers)
             try:
                 self._train(self._tuning(methods, first), executor)
                 choices = {m.name: self._chosen(m, first) for m in methods if m.name != BASE}
                 repeats = [
-                    _Run(m, seed, choices[m.name].lr, choices[m.name].step)
+                    _Run(m, seed, choices[m.name].lr, choices[m.name].point.step)
                     for seed in others
                     for m in methods
                     if m.name != BASE and self._is_open(m, seed)
@@ -130,28 +156,32 @@ class _Comparison:
             finally:
                 executor.shutdown(wait=False, cancel_futures=True)
 
+    def _config_of_runs(self) -> dict[str, Any]:
+        """Return the config of runs, which measure what a choice is made by."""
+        return narrowed(self.config.run, self.callbacks, [self.options.memorization, self.options.quality])
+
     def _check_digest(self) -> None:
         known = {event["digest"] for event in self.journal.events() if event["event"] == "open"}
-        if known and self.digest not in known:
+        if known and not any(map(self.setting.matches, known)):
             raise SearchError(
                 f"The comparison in {self.root} was made under another config, so its cells do not compare. Go back to "
                 "that config (config.yaml there), or name another folder with `--compare.folder` and "
                 "`--compare.evidence`."
             )
         if not known:
-            self.journal.append("open", digest=self.digest)
+            self.journal.append("open", digest=self.setting.new)
 
     def _check_settings(self, methods: Sequence[Method]) -> None:
         """See that what there is was made under this config and these overlays: nothing else compares."""
         ran = {event["folder"]: event.get("setting") for event in self.journal.events() if event["event"] == "run"}
         for method in methods:
-            setting = self._setting(method)
+            setting = self.setting.with_overlay(method.overlay)
             made = [self._evidence(method, seed) for seed in self.options.seeds if not self._is_open(method, seed)]
-            stale = [str(path) for path in made if json.loads(path.read_text()).get("setting") != setting]
+            stale = [str(path) for path in made if not setting.matches(CellEvidence.read(path).setting)]
             stale += [
                 str(self.root / "runs" / name)
                 for name, of in ran.items()
-                if name.startswith(f"{method.name}-seed") and of not in (None, setting)
+                if name.startswith(f"{method.name}-seed") and not (of is None or setting.matches(of))
             ]
             if stale:
                 raise SearchError(
@@ -159,9 +189,6 @@ class _Comparison:
                     "does not compare. Go back to these, give the overlay another name, or name other folders with "
                     "`--compare.folder` and `--compare.evidence`."
                 )
-
-    def _setting(self, method: Method) -> str:
-        return setting_of(self.digest, method.overlay)
 
     def _evidence(self, method: Method, seed: int) -> Path:
         return Path(self.options.evidence) / f"{method.name}-seed{seed}.json"
@@ -187,52 +214,57 @@ class _Comparison:
             SearchError: If some failed for another reason than that training diverged.
         """
         done = {e["folder"] for e in self.journal.events() if e["event"] == "run" and e["error"] is None}
-        threads = self.options.threads or max(1, len(os.sched_getaffinity(0)) // self.workers)
-        futures, failed = {}, {}
-        for run in runs:
-            if run.name in done:
-                continue
-            spec = TrialSpec(
-                number=0,
-                folder=str(self._folder(run)),
-                config=str(self.root / "config.yaml"),
-                mask=None,
-                values=run.values,
-                seed=run.seed,
-                threads=threads,
-                trust=self.trust,
-                overlays=(str(run.method.overlay),),
-            )
-            futures[executor.submit(run_trial, spec)] = run
-        for future in tqdm(as_completed(futures), total=len(futures), desc="runs", unit="run"):
-            run = futures[future]
-            failure = future.exception()
-            error = f"{type(failure).__name__}: {failure}" if failure is not None else future.result().error
-            if error is not None:
-                error = shareable(error, self._folder(run), self.paths)
-            self.journal.append("run", folder=run.name, error=error, setting=self._setting(run.method))
-            if error is not None:
-                log.warning("%s failed: %s", run.name, error)
-                if not error.startswith(DivergedError.__name__):
-                    failed[run.name] = error
+        waiting = {run.name: run for run in runs if run.name not in done}
+        jobs: JobLoop[str] = JobLoop(executor)
+        for run in waiting.values():
+            jobs.submit(run.name, self._job(run))
+        failed = {}
+        with tqdm(total=len(waiting), desc="runs", unit="run") as bar:
+            while jobs.keys:
+                for ended in jobs.wait():
+                    bar.update()
+                    error = self._record(waiting[ended.key], result_of(ended).error)
+                    if error is not None and not error.startswith(DivergedError.__name__):
+                        failed[ended.key] = error
         if failed:
             raise SearchError(
                 f"{len(failed)} runs failed, so a choice between learning rates would leave them out: {failed}. The "
-                f"logs are {self.root}/runs/*/trial.log. Mend it, and run the same command again: what is done is kept."
+                f"logs are {self.root}/runs/*/{LOG}. Mend it, and run the same command again: what is done is kept."
             )
+
+    def _job(self, run: _Run) -> Job:
+        return Job(
+            folder=str(self._folder(run)),
+            entry=self.entry,
+            config=str(self.root / CONFIG),
+            overlay=overlay_of(run.values),
+            seed=run.seed,
+            overlays=(str(run.method.overlay),),
+            threads=self.options.threads or max(1, len(os.sched_getaffinity(0)) // self.workers),
+            trust=self.trust,
+        )
+
+    def _record(self, run: _Run, error: str | None) -> str | None:
+        """Write down how a run has ended; returns what may be published of its error."""
+        if error is not None:
+            error = shareable(error, self._folder(run), self.paths)
+            log.warning("%s failed: %s", run.name, error)
+        setting = self.setting.with_overlay(run.method.overlay).new
+        self.journal.append("run", folder=run.name, error=error, setting=setting)
+        return error
 
     def _chosen(self, method: Method, seed: int) -> Candidate:
         """Return the choice of the first seed, from its evidence or else from its runs."""
         if not self._is_open(method, seed):
-            chosen = json.loads(self._evidence(method, seed).read_text())["chosen"]
-            return Candidate(chosen["lr"], int(chosen["step"]), (), {})
+            chosen = CellEvidence.read(self._evidence(method, seed)).chosen
+            return Candidate(chosen["lr"], Point(int(chosen["step"]), ()))
         candidates = self._candidates(method, seed)
         if not candidates:
             errors = {e["folder"]: e["error"] for e in self.journal.events() if e["event"] == "run" and e["error"]}
             mine = {name: text for name, text in errors.items() if name.startswith(f"{method.name}-seed{seed}-")}
             raise SearchError(
                 f"No run of the method {method.name!r} has left a validation, so there is nothing to choose from: "
-                f"{mine}. The logs are {self.root}/runs/*/trial.log. Mend it, and run the same command again."
+                f"{mine}. The logs are {self.root}/runs/*/{LOG}. Mend it, and run the same command again."
             )
         return choose(candidates, self.options.margin)
 
@@ -243,25 +275,25 @@ class _Comparison:
             points, why = read_points(self._folder(run), [self.options.memorization, self.options.quality])
             if why is not None:
                 log.warning("A validation of %s is left out: %s", run.name, why)
-            found += [Candidate(run.lr, p.step, p.rewards, p.measures) for p in points]
+            found += [Candidate(run.lr, point) for point in points]
         return found
 
     def _score(self, methods: Sequence[Method], choices: dict[str, Candidate], executor: Executor) -> None:
-        specs = [
-            self._cell(method, seed, choices.get(method.name))
-            for seed in self.options.seeds
-            for method in methods
-            if self._is_open(method, seed)
-        ]
-        futures = {executor.submit(score_cell, spec): spec for spec in specs}
+        jobs: JobLoop[tuple[str, int]] = JobLoop(executor, function=score_cell, label="cell")
+        for seed in self.options.seeds:
+            for method in methods:
+                if self._is_open(method, seed):
+                    jobs.submit((method.name, seed), self._cell(method, seed, choices.get(method.name)))
         failed = {}
-        for future in tqdm(as_completed(futures), total=len(futures), desc="scoring test patients", unit="cell"):
-            spec = futures[future]
-            failure = future.exception()
-            if failure is not None:
-                failed[f"{spec.method}-seed{spec.seed}"] = f"{type(failure).__name__}: {failure}"
-                continue
-            self.journal.append("cell", method=spec.method, seed=spec.seed, evidence=future.result())
+        with tqdm(total=len(jobs.keys), desc="scoring test patients", unit="cell") as bar:
+            while jobs.keys:
+                for ended in jobs.wait():
+                    bar.update()
+                    name, seed = ended.key
+                    if ended.error is not None:
+                        failed[f"{name}-seed{seed}"] = f"{type(ended.error).__name__}: {ended.error}"
+                        continue
+                    self.journal.append("cell", method=name, seed=seed, evidence=ended.result)
         if failed:
             raise SearchError(
                 f"{len(failed)} cells could not be scored: {failed}. Mend it, and run the same command again: the "
@@ -269,45 +301,42 @@ class _Comparison:
             )
 
     def _cell(self, method: Method, seed: int, choice: Candidate | None) -> CellSpec:
-        configs = [self.root / "config.yaml", *([method.overlay] if method.overlay is not None else [])]
+        configs = [self.root / CONFIG, *([method.overlay] if method.overlay is not None else [])]
         checkpoint = None
         if choice is not None:
             folder = self._folder(_Run(method, seed, choice.lr))
-            checkpoint = checkpoint_of(folder, choice.step)
+            checkpoint = checkpoint_of(folder, choice.point.step)
             if checkpoint is None:
                 raise SearchError(
-                    f"The run {folder.name} has left no checkpoint of step {choice.step}; its log is "
-                    f"{folder / 'trial.log'}. Mend it, and run the same command again."
+                    f"The run {folder.name} has left no checkpoint of step {choice.point.step}; its log is "
+                    f"{folder / LOG}. Mend it, and run the same command again."
                 )
         is_tuned = choice is not None and seed == self.options.seeds[0]
         return CellSpec(
+            build=self.build,
             method=method.name,
             seed=seed,
-            setting=self._setting(method),
+            setting=self.setting.with_overlay(method.overlay).new,
             configs=tuple(map(str, configs)),
             checkpoint=str(checkpoint) if checkpoint is not None else None,
-            chosen={"lr": choice.lr, "step": choice.step} if choice is not None else {},
+            chosen={"lr": choice.lr, "step": choice.point.step} if choice is not None else {},
             candidates=tuple(self._candidates(method, seed)) if is_tuned else (),
             options=self.options,
             evidence=str(self._evidence(method, seed)),
             pictures=str(self.root / "pictures" / f"{method.name}-seed{seed}.png"),
+            mitigates=method.mitigates,
             trust=self.trust,
         )
 
 
-def _check_rewards(config: dict[str, Any], options: CompareOptions) -> None:
+def _check_rewards(callbacks: Sequence[Any], options: CompareOptions) -> None:
     """See that runs are rewarded for what the comparison is about: they keep no other checkpoints.
 
     Raises:
         SearchError: If not.
     """
     wanted = (options.memorization, options.quality)
-    callbacks = config["trainer"].get("callbacks") or []
-    pairs = [
-        (c["init_args"]["memorization"], c["init_args"]["quality"])
-        for c in callbacks
-        if c["class_path"].rpartition(".")[2] == "RewardsCallback"
-    ]
+    pairs = [(c.memorization, c.quality) for c in callbacks if isinstance(c, RewardsCallback)]
     if pairs != [wanted]:
         raise SearchError(
             f"`compare` needs one RewardsCallback whose `memorization` and `quality` are {wanted}, as its own, but "

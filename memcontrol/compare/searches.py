@@ -8,19 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from memcontrol.errors import SearchError
-from memcontrol.rewards.functional.intervals import Z95
-from memcontrol.rewards.objective import reward_of
+from memcontrol.files.journal import Journal
+from memcontrol.measures import Point
+from memcontrol.measures.statistics.intervals import Z95, Interval
+from memcontrol.measures.statistics.objective import reward_of
 from memcontrol.search.front import archive, hypervolume_of
-from memcontrol.search.journal import Journal
+from memcontrol.search.records import PointId, read_trials
 
 __all__ = ["Exchange", "SearchedFront", "check_searches", "exchange", "read_fronts"]
 
-NUM_DRAWS = 2000
+NUM_REPLICATES = 2000
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def read_fronts(folders: Sequence[str], names: Sequence[str], directions: Mappin
     """
     check_searches(folders)
     journals = [Journal(_journal(folder)) for folder in folders]
-    budget = min(len(journal.trials()) for journal in journals)
+    budget = min(len(read_trials(journal)) for journal in journals)
     return [
         _front(Path(folder).name, journal, budget, names, directions)
         for folder, journal in zip(folders, journals, strict=True)
@@ -97,8 +98,9 @@ def _journal(folder: str) -> Path:
 def _front(
     name: str, journal: Journal, budget: int, names: Sequence[str], directions: Mapping[str, bool]
 ) -> SearchedFront:
-    records = journal.trials()[:budget]
-    rescored = {(e["number"], e["step"]): e for e in journal.events() if e["event"] == "rescore"}
+    records = read_trials(journal)[:budget]
+    events = [event for event in journal.events() if event["event"] == "rescore"]
+    rescored = {PointId.from_dict(event): Point.from_dict(event) for event in events}
     points = archive(records, rescored)
     every = [_rewards(point.measures, names, directions, name)[0] for record in records for point in record.points]
     rewards, errors = zip(*(_rewards(point.measures, names, directions, name) for point in points), strict=True)
@@ -106,14 +108,14 @@ def _front(
 
 
 def _rewards(
-    measures: Mapping[str, Any], names: Sequence[str], directions: Mapping[str, bool], study: str
+    measures: Mapping[str, Interval], names: Sequence[str], directions: Mapping[str, bool], study: str
 ) -> tuple[list[float], list[float]]:
     missing = [name for name in names if name not in measures]
     if missing:
         raise SearchError(f"The study {study!r} did not measure {missing}, but {sorted(measures)}.")
     found = [measures[name] for name in names]
-    rewards = [reward_of(m["value"], directions[name]) for name, m in zip(names, found, strict=True)]
-    return rewards, [(m["high"] - m["low"]) / (2 * Z95) for m in found]
+    rewards = [reward_of(m.value, directions[name]) for name, m in zip(names, found, strict=True)]
+    return rewards, [(m.high - m.low) / (2 * Z95) for m in found]
 
 
 def exchange(first: SearchedFront, other: SearchedFront, margin: float, seed: int = 0) -> Exchange:
@@ -123,7 +125,7 @@ def exchange(first: SearchedFront, other: SearchedFront, margin: float, seed: in
         first: Front of the search with the pair of rewards that both are seen under.
         other: Front of another search.
         margin: Share of the first hypervolume that may be lost.
-        seed: Seed of the draws.
+        seed: Seed of the replicates.
     """
     reference = np.minimum(first.worst, other.worst)
     rng = np.random.default_rng(seed)
@@ -132,9 +134,9 @@ def exchange(first: SearchedFront, other: SearchedFront, margin: float, seed: in
     low, high = np.quantile(one / whole, (0.025, 0.975))
     lost = int((two < (1 - margin) * one).sum())
     share = hypervolume_of(other.rewards, reference) / whole
-    return Exchange(share, float(low), float(high), (lost + 1) / (NUM_DRAWS + 1))
+    return Exchange(share, float(low), float(high), (lost + 1) / (NUM_REPLICATES + 1))
 
 
 def _volumes(front: SearchedFront, reference: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    drawn = front.rewards + front.errors * rng.normal(size=(NUM_DRAWS, *front.rewards.shape))
-    return np.array([hypervolume_of(points, reference) for points in drawn])
+    replicates = front.rewards + front.errors * rng.normal(size=(NUM_REPLICATES, *front.rewards.shape))
+    return np.array([hypervolume_of(points, reference) for points in replicates])

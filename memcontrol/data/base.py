@@ -21,7 +21,7 @@ from memcontrol.data.cache import VERDICTS, CacheOptions, clear_cache, fill, ope
 from memcontrol.data.check import check_rows, raise_or_drop
 from memcontrol.data.dataset import Cached, CaptionedImages
 from memcontrol.data.images import FileReader, ImageReader, Transform, Variant
-from memcontrol.data.sampler import DrawSampler, ResumableLoader
+from memcontrol.data.sampler import EpochSampler, ResumableLoader
 from memcontrol.data.splits import SPLITS, MemorizationSubset, assign_splits, in_share, take
 from memcontrol.data.store import key_of
 from memcontrol.errors import DataError
@@ -146,7 +146,7 @@ class CaptionedImageDataModule(LightningDataModule):
         """Return seeded, resumable batches of the training split."""
         dataset = self.datasets["train"]
         rank, num_ranks = self._rank()
-        sampler = DrawSampler(len(dataset), self.batch_size, self.seed, rank, num_ranks)
+        sampler = EpochSampler(len(dataset), self.batch_size, self.seed, rank, num_ranks)
         return ResumableLoader(dataset, sampler, self._progress, drop_last=True, **self._loader_options())
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -190,7 +190,7 @@ class CaptionedImageDataModule(LightningDataModule):
         for split in splits:
             dataset = self.datasets[split]
             dataset.text_states = self._cached_texts(dataset, texts, batch_size)
-            if dataset.draws_variants:
+            if dataset.fresh_variants:
                 log.info("Random crops are drawn anew each time: each step encodes its images")
             elif images is not None:
                 dataset.latents = self._cached_latents(dataset, images, batch_size)
@@ -242,7 +242,7 @@ class CaptionedImageDataModule(LightningDataModule):
             variants,
             order=self._training_order(len(table)) if is_training else None,
             seed=self.split_seed,
-            draws_variants=draws,
+            fresh_variants=draws,
         )
 
     def _num_rows(self, split: str, available: int) -> int:

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from memcontrol.data.images import ImageReader, Transform, Variant
-from memcontrol.data.sampler import Draw
+from memcontrol.data.sampler import Pick
 from memcontrol.data.store import ArrayStore, key_of
 from memcontrol.seeds import derive_seed
 
@@ -41,7 +41,7 @@ class CaptionedImages(Dataset[dict[str, Any]]):
         variants: Variants that are kept in the cache.
         order: Row of each position; a row that is repeated in training has several.
         seed: Seed of samples that are indexed by a bare position (validation, test).
-        draws_variants: Whether each draw is a fresh variant, which no cache can hold.
+        fresh_variants: Whether each visit is a fresh variant, which no cache can hold.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class CaptionedImages(Dataset[dict[str, Any]]):
         variants: list[Variant],
         order: np.ndarray | None = None,
         seed: int = 0,
-        draws_variants: bool = False,
+        fresh_variants: bool = False,
     ) -> None:
         self.table = table
         self.paths = table["path"].tolist()
@@ -62,7 +62,7 @@ class CaptionedImages(Dataset[dict[str, Any]]):
         self.variants = variants
         self.order = np.arange(len(table)) if order is None else order
         self.seed = seed
-        self.draws_variants = draws_variants
+        self.fresh_variants = fresh_variants
         self.latents: Cached | None = None
         self.text_states: Cached | None = None
 
@@ -70,12 +70,12 @@ class CaptionedImages(Dataset[dict[str, Any]]):
         """Return the number of positions."""
         return len(self.order)
 
-    def __getitem__(self, draw: Draw | int) -> dict[str, Any]:
+    def __getitem__(self, pick: Pick | int) -> dict[str, Any]:
         """Return one sample: see `memcontrol.types.Batch`."""
-        if isinstance(draw, tuple):
-            row, seed = int(self.order[draw[0]]), draw[1]
+        if isinstance(pick, tuple):
+            row, seed = int(self.order[pick[0]]), pick[1]
         else:
-            row = int(self.order[draw])
+            row = int(self.order[pick])
             seed = derive_seed(self.seed, "sample", str(self.table["content"].iat[row]), row)
         sample: dict[str, Any] = {"index": row, "seed": seed, "text": self.texts[row]}
         if self.text_states is not None:
@@ -98,8 +98,8 @@ class CaptionedImages(Dataset[dict[str, Any]]):
         return sample
 
     def _variant(self, seed: int) -> Variant:
-        if self.draws_variants:
-            return self.transform.drawn(seed)
+        if self.fresh_variants:
+            return self.transform.fresh(seed)
         return self.variants[derive_seed(seed, "variant") % len(self.variants)]
 
     def pixels(self, row: int, variant: Variant) -> torch.Tensor:

@@ -141,8 +141,8 @@ class Transform:
         scale = 1.0 if variant.crop < 0 else self.random_crop_scale
         return f"size={self.size} scale={scale} crop={variant.crop} flipped={variant.flipped}"
 
-    def drawn(self, seed: int) -> Variant:
-        """Draw a variant that is not kept: a fresh crop."""
+    def fresh(self, seed: int) -> Variant:
+        """Return a variant that is not kept: a fresh crop."""
         bits = derive_seed(seed, "variant")
         return Variant(bits >> 1, self.flip and bool(bits & 1))
 

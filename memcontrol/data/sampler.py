@@ -10,22 +10,22 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from memcontrol.seeds import derive_seed
 
-__all__ = ["Draw", "DrawSampler", "ResumableLoader"]
+__all__ = ["EpochSampler", "Pick", "ResumableLoader"]
 
-Draw = tuple[int, int]
-"""A position in the list of training rows, and the seed of everything random about this draw."""
+Pick = tuple[int, int]
+"""A position in the list of training rows, and the seed of everything random about this visit."""
 
 
-class DrawSampler(DistributedSampler[Draw]):
-    """Shuffles positions anew in each epoch and gives every draw a seed of its own.
+class EpochSampler(DistributedSampler[Pick]):
+    """Shuffles positions anew in each epoch and gives every visit a seed of its own.
 
     All ranks together see what a single process would see at the same global batch size: with R ranks,
-    rank r takes every R-th draw. What does not fill a global batch is left to the next epoch's shuffle.
+    rank r takes every R-th visit. What does not fill a global batch is left to the next epoch's shuffle.
 
     Args:
         num_positions: Length of the list of training rows.
         batch_size: Batch size of one rank.
-        seed: Seed of order and draws.
+        seed: Seed of order and visits.
         rank: Number of this process.
         num_ranks: Number of processes.
     """
@@ -41,7 +41,7 @@ class DrawSampler(DistributedSampler[Draw]):
         self.num_batches = num_positions * self.repeats // global_batch
 
     def __len__(self) -> int:
-        """Return the number of draws of this rank in one epoch."""
+        """Return the number of visits of this rank in one epoch."""
         return self.num_batches * self.batch_size
 
     def order(self, epoch: int) -> np.ndarray:
@@ -49,22 +49,22 @@ class DrawSampler(DistributedSampler[Draw]):
         rng = np.random.default_rng(derive_seed(self.seed, "order", epoch))
         return np.concatenate([rng.permutation(self.num_positions) for _ in range(self.repeats)])
 
-    def __iter__(self) -> Iterator[Draw]:  # type: ignore[override]
-        """Yield the draws of the current epoch, from where a resumed run has stopped."""
+    def __iter__(self) -> Iterator[Pick]:  # type: ignore[override]
+        """Yield the visits of the current epoch, from where a resumed run has stopped."""
         order = self.order(self.epoch)
         start_epoch, start_batch = self.start
         skipped = start_batch * self.batch_size if self.epoch == start_epoch else 0
         for i in range(skipped, len(self)):
-            draw = i * self.num_replicas + self.rank
-            yield int(order[draw]), derive_seed(self.seed, "draw", self.epoch, draw)
+            visit = i * self.num_replicas + self.rank
+            yield int(order[visit]), derive_seed(self.seed, "draw", self.epoch, visit)
 
 
 class ResumableLoader(DataLoader[Any]):
     """A training loader that Lightning can resume: its state is how many batches have been trained on.
 
     Args:
-        dataset: Indexed by draws.
-        sampler: Order of the draws.
+        dataset: Indexed by picks.
+        sampler: Order of the picks.
         progress: Returns the current epoch and the number of its batches that are done.
         options: Further arguments of DataLoader.
     """
@@ -72,7 +72,7 @@ class ResumableLoader(DataLoader[Any]):
     def __init__(
         self,
         dataset: Dataset[Any],
-        sampler: DrawSampler,
+        sampler: EpochSampler,
         progress: Callable[[], tuple[int, int]],
         **options: Any,
     ) -> None:
@@ -86,7 +86,7 @@ class ResumableLoader(DataLoader[Any]):
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Start where the state was taken."""
-        assert isinstance(self.sampler, DrawSampler)
+        assert isinstance(self.sampler, EpochSampler)
         epoch, batch = state["epoch"], state["batch"]
         if batch >= self.sampler.num_batches:
             epoch, batch = epoch + 1, 0

@@ -11,9 +11,9 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from memcontrol.diffusion.components import Vae
-from memcontrol.diffusion.digests import weights_digest
+from memcontrol.files.digests import weights_digest
 
-__all__ = ["LatentCodec", "TextCodec", "draw_latents"]
+__all__ = ["LatentCodec", "TextCodec", "sample_latents"]
 
 
 class LatentCodec:
@@ -66,7 +66,7 @@ class LatentCodec:
         return self.scale * torch.stack([posterior.mean, posterior.std], dim=1)
 
 
-def draw_latents(moments: Tensor, noise: Tensor) -> Tensor:
+def sample_latents(moments: Tensor, noise: Tensor) -> Tensor:
     """Draw from the posterior.
 
     Args:

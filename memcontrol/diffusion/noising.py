@@ -8,11 +8,11 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from memcontrol.diffusion.codecs import draw_latents
+from memcontrol.diffusion.codecs import sample_latents
 from memcontrol.diffusion.losses import prediction_target
 from memcontrol.seeds import normal_like_seeds, uniform_from_seeds
 
-__all__ = ["Noised", "draw_timesteps", "noise_latents"]
+__all__ = ["Noised", "noise_latents", "sample_timesteps"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Noised:
     target: Tensor
 
 
-def draw_timesteps(seeds: Tensor, num_timesteps: int, part: int = 0, num_parts: int = 1) -> Tensor:
+def sample_timesteps(seeds: Tensor, num_timesteps: int, part: int = 0, num_parts: int = 1) -> Tensor:
     """Draw one timestep per sample, from one of equal parts of the schedule.
 
     Args:
@@ -72,7 +72,7 @@ def noise_latents(
     device = moments.device
     x_0 = moments[:, 0]
     if moments.shape[1] == 2:
-        x_0 = draw_latents(moments, normal_like_seeds(seeds, shape, f"posterior {stream}").to(device))
+        x_0 = sample_latents(moments, normal_like_seeds(seeds, shape, f"posterior {stream}").to(device))
     noise = normal_like_seeds(seeds, shape, stream)
     if noise_offset:
         noise = noise + noise_offset * normal_like_seeds(seeds, (shape[0], 1, 1), f"offset {stream}")

@@ -16,7 +16,7 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from memcontrol.diffusion.losses import denoising_errors
-from memcontrol.diffusion.noising import draw_timesteps, noise_latents
+from memcontrol.diffusion.noising import noise_latents, sample_timesteps
 
 __all__ = ["Denoiser", "denoising_loss", "noise_norm", "pia", "secmi"]
 
@@ -81,7 +81,7 @@ def denoising_loss(denoiser: Denoiser, moments: Tensor, states: Tensor, seeds: T
     """
     errors = []
     for draw in range(draws):
-        t = draw_timesteps(seeds, denoiser.num_timesteps, draw, draws)
+        t = sample_timesteps(seeds, denoiser.num_timesteps, draw, draws)
         noised = noise_latents(denoiser.scheduler, moments[:, :1], seeds, t, stream=f"probe {draw}")
         errors.append(denoising_errors(denoiser.unet(noised.x_t, noised.t, states), noised.target))
     return torch.stack(errors).mean(dim=0)
@@ -113,7 +113,7 @@ def noise_norm(
     norms = []
     empty = null.to(states).expand_as(states)
     for draw in range(draws):
-        t = draw_timesteps(seeds, denoiser.num_timesteps, draw, draws)
+        t = sample_timesteps(seeds, denoiser.num_timesteps, draw, draws)
         noised = noise_latents(denoiser.scheduler, moments[:, :1], seeds, t, stream=f"probe {draw}")
         gap = denoiser.noise(noised.x_t, noised.t, states) - denoiser.noise(noised.x_t, noised.t, empty)
         norms.append(gap.float().flatten(1).norm(dim=1))

@@ -17,14 +17,15 @@ import torch
 from torch import Tensor
 
 from memcontrol.diffusion.probes import Denoiser
+from memcontrol.diffusion.sampling_mitigations import SamplingMitigation
 from memcontrol.errors import PromptError
 
 __all__ = ["PromptOptimization", "optimise"]
 
 
 @dataclass(frozen=True)
-class PromptOptimization:
-    """Options of the optimisation.
+class PromptOptimization(SamplingMitigation):
+    """Changes the embeddings of prompts that the model knows by heart.
 
     Args:
         target: Norm at which an embedding is left alone; lower changes prompts more.
@@ -46,6 +47,10 @@ class PromptOptimization:
                 "Arguments `target`, `steps` and `lr` of the prompt optimisation must be positive, but got "
                 f"{self.target}, {self.steps} and {self.lr}."
             )
+
+    def states(self, denoiser: Denoiser, states: Tensor, null: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        """Return optimised text states."""
+        return optimise(denoiser, states, null, x, t, self)
 
 
 def optimise(

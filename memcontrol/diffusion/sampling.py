@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -18,7 +18,8 @@ from tqdm import tqdm
 
 from memcontrol.diffusion.codecs import TextCodec
 from memcontrol.diffusion.probes import Denoiser
-from memcontrol.diffusion.prompt_optimization import PromptOptimization, optimise
+from memcontrol.diffusion.prompt_optimization import PromptOptimization
+from memcontrol.diffusion.sampling_mitigations import LateGuidance, SamplingMitigation
 from memcontrol.diffusion.trajectory import walk
 from memcontrol.errors import PromptError
 from memcontrol.seeds import generator, normal_like_seeds
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 
 # They add noise of their own.
 UNSEEDED: Final = ("CosineDPMSolverMultistepScheduler", "DPMSolverSDEScheduler", "KarrasVeScheduler")
+
+SAMPLER: Final = ("steps", "guidance_scale", "scheduler", "batch_size")
+"""Options of the sampler itself; all others change what a model gives, and belong to the model."""
 
 _room: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()  # what memory took, so that it is found out once
 
@@ -46,6 +50,7 @@ class SamplingOptions:
         guidance_start: Share of the steps that is drawn without the caption, in [0, 1): a late start of guidance
             keeps the path out of what is known by heart (Jain et al., CVPR 2025).
         prompt_optimization: Changes the embeddings of prompts that the model knows by heart (Wen et al., ICLR 2024).
+        mitigations: Further ones, by class path.
 
     Raises:
         PromptError: If a number is out of range, or the scheduler cannot be used.
@@ -57,6 +62,7 @@ class SamplingOptions:
     batch_size: int | None = None
     guidance_start: float = 0.0
     prompt_optimization: PromptOptimization | None = None
+    mitigations: list[SamplingMitigation] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Check ranges and name."""
@@ -65,8 +71,7 @@ class SamplingOptions:
                 "Arguments `sampling.steps` >= 1, `sampling.batch_size` >= 1 and `sampling.guidance_scale` >= 0 "
                 f"are needed, but got {self.steps}, {self.batch_size} and {self.guidance_scale}."
             )
-        if not 0 <= self.guidance_start < 1:
-            raise PromptError(f"Argument `sampling.guidance_start` must be in [0, 1), but got {self.guidance_start}.")
+        LateGuidance(self.guidance_start)
         scheduler_named(self.scheduler)
 
     def images_at_once(self, device: torch.device) -> int:
@@ -76,7 +81,24 @@ class SamplingOptions:
     @property
     def is_plain(self) -> bool:
         """Whether a pipeline of diffusers draws like this by itself."""
-        return self.guidance_start == 0 and self.prompt_optimization is None
+        return not self.all_mitigations
+
+    @property
+    def all_mitigations(self) -> list[SamplingMitigation]:
+        """What is changed while sampling, in the order in which it is applied."""
+        late = [LateGuidance(self.guidance_start)] if self.guidance_start else []
+        return [*late, *([self.prompt_optimization] if self.prompt_optimization else []), *self.mitigations]
+
+    def with_sampler_of(self, other: SamplingOptions) -> SamplingOptions:
+        """Return these options with another's sampler; all that is no option of the sampler stays as it is.
+
+        Args:
+            other: Options of which the sampler is taken, and whatever else differs from the defaults.
+        """
+        defaults = SamplingOptions()
+        names = [f.name for f in fields(other)]
+        taken = [n for n in names if n in SAMPLER or getattr(other, n) != getattr(defaults, n)]
+        return replace(self, **{name: getattr(other, name) for name in taken})
 
 
 def scheduler_named(name: str) -> type[Any]:
@@ -138,7 +160,7 @@ def sample_batches(
     pipeline.set_progress_bar_config(disable=True)
     texts = TextCodec(pipeline.tokenizer, pipeline.text_encoder)
     null = texts.encode([""])
-    draw = _draw_plain if options.is_plain else _draw_mitigated
+    draw = _sample_plain if options.is_plain else _sample_mitigated
     at_once = min(options.images_at_once(pipeline.device), _room.get(pipeline.unet, sys.maxsize))
     start = 0
     bar = tqdm(total=len(prompts), desc="drawing", unit="image", disable=not progress, delay=2)
@@ -165,7 +187,7 @@ def sample_batches(
         pipeline.scheduler = trained_with
 
 
-def _draw_plain(
+def _sample_plain(
     pipeline: StableDiffusionPipeline,
     states: Tensor,
     null: Tensor,
@@ -187,7 +209,7 @@ def _draw_plain(
     return images
 
 
-def _draw_mitigated(
+def _sample_mitigated(
     pipeline: StableDiffusionPipeline,
     states: Tensor,
     null: Tensor,
@@ -199,14 +221,14 @@ def _draw_mitigated(
     denoiser = Denoiser(lambda x, t, condition: unet(x, t, condition).sample, scheduler)
     shape = (unet.config.in_channels, size // pipeline.vae_scale_factor, size // pipeline.vae_scale_factor)
     states, null = states.to(unet.dtype), null.to(unet.dtype)
-    if options.prompt_optimization is not None:
-        scheduler.set_timesteps(options.steps, device=states.device)
-        noise = normal_like_seeds(seeds, shape, "picture").to(states) * scheduler.init_noise_sigma
-        first = scheduler.timesteps[0]
-        seen = scheduler.scale_model_input(noise, first)
-        states = optimise(denoiser, states, null, seen, first.expand(len(seen)), options.prompt_optimization)
+    scheduler.set_timesteps(options.steps, device=states.device)
+    noise = normal_like_seeds(seeds, shape, "picture").to(states) * scheduler.init_noise_sigma
+    first = scheduler.timesteps[0]
+    seen = scheduler.scale_model_input(noise, first)
+    for mitigation in options.all_mitigations:
+        states = mitigation.states(denoiser, states, null, seen, first.expand(len(seen)))
     *_, last = walk(
-        denoiser, scheduler, states, null, seeds, shape, options.steps, options.guidance_scale, options.guidance_start
+        denoiser, scheduler, states, null, seeds, shape, options.steps, options.guidance_scale, options.all_mitigations
     )
     decoded = pipeline.vae.decode(last.latents / pipeline.vae.config.scaling_factor).sample
     images: Tensor = (decoded / 2 + 0.5).clamp(0, 1)

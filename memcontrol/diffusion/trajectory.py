@@ -7,7 +7,7 @@ At each step the U-Net predicts with and without the caption, and guidance mixes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from memcontrol.diffusion.probes import Denoiser
+from memcontrol.diffusion.sampling_mitigations import SamplingMitigation
 from memcontrol.seeds import generator
 
 __all__ = ["Step", "detection_norm", "walk"]
@@ -48,7 +49,7 @@ def walk(
     shape: tuple[int, int, int],
     steps: int,
     guidance_scale: float,
-    guidance_start: float = 0.0,
+    mitigations: Sequence[SamplingMitigation] = (),
 ) -> Iterator[Step]:
     """Draw latents from pure noise.
 
@@ -61,14 +62,10 @@ def walk(
         shape: Shape of one latent, `(C, h, w)`.
         steps: Sampler steps.
         guidance_scale: Strength of guidance.
-        guidance_start: Share of the steps that is drawn without the caption, in [0, 1).
+        mitigations: What changes guidance.
 
     Yields:
         Each step; the last one holds the result.
-
-    References:
-        Jain et al., "Classifier-free guidance inside the attraction basin may cause memorization", CVPR 2025,
-        https://arxiv.org/abs/2411.16738 (section 4: guidance is zero before the transition point).
     """
     scheduler.set_timesteps(steps, device=states.device)
     streams = [generator(seed, "picture") for seed in seeds]
@@ -83,7 +80,9 @@ def walk(
         without, with_caption = prediction.chunk(2)
         t_each = times[: len(latents)]
         gap = denoiser.as_noise(with_caption, seen, t_each) - denoiser.as_noise(without, seen, t_each)
-        weight = 0.0 if number < guidance_start * steps else guidance_scale
+        weight = guidance_scale
+        for mitigation in mitigations:
+            weight = mitigation.guidance(number, steps, weight)
         latents = scheduler.step(without + weight * (with_caption - without), t, latents, **settings).prev_sample
         yield Step(number, int(t), gap, latents)
 

@@ -5,8 +5,8 @@ Each objective is modelled over bits :math:`b_i \in \{-1, 1\}` and parameters :m
 .. math:: f = w_0 + \sum_i w_i b_i + \sum_k (v_k z_k + u_k z_k^2) + \sum_{i<j} w_{ij} b_i b_j + \sum_{ik} v_{ik} b_i z_k
 
 with Gaussian priors, tighter for pairs than for single terms; their scales and the noise are those of the highest
-marginal likelihood on a grid. To propose, weights are drawn from the posterior of each objective, and a random
-Tchebycheff weighting of the drawn functions is minimised, so that proposals spread along the front.
+marginal likelihood on a grid. To propose, weights are sampled from the posterior of each objective, and a random
+Tchebycheff weighting of the sampled functions is minimised, so that proposals spread along the front.
 
 References:
     Baptista and Poloczek, "Bayesian optimization of combinatorial structures", ICML 2018,
@@ -86,10 +86,10 @@ class PairwiseModel:
         mean = root.T @ (root @ (x.T @ target / noise))
         return cls(mean, root.T, centre, scale)
 
-    def draw(self, rng: np.random.Generator) -> Floats:
-        """Draw weights from the posterior, in the objective's own units but for its centre."""
-        drawn: Floats = self.scale * (self.mean + self.factor @ rng.standard_normal(len(self.mean)))
-        return drawn
+    def sample(self, rng: np.random.Generator) -> Floats:
+        """Sample weights from the posterior, in the objective's own units but for its centre."""
+        sampled: Floats = self.scale * (self.mean + self.factor @ rng.standard_normal(len(self.mean)))
+        return sampled
 
     def singles(self, num_bits: int) -> tuple[Floats, Floats]:
         """Return mean and standard deviation of what turning each bit on changes, in the objective's units."""
@@ -100,6 +100,9 @@ class PairwiseModel:
 
 class PairwiseThompson(base.Optimizer):
     """The proposer as an optimizer of nevergrad, for spaces of `SearchSpace.parametrization`."""
+
+    takes_reference = False
+    """It takes the losses themselves; see `Proposer.tell`."""
 
     def __init__(self, parametrization: Any, budget: int | None = None, num_workers: int = 1) -> None:
         super().__init__(parametrization, budget=budget, num_workers=num_workers)
@@ -126,19 +129,19 @@ class PairwiseThompson(base.Optimizer):
             return self._child(rng.integers(0, 2, num_bits), rng.random(num_units))
         bits, units, losses = (np.stack(column) for column in zip(*self._known, strict=True))
         x, order = features(bits, units)
-        weights = [PairwiseModel.fit(x, order, column).draw(rng) for column in losses.T]
+        weights = [PairwiseModel.fit(x, order, column).sample(rng) for column in losses.T]
         spread = losses.std(axis=0) + 1e-12
         preference = rng.dirichlet(np.ones(losses.shape[1]))
 
         def score(b: Floats, u: Floats) -> Floats:
-            drawn = np.stack([features(b, u)[0] @ w for w in weights], axis=1) / spread
-            weighted = preference * (drawn - reference)
+            sampled = np.stack([features(b, u)[0] @ w for w in weights], axis=1) / spread
+            weighted = preference * (sampled - reference)
             found: Floats = weighted.max(axis=1) + 0.05 * weighted.sum(axis=1)
             return found
 
         candidates = self._candidates(rng, bits, units)
-        drawn = np.stack([features(*candidates)[0] @ w for w in weights], axis=1) / spread
-        reference = drawn.min(axis=0)
+        sampled = np.stack([features(*candidates)[0] @ w for w in weights], axis=1) / spread
+        reference = sampled.min(axis=0)
         return self._child(*self._climb(score, *candidates))
 
     def _candidates(self, rng: np.random.Generator, bits: Floats, units: Floats) -> tuple[Floats, Floats]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from moocore import hypervolume
 
-from memcontrol.pareto import front
-from memcontrol.search.records import TrialRecord
+from memcontrol.measures import Point
+from memcontrol.measures.statistics.intervals import Interval
+from memcontrol.measures.statistics.pareto import front
+from memcontrol.search.records import PointId, TrialRecord
 
 __all__ = ["FrontPoint", "archive", "hypervolume_of", "knee", "pick", "trials_since_growth", "volume_over_trials"]
 
@@ -20,44 +21,44 @@ class FrontPoint:
     """A point of the front.
 
     Args:
-        trial: Number of its trial.
-        step: Optimizer steps.
-        rewards: Rewards (higher is better), scored again where they were.
-        first_rewards: Rewards as the trial reported them.
-        measures: Value, low, high and n of every measure, scored again where they were.
-        is_rescored: Whether the rewards were scored again.
+        id: Which point of the study it is.
+        point: Its rewards and measures, scored again where they were.
+        reported: The same as the trial reported them.
+        is_rescored: Whether it was scored again.
     """
 
-    trial: int
-    step: int
-    rewards: tuple[float, ...]
-    first_rewards: tuple[float, ...]
-    measures: dict[str, Any]
+    id: PointId
+    point: Point
+    reported: Point
     is_rescored: bool
 
+    @property
+    def rewards(self) -> tuple[float, ...]:
+        """Rewards (higher is better), scored again where they were."""
+        return self.point.rewards
 
-def archive(records: Sequence[TrialRecord], rescored: dict[tuple[int, int], dict[str, Any]]) -> list[FrontPoint]:
+    @property
+    def measures(self) -> Mapping[str, Interval]:
+        """Every measure, scored again where it was."""
+        return self.point.measures
+
+
+def archive(records: Sequence[TrialRecord], rescored: Mapping[PointId, Point]) -> list[FrontPoint]:
     """Return the points that no other dominates.
 
     Args:
         records: All trials.
-        rescored: What was scored again, by trial and step: `rewards` and `measures`. A point that was not takes part as
-            its trial reported it, unless it was beaten there: it is new, or its checkpoint is gone.
+        rescored: What was scored again. A point that was not takes part as its trial reported it, unless it was beaten
+            there: it is new, or its checkpoint is gone.
     """
-    points = [
-        _front_point(record.number, point, rescored.get((record.number, point.step)))
-        for record in records
-        for point in record.points
-    ]
-    unbeaten = set(front([p.first_rewards for p in points]))
+    points = []
+    for record in records:
+        for point in record.points:
+            key = PointId(record.number, point.step)
+            points.append(FrontPoint(key, rescored.get(key, point), point, key in rescored))
+    unbeaten = set(front([p.reported.rewards for p in points]))
     pool = [p for i, p in enumerate(points) if p.is_rescored or i in unbeaten]
     return [pool[i] for i in front([p.rewards for p in pool])]
-
-
-def _front_point(trial: int, point: Any, again: dict[str, Any] | None) -> FrontPoint:
-    rewards = tuple(again["rewards"]) if again else point.rewards
-    measures = again["measures"] if again else point.measures
-    return FrontPoint(trial, point.step, rewards, point.rewards, measures, again is not None)
 
 
 def hypervolume_of(rewards: np.ndarray, reference: np.ndarray) -> float:
@@ -117,8 +118,8 @@ def knee(rewards: np.ndarray, widths: np.ndarray | None = None) -> int:
 
 
 def _half_widths(point: FrontPoint, objectives: Sequence[str]) -> list[float]:
-    found = [point.measures.get(name, {}) for name in objectives]
-    return [(m["high"] - m["low"]) / 2 if m.get("high") is not None else 0.0 for m in found]
+    found = [point.measures.get(name) for name in objectives]
+    return [(m.high - m.low) / 2 if m is not None and np.isfinite(m.high) else 0.0 for m in found]
 
 
 def pick(points: Sequence[FrontPoint], how: str, objectives: Sequence[str]) -> FrontPoint:

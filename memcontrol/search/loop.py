@@ -4,40 +4,34 @@ from __future__ import annotations
 
 import logging
 import time
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Final
 
 from tqdm import tqdm
 
 from memcontrol.errors import SearchError
+from memcontrol.files.journal import Journal
+from memcontrol.files.provenance import provenance
+from memcontrol.files.redaction import shareable
+from memcontrol.jobs.job import Job, JobResult
+from memcontrol.jobs.loop import Done, JobLoop, result_of
+from memcontrol.measures import Point
 from memcontrol.search.front import trials_since_growth
-from memcontrol.search.journal import Journal
 from memcontrol.search.points import best_point, expected_point, read_points
-from memcontrol.search.private import shareable
 from memcontrol.search.proposer import Proposer
-from memcontrol.search.provenance import provenance
-from memcontrol.search.records import Point, TrialRecord, TrialState
+from memcontrol.search.records import TrialLog, TrialRecord, TrialState
 from memcontrol.search.space import Proposal
 from memcontrol.search.stop import FailureRow, cause_of, reopen, stop
 from memcontrol.search.study import Study
 from memcontrol.search.tracking import trial_logger
-from memcontrol.search.trial import TrialResult, TrialSpec, run_trial
 from memcontrol.seeds import derive_seed
 
 __all__ = ["OuterLoop"]
 
 log = logging.getLogger("memcontrol")
-MIN_TRIALS_TO_PRUNE = 10
-
-
-@dataclass
-class _Job:
-    proposal: Proposal
-    number: int
-    seed: int
-    attempts: int = 1
-    halved: int = 0
+MIN_TRIALS_TO_PRUNE: Final = 10
+PRUNING: Final = "memcontrol.search.pruning_callback.PruningCallback"
 
 
 class OuterLoop:
@@ -61,17 +55,17 @@ class OuterLoop:
         executor: Executor,
         workers: int,
         threads: int | None,
-        report: Any,
+        report: Callable[[list[TrialRecord]], object],
     ) -> None:
         self.study = study
         self.journal = journal
+        self.trials = TrialLog(journal)
         self.proposer = proposer
-        self.executor = executor
+        self.jobs: JobLoop[int] = JobLoop(executor, study.options.retries, label="trial")
         self.workers = workers
         self.threads = threads
         self.report = report
-        self.running: dict[Future[TrialResult], _Job] = {}
-        self.records: dict[int, TrialRecord] = {}
+        self.proposals: dict[int, Proposal] = {}
         self.failures = FailureRow()
         self.started = time.monotonic()
         self.spent = journal.active_seconds(2 * study.options.heartbeat_s)
@@ -83,31 +77,35 @@ class OuterLoop:
             SearchError: If trials fail one after another before any has completed; those that run are waited for.
         """
         reopen(self.journal)
-        for job in self._replay():
-            self._start(job)
+        for number in self._replay():
+            self._start(number)
         total = self.study.options.trials
         with tqdm(total=total, initial=self._num_finished, desc="trials", unit="trial") as bar:
             while True:
-                while len(self.running) < self.workers and self._has_budget() and not self._is_stuck:
+                while len(self.jobs.keys) < self.workers and self._has_budget() and not self._is_stuck:
                     asked = self._ask()
                     if asked is None:
                         break
                     self._start(asked)
-                if not self.running:
+                if not self.jobs.keys:
                     break
-                for future in self._wait():
-                    self._finish(future)
+                for done in self._wait():
+                    self._finish(done)
                 bar.n = self._num_finished
                 bar.refresh()
         if self._is_stuck:
-            raise stop(self.study, self.journal, self._all)
-        return self._all
+            raise stop(self.study, self.journal, self.records)
+        return self.records
+
+    @property
+    def records(self) -> list[TrialRecord]:
+        """What is known of all trials, by number."""
+        return self.trials.all()
 
     # Steps
 
-    def _replay(self) -> list[_Job]:
+    def _replay(self) -> list[int]:
         """Ask and tell again what the journal holds; returns the trials that were cut off or opened again."""
-        jobs: dict[int, _Job] = {}
         cut_off: set[int] = set()
         for event in self.journal.events():
             if event["event"] == "ask":
@@ -118,27 +116,22 @@ class OuterLoop:
                         f"Trial {event['number']} of the journal cannot be proposed again: nevergrad or memcontrol has "
                         f"another version ({event['versions']}). Install these, or name another `--search.study`."
                     )
-                jobs[event["number"]] = _Job(proposal, event["number"], event["seed"])
+                self.proposals[event["number"]] = proposal
                 cut_off.add(event["number"])
             elif event["event"] == "finish":
                 cut_off.remove(event["number"])
                 if event["told"] is not None:
-                    self.proposer.tell(jobs[event["number"]].proposal, event["told"]["rewards"])
+                    self.proposer.tell(self.proposals[event["number"]], event["told"]["rewards"])
             elif event["event"] == "reopen":
                 cut_off.update(event["numbers"])
-        self.records = {record.number: record for record in self.journal.trials()}
-        return [jobs[number] for number in sorted(cut_off)]
+        return sorted(cut_off)
 
-    def _ask(self) -> _Job | None:
+    def _ask(self) -> int | None:
         proposal = self.proposer.ask()
         if proposal is None:
             log.info("Every mask of the space has been tried")
             return None
         number = len(self.records)
-        seed = derive_seed(self.study.options.seed, "trial", number) % 2**31
-        record = TrialRecord(
-            number, TrialState.RUNNING, proposal.mask, proposal.units, dict(proposal.values), proposal.digest, seed
-        )
         self.journal.append(
             "ask",
             number=number,
@@ -147,111 +140,89 @@ class OuterLoop:
             values=dict(proposal.values),
             digest=proposal.digest,
             slots=list(self.study.space.slots),
-            seed=seed,
+            seed=derive_seed(self.study.options.seed, "trial", number) % 2**31,
             study=self.study.digest,
             **provenance(),
         )
-        self.records[number] = record
-        return _Job(proposal, number, seed)
+        self.proposals[number] = proposal
+        return number
 
-    def _start(self, job: _Job) -> None:
-        prunes = self.study.options.prune and self._num_finished >= MIN_TRIALS_TO_PRUNE
-        spec = TrialSpec(
-            number=job.number,
-            folder=str(self.study.trial(job.number)),
+    def _start(self, number: int) -> None:
+        record, options = self.records[number], self.study.options
+        prunes = options.prune and self._num_finished >= MIN_TRIALS_TO_PRUNE
+        pruning = {"journal": str(self.study.journal), "objectives": list(options.objectives)}
+        job = Job(
+            folder=str(self.study.trial(number)),
+            entry=self.study.entry,
             config=str(self.study.config),
-            mask=job.proposal.mask if self.study.space.slots else None,
-            values=dict(job.proposal.values),
-            seed=job.seed,
-            devices=self.study.options.devices_per_trial,
+            overlay=record.overlay(bool(self.study.space.slots)),
+            seed=record.seed,
+            callbacks=({"class_path": PRUNING, "init_args": pruning},) if prunes else (),
+            logger=trial_logger(self.study, number),
+            devices=options.devices_per_trial,
             threads=self.threads,
             trust=self.study.trust,
-            halved=job.halved,
-            prune_with=str(self.study.journal) if prunes else None,
-            objectives=tuple(self.study.options.objectives),
-            logger=trial_logger(self.study, job.number),
         )
-        self.running[self.executor.submit(run_trial, spec)] = job
+        self.jobs.submit(number, job)
 
-    def _wait(self) -> list[Future[TrialResult]]:
-        done, _ = wait(self.running, timeout=self.study.options.heartbeat_s, return_when=FIRST_COMPLETED)
+    def _wait(self) -> list[Done[int]]:
+        done = self.jobs.wait(self.study.options.heartbeat_s)
         if not done:
-            self.journal.append("heartbeat", running=sorted(job.number for job in self.running.values()))
-        return sorted(done, key=lambda future: self.running[future].number)
+            self.journal.append("heartbeat", running=sorted(self.jobs.keys))
+        return sorted(done, key=lambda ended: ended.key)
 
-    def _finish(self, future: Future[TrialResult]) -> None:
-        job = self.running.pop(future)
-        error = future.exception()
-        if error is not None and job.attempts <= self.study.options.retries:
-            log.warning("The worker of trial %d died (%s); it is started again", job.number, type(error).__name__)
-            self._start(_Job(job.proposal, job.number, job.seed, job.attempts + 1, job.halved))
-            return
-        result = TrialResult(f"{type(error).__name__}: {error}") if error is not None else future.result()
-        if result.out_of_memory and job.halved < 1:
-            log.warning("Trial %d ran out of memory; it is started again at half the batch", job.number)
-            self._start(_Job(job.proposal, job.number, job.seed, job.attempts, job.halved + 1))
-            return
-        self._append_and_tell(job, result, died=error is not None and not isinstance(error, OSError))
-
-    def _append_and_tell(self, job: _Job, result: TrialResult, died: bool) -> None:
-        state, points, told, error = self._outcome(job, result)
-        cause = cause_of(error, died) if error is not None else None
+    def _finish(self, done: Done[int]) -> None:
+        number, result = done.key, result_of(done)
+        state, points, reported, error = self._outcome(number, result)
+        cause = cause_of(error, done.has_died) if error is not None else None
         self.journal.append(
             "finish",
-            number=job.number,
+            number=number,
             state=state.value,
-            points=[{"step": p.step, "rewards": list(p.rewards), "measures": p.measures} for p in points],
-            told={"step": told.step, "rewards": list(told.rewards)} if told else None,
+            points=[point.to_dict() for point in points],
+            told={"step": reported.step, "rewards": list(reported.rewards)} if reported else None,
             error=error,
             seconds=result.seconds,
-            attempts=job.attempts + job.halved,
+            attempts=done.attempts,
             cause=cause,
         )
-        if told is not None:
-            self.proposer.tell(job.proposal, told.rewards)
-        self.records = {record.number: record for record in self.journal.trials()}
+        if reported is not None:
+            self.proposer.tell(self.proposals[number], reported.rewards)
         if error is not None:
-            log.warning("Trial %d failed: %s Its folder is %s", job.number, error, self.study.trial(job.number))
+            log.warning("Trial %d failed: %s Its folder is %s", number, error, self.study.trial(number))
         self.failures.add(cause)
-        self.report(list(self.records.values()))
+        self.report(self.records)
 
     def _outcome(
-        self, job: _Job, result: TrialResult
+        self, number: int, result: JobResult
     ) -> tuple[TrialState, tuple[Point, ...], Point | None, str | None]:
-        points, why = read_points(self.study.trial(job.number), self.study.options.objectives)
+        folder, records = self.study.trial(number), self.records
+        points, why = read_points(folder, self.study.options.objectives)
         if not points and why is None:
             why = "The trial ended without a validation. Lower `trainer.val_check_interval`."
         error = result.error or why
         if error is not None:
-            return TrialState.FAILED, points, None, shareable(error, self.study.trial(job.number), self.study.paths)
+            return TrialState.FAILED, points, None, shareable(error, folder, self.study.paths)
         if result.pruned:
-            whole = [r.points for r in self.records.values() if r.state is TrialState.COMPLETE]
+            whole = [r.points for r in records if r.state is TrialState.COMPLETE]
             return TrialState.PRUNED, points, expected_point(points[-1], whole), None
-        told = best_point(points, self.points(), job.number, self.study.options.seed)
-        return TrialState.COMPLETE, points, told, None
+        others = [point for record in records for point in record.points]
+        return TrialState.COMPLETE, points, best_point(points, others, number, self.study.options.seed), None
 
     # Budget
 
-    def points(self) -> list[Point]:
-        """Return all points of finished trials."""
-        return [point for record in self.records.values() for point in record.points]
-
-    @property
-    def _all(self) -> list[TrialRecord]:
-        return [self.records[number] for number in sorted(self.records)]
-
     @property
     def _is_stuck(self) -> bool:
-        return self.failures.is_too_long(self._all)
+        return self.failures.is_too_long(self.records)
 
     @property
     def _num_finished(self) -> int:
-        return sum(record.state.is_finished for record in self.records.values())
+        return sum(record.state.is_finished for record in self.records)
 
     def _has_budget(self) -> bool:
-        options = self.study.options
-        if len(self.records) >= options.trials:
+        options, records = self.study.options, self.records
+        if len(records) >= options.trials:
             return False
         if options.hours is not None and self.spent + time.monotonic() - self.started > 3600 * options.hours:
             return False
-        return options.patience is None or trials_since_growth(list(self.records.values())) < options.patience
+        return options.patience is None or trials_since_growth(records) < options.patience

@@ -30,6 +30,7 @@ class SearchOptions:
         search_mask: Whether the mask is searched; otherwise it is the config's.
         lr: Bounds of the learning rate (log-uniform), or null to leave it alone.
         parameters: Further settings to search.
+        measures: What else is measured in each trial; the objectives alone by default, as all else takes time.
         anchors: What is tried first: `all` bits on, `none` (where that trains something), `single` blocks.
         pick: Which point of the front is the best: `knee`, `quality` (second objective) or `memorization` (first).
         prune: Whether hopeless trials are stopped early, once 10 have finished.
@@ -54,6 +55,7 @@ class SearchOptions:
     devices_per_trial: int = 1
     threads: int | None = None
     objectives: list[str] = field(default_factory=lambda: ["membership_auc", "kid"])
+    measures: list[str] = field(default_factory=list)
     search_mask: bool = True
     lr: list[float] | None = field(default_factory=lambda: [1e-4, 1e-2])
     parameters: list[Parameter] = field(default_factory=list)

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from memcontrol.errors import DivergedError, MemControlError, SearchError
-from memcontrol.rewards.objective import reward_of
-from memcontrol.scoring.points import read_scored
-from memcontrol.search.records import Point
+from memcontrol.errors import DivergedError, MemControlError
+from memcontrol.measures import Point
+from memcontrol.measures.score_log import Scored, read_scores
 from memcontrol.seeds import derive_seed
 
 __all__ = ["best_point", "expected_point", "read_points"]
@@ -30,30 +29,21 @@ def read_points(folder: Path, objectives: Sequence[str]) -> tuple[tuple[Point, .
     """
     found: dict[int, Point] = {}
     why = None
-    for record in read_scored(folder):
-        if record["step"] > 0:
-            measures = {m["name"]: m for m in record["measures"]}
+    for scored in read_scores(folder):
+        if scored.step > 0:
             try:
-                rewards = tuple(_reward(name, measures, folder) for name in objectives)
-            except (MemControlError, KeyError) as error:
+                found[scored.step] = _point(scored, objectives, folder)
+            except MemControlError as error:
                 why = f"{type(error).__name__}: {error}"
-                continue
-            values = {name: m["value"] for name, m in measures.items() if m["value"] is not None}
-            found[record["step"]] = Point(record["step"], rewards, values)
     return tuple(found[step] for step in sorted(found)), why
 
 
-def _reward(name: str, measures: dict[str, dict[str, object]], folder: Path) -> float:
-    if name not in measures:
-        raise SearchError(
-            f"{folder.name} has not measured `{name}`, but {sorted(measures)}. Change `search.objectives`."
-        )
-    value = measures[name]["value"]
-    if not isinstance(value, dict):
-        raise SearchError(f"{folder.name} could not estimate `{name}`: {measures[name]['note']}.")
-    if not math.isfinite(value["value"]):
-        raise DivergedError(f"{folder.name} has a `{name}` of {value['value']}: training has diverged.")
-    return reward_of(value["value"], bool(measures[name]["higher_is_better"]))
+def _point(scored: Scored, objectives: Sequence[str], folder: Path) -> Point:
+    point = Point.of(scored.step, scored.measurements, objectives)
+    for name, reward in zip(objectives, point.rewards, strict=True):
+        if not math.isfinite(reward):
+            raise DivergedError(f"{folder.name} has a `{name}` of {reward}: training has diverged.")
+    return point
 
 
 def best_point(points: Sequence[Point], others: Sequence[Point], number: int, seed: int) -> Point:

@@ -1,4 +1,9 @@
-"""Ask and tell over any optimizer of nevergrad's registry: anchors first, and no trial twice."""
+"""Ask and tell over any optimizer of nevergrad's registry: an initial design first, and no trial twice.
+
+A proposer of your own is an optimizer that is entered in that registry (`nevergrad.optimizers.registry`) by a file
+named under `extensions`; `search.optimizer` names it. One that handles several losses itself says `takes_reference =
+False`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,7 @@ import nevergrad as ng
 import numpy as np
 
 from memcontrol.errors import SearchError
-from memcontrol.rewards.objective import loss_of
+from memcontrol.measures.statistics.objective import loss_of
 from memcontrol.search import bayes
 from memcontrol.search.space import Proposal, SearchSpace
 from memcontrol.seeds import derive_seed
@@ -27,7 +32,7 @@ class Proposer:
     Args:
         space: The space.
         optimizer: Name in nevergrad's registry; ours is `PairwiseThompson`.
-        anchors: Proposals that come first.
+        design: Proposals that come first.
         budget: Number of trials, which some optimizers plan with.
         num_workers: Trials at once.
         num_objectives: Number of rewards.
@@ -41,7 +46,7 @@ class Proposer:
         self,
         space: SearchSpace,
         optimizer: str,
-        anchors: Sequence[Proposal],
+        design: Sequence[Proposal],
         budget: int,
         num_workers: int,
         num_objectives: int,
@@ -59,7 +64,7 @@ class Proposer:
         parametrization = space.parametrization()
         parametrization.random_state.seed(derive_seed(seed, "proposer") % 2**32)
         self._optimizer = ng.optimizers.registry[optimizer](parametrization, budget=budget, num_workers=num_workers)
-        self._waiting = list(anchors)
+        self._waiting = list(design)
         self._asked: dict[str, Any] = {}
         self._has_reference = False
 
@@ -87,7 +92,7 @@ class Proposer:
         if not np.isfinite(rewards).all():
             raise ValueError(f"Only finite rewards may be told, but got {list(rewards)}.")
         losses = [loss_of(reward) for reward in rewards]
-        if len(losses) > 1 and not self._has_reference and not isinstance(self._optimizer, bayes.PairwiseThompson):
+        if len(losses) > 1 and not self._has_reference and getattr(self._optimizer, "takes_reference", True):
             reference = [loss + abs(loss) + 1.0 for loss in losses]
             self._optimizer.tell(ng.p.MultiobjectiveReference(), reference)
             self._has_reference = True
@@ -104,7 +109,7 @@ class Proposer:
         """Return a random proposal that was not asked before."""
         rng = np.random.default_rng(derive_seed(self.seed, "random", len(self._asked)))
         for _ in range(1000):
-            mask = rng.integers(0, 2, len(self.space.slots))
+            mask = rng.choice(self.space.levels, len(self.space.slots))
             proposal = self.space.proposal(mask, rng.random(len(self.space.parameters)))
             if proposal.digest not in self._asked:
                 self._asked[proposal.digest] = None

@@ -8,23 +8,22 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from scipy.stats import norm
 
-from memcontrol.pareto import dominates, front
-from memcontrol.rewards.functional.intervals import Z95
-from memcontrol.rewards.objective import reward_of
-from memcontrol.search.records import Point
+from memcontrol.measures import Measurement, Point
+from memcontrol.measures.statistics.intervals import Z95
+from memcontrol.measures.statistics.objective import reward_of
+from memcontrol.measures.statistics.pareto import dominates, front
 
-__all__ = ["is_hopeless", "rank"]
+__all__ = ["is_hopeless", "levels"]
 
 
-def rank(points: Sequence[Sequence[float]]) -> list[int]:
+def levels(points: Sequence[Sequence[float]]) -> list[int]:
     """Return the number of the front that each point lies on, from 0; all values are higher-is-better.
 
     Example:
-        >>> rank([(1.0, 1.0), (0.0, 0.0), (2.0, 0.0)])
+        >>> levels([(1.0, 1.0), (0.0, 0.0), (2.0, 0.0)])
         [0, 1, 0]
     """
     found = [0] * len(points)
@@ -39,9 +38,7 @@ def rank(points: Sequence[Sequence[float]]) -> list[int]:
     return found
 
 
-def is_hopeless(
-    mine: Sequence[Any], others: Sequence[Point], objectives: Sequence[str], keep: float = 0.1, level: float = 0.1
-) -> bool:
+def is_hopeless(mine: Sequence[Measurement], others: Sequence[Point], keep: float = 0.1, level: float = 0.1) -> bool:
     """Tell whether a point is beaten beyond its intervals and lies behind the better fronts of its rung.
 
     Another point must be better in every objective, so each is tested at the level of the whole (an intersection-union
@@ -50,7 +47,6 @@ def is_hopeless(
     Args:
         mine: A measure for each objective.
         others: Points of other trials at the same step.
-        objectives: Names of the measures.
         keep: Share of a rung that must lie on better fronts before a point is given up; higher gives up fewer.
         level: One-sided level at which each objective must be beaten, in (0, 0.5); lower gives up fewer.
     """
@@ -60,10 +56,11 @@ def is_hopeless(
     optimistic = []
     for measure in mine:
         value = measure.value
+        assert value is not None
         best = value.high if measure.higher_is_better else value.low
         optimistic.append(reward_of(value.value + reach * (best - value.value), measure.higher_is_better))
     if not any(dominates(other.rewards, optimistic) for other in others):
         return False
-    own = [reward_of(m.value.value, m.higher_is_better) for m in mine]
-    ranks = rank([*(other.rewards for other in others), own])
-    return sum(r < ranks[-1] for r in ranks[:-1]) >= keep * len(others)
+    own = [m.reward for m in mine]
+    found = levels([*(other.rewards for other in others), own])
+    return sum(level < found[-1] for level in found[:-1]) >= keep * len(others)

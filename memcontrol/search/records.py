@@ -1,12 +1,17 @@
-"""What is known of a trial."""
+"""What is known of a trial, as the journal tells it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Point", "TrialRecord", "TrialState"]
+from memcontrol.files.journal import Journal
+from memcontrol.jobs.job import overlay_of
+from memcontrol.measures import Point
+
+__all__ = ["PointId", "TrialLog", "TrialRecord", "TrialState", "read_trials"]
 
 
 class TrialState(StrEnum):
@@ -24,18 +29,29 @@ class TrialState(StrEnum):
 
 
 @dataclass(frozen=True)
-class Point:
-    """A trial at one validation: mask, parameters and step, with its measures.
+class PointId:
+    """Which point of a study: a trial at a step. What else tells points apart becomes a field with a default.
 
     Args:
+        trial: Number of the trial.
         step: Optimizer steps.
-        rewards: Each objective as a reward (higher is better), in the order of the study.
-        measures: Value, low, high and n of every measure, by name.
     """
 
+    trial: int
     step: int
-    rewards: tuple[float, ...]
-    measures: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Return `trial@step`."""
+        return f"{self.trial}@{self.step}"
+
+    def to_dict(self) -> dict[str, int]:
+        """Return plain values, as journals hold them."""
+        return {"number": self.trial, "step": self.step}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> PointId:
+        """Undo `to_dict`."""
+        return cls(int(values["number"]), int(values["step"]))
 
 
 @dataclass(frozen=True)
@@ -51,7 +67,7 @@ class TrialRecord:
         digest: Digest of mask and values.
         seed: Seed of the run.
         points: Its validations.
-        told: Rewards that the proposer was told, and at which step.
+        reported: Rewards that the proposer was told, and at which step.
         error: Class and text of the error, without paths, if it failed.
         seconds: Time spent, by what it was spent on.
         attempts: How often it was started.
@@ -66,8 +82,79 @@ class TrialRecord:
     digest: str
     seed: int
     points: tuple[Point, ...] = ()
-    told: dict[str, Any] | None = None
+    reported: dict[str, Any] | None = None
     error: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     attempts: int = 1
     cause: str | None = None
+
+    def overlay(self, searches_mask: bool) -> dict[str, Any]:
+        """Return the config overlay of mask (where it is searched) and settings."""
+        mask = {"model.mask": list(self.mask)} if searches_mask else {}
+        return overlay_of({**mask, **self.values})
+
+
+class TrialLog:
+    """All trials of a study, from its journal, which is read on as it grows.
+
+    Args:
+        journal: The journal.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self._found: dict[int, TrialRecord] = {}
+        self._read = 0
+
+    def all(self) -> list[TrialRecord]:
+        """Return what is known of each trial, by number."""
+        events = self.journal.events()
+        if len(events) < self._read:  # another journal by that name
+            self._found, self._read = {}, 0
+        for event in events[self._read :]:
+            self._take(event)
+        self._read = len(events)
+        return [self._found[number] for number in sorted(self._found)]
+
+    def _take(self, event: dict[str, Any]) -> None:
+        if event["event"] == "ask":
+            self._found[event["number"]] = _asked(event)
+        elif event["event"] == "finish":
+            self._found[event["number"]] = _finished(self._found[event["number"]], event)
+        elif event["event"] == "reopen":
+            self._found |= {number: _reopened(self._found[number]) for number in event["numbers"]}
+
+
+def read_trials(journal: Journal) -> list[TrialRecord]:
+    """Return what a journal tells of each trial, by number."""
+    return TrialLog(journal).all()
+
+
+def _asked(event: dict[str, Any]) -> TrialRecord:
+    return TrialRecord(
+        number=event["number"],
+        state=TrialState.RUNNING,
+        mask=tuple(event["mask"]),
+        units=tuple(event["units"]),
+        values=event["values"],
+        digest=event["digest"],
+        seed=event["seed"],
+    )
+
+
+def _finished(record: TrialRecord, event: dict[str, Any]) -> TrialRecord:
+    return replace(
+        record,
+        state=TrialState(event["state"]),
+        points=tuple(Point.from_dict(point) for point in event["points"]),
+        reported=event["told"],
+        error=event["error"],
+        seconds=event["seconds"],
+        attempts=event["attempts"],
+        cause=event.get("cause"),
+    )
+
+
+def _reopened(record: TrialRecord) -> TrialRecord:
+    kept = {name: getattr(record, name) for name in ("number", "mask", "units", "values", "digest", "seed")}
+    return TrialRecord(state=TrialState.RUNNING, **kept)

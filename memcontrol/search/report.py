@@ -2,95 +2,137 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from memcontrol.search.figures import front_plot, importance_plot, masks_plot, parallel_plot, volume_plot
-from memcontrol.search.front import FrontPoint
+import numpy as np
+
+from memcontrol.files.redaction import without_paths
+from memcontrol.measures.statistics.objective import loss_of
+from memcontrol.reports.page import data_url, write_page
+from memcontrol.reports.study_figures import (
+    FrontMark,
+    front_plot,
+    importance_plot,
+    masks_plot,
+    parallel_plot,
+    volume_plot,
+)
+from memcontrol.search.bayes import PairwiseModel, features
+from memcontrol.search.front import FrontPoint, volume_over_trials
 from memcontrol.search.records import TrialRecord, TrialState
 from memcontrol.search.results import front_table
 from memcontrol.search.study import Study
-from memcontrol.search.texts import without_paths
 
 __all__ = ["write_report"]
-
-STYLE = (Path(__file__).parent.parent / "assets" / "report.css").read_text()
 
 
 def write_report(
     study: Study, records: Sequence[TrialRecord], points: Sequence[FrontPoint], best: FrontPoint | None
 ) -> Path:
     """Write `report.html`; a half-written one is never seen."""
-    options = study.options
-    slots, objectives = study.space.slots, options.objectives
+    slots, objectives = study.space.slots, study.options.objectives
     figures = {
-        "The front": front_plot(records, points, objectives, best),
-        "Masks of the front, from input to output (red: down, mid, up)": masks_plot(points, records, slots),
-        "What each slot changes": importance_plot(records, slots, objectives),
-        "Hypervolume over trials": volume_plot(records),
-        "Parallel coordinates": parallel_plot(records, objectives),
+        "The front": _front_figure(records, points, objectives, best),
+        "Masks of the front, from input to output (red: down, mid, up)": _masks_figure(points, records, slots),
+        "What each slot changes": _importance_figure(records, slots, objectives),
+        "Hypervolume over trials": volume_plot(volume_over_trials(records)),
+        "Parallel coordinates": _parallel_figure(records, objectives),
     }
-    drawn = "".join(f"<h2>{title}</h2>{_image(png)}" for title, png in figures.items() if png is not None)
-    page = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, '
-        f'initial-scale=1"><title>Study</title><style>{STYLE}</style></head><body><h1>Study</h1>'
-        f"{_summary(study, records, best)}{_front(study, points, records)}{drawn}{_trials(study, records)}"
-        "</body></html>"
+    return write_page(
+        study.folder / "report.html",
+        "study.html",
+        title="Study",
+        picked=_picked(study, best),
+        summary=_summary(study, records),
+        front=_front(study, points, records),
+        figures=[{"title": title, "source": data_url(png)} for title, png in figures.items() if png is not None],
+        trials=[_trial(record, study.paths) for record in records],
+        has_errors=any(record.error for record in records),
     )
-    path = study.folder / "report.html"
-    partial = path.with_suffix(".part")
-    partial.write_text(page)
-    os.replace(partial, path)
-    return path
 
 
-def _summary(study: Study, records: Sequence[TrialRecord], best: FrontPoint | None) -> str:
+def _picked(study: Study, best: FrontPoint | None) -> str:
+    if best is None:
+        return "No point yet."
+    return f"Picked ({study.options.pick}): trial {best.id.trial} at step {best.id.step}."
+
+
+def _summary(study: Study, records: Sequence[TrialRecord]) -> str:
     counts = {state: sum(r.state is state for r in records) for state in TrialState}
     said = ", ".join(f"{count} {state.lower()}" for state, count in counts.items() if count)
     parts = ("total", "training", "sampling", "scoring", "validation")
     spent = {name: sum(r.seconds.get(name, 0.0) for r in records) for name in parts}
     spent["other"] = spent["total"] - sum(v for k, v in spent.items() if k != "total")
-    picked = f"Picked ({study.options.pick}): trial {best.trial} at step {best.step}." if best else "No point yet."
     return (
-        f'<div class="verdict"><strong>{html.escape(picked)}</strong><p>{said} of {study.options.trials} trials; '
-        f"{spent['total']:.0f} s in trials: {spent['training']:.0f} s training, {spent['sampling']:.0f} s sampling, "
-        f"{spent['scoring']:.0f} s scoring, "
-        f"{spent['validation']:.0f} s other validation, {spent['other']:.0f} s everything else.</p></div>"
+        f"{said} of {study.options.trials} trials; {spent['total']:.0f} s in trials: {spent['training']:.0f} s "
+        f"training, {spent['sampling']:.0f} s sampling, {spent['scoring']:.0f} s scoring, "
+        f"{spent['validation']:.0f} s other validation, {spent['other']:.0f} s everything else."
     )
 
 
-def _front(study: Study, points: Sequence[FrontPoint], records: Sequence[TrialRecord]) -> str:
+def _front(study: Study, points: Sequence[FrontPoint], records: Sequence[TrialRecord]) -> dict[str, Any] | None:
     if not points:
-        return ""
+        return None
     table = front_table(study, points, records)
     for name in study.options.objectives:
         low, high = table.pop(f"{name}_low"), table.pop(f"{name}_high")
         table[name] = [f"{v:.4g} [{a:.4g}, {b:.4g}]" for v, a, b in zip(table[name], low, high, strict=True)]
         table = table.drop(columns=[f"reward/{name}", f"first_reward/{name}"])
-    table.columns = [str(column).removeprefix("model.") for column in table.columns]
-    shown = table.to_html(index=False, border=0, float_format=lambda v: f"{v:.4g}")
-    return f'<h2>Points of the front</h2><div class="scroll">{shown}</div>'
+    columns = [str(column).removeprefix("model.") for column in table.columns]
+    rows = [[f"{v:.4g}" if isinstance(v, float) else v for v in row] for row in table.itertuples(index=False)]
+    return {"columns": columns, "rows": rows}
 
 
-def _trials(study: Study, records: Sequence[TrialRecord]) -> str:
-    known = study.paths
-    rows = "".join(
-        f"<tr><td>{r.number}</td><td>{r.state}</td><td><code>{''.join(map(str, r.mask))}</code></td>"
-        f"<td class=num>{html.escape(', '.join(f'{k.split(chr(46))[-1]} {v}' for k, v in r.values.items()))}</td>"
-        f"<td class=num>{r.seconds.get('total', 0):.0f}</td><td class=num>{r.attempts}</td>"
-        f"<td class=note>{html.escape(without_paths(r.error or '', known)[:300])}</td></tr>"
-        for r in records
-    )
-    head = (
-        "<tr><th>trial</th><th>state</th><th>mask</th><th>parameters</th><th>s</th><th>starts</th><th>error</th></tr>"
-    )
-    note = "<p class=note>Errors are shown without paths; their whole texts are in trials/trial-NNNN/trial.log.</p>"
-    failed = note if any(r.error for r in records) else ""
-    return f'<h2>Trials</h2>{failed}<div class="scroll"><table>{head}{rows}</table></div>'
+def _trial(record: TrialRecord, known: Sequence[str]) -> dict[str, Any]:
+    return {
+        "number": record.number,
+        "state": str(record.state),
+        "mask": "".join(map(str, record.mask)),
+        "parameters": ", ".join(f"{key.split('.')[-1]} {value}" for key, value in record.values.items()),
+        "seconds": f"{record.seconds.get('total', 0):.0f}",
+        "starts": record.attempts,
+        "error": without_paths(record.error or "", known)[:300],
+    }
 
 
-def _image(content: bytes) -> str:
-    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(content).decode()}">'
+def _front_figure(
+    records: Sequence[TrialRecord], points: Sequence[FrontPoint], objectives: Sequence[str], best: FrontPoint | None
+) -> bytes:
+    x, y = objectives[0], objectives[-1]
+    every = [p.measures for record in records for p in record.points if {x, y} <= set(p.measures)]
+    shown = [p for p in points if {x, y} <= set(p.measures)]
+    marks = [FrontMark(str(p.id), p.measures[x], p.measures[y], best is not None and p.id == best.id) for p in shown]
+    is_rescored = bool(shown) and shown[0].is_rescored
+    return front_plot([(m[x].value, m[y].value) for m in every], marks, objectives, is_rescored)
+
+
+def _masks_figure(points: Sequence[FrontPoint], records: Sequence[TrialRecord], slots: Sequence[str]) -> bytes | None:
+    by_number = {record.number: record for record in records}
+    trials = list(dict.fromkeys(p.id.trial for p in sorted(points, key=lambda p: p.rewards)))
+    if not trials or not slots:
+        return None
+    return masks_plot([f"trial {t}" for t in trials], np.array([by_number[t].mask for t in trials]), slots)
+
+
+def _importance_figure(records: Sequence[TrialRecord], slots: Sequence[str], objectives: Sequence[str]) -> bytes | None:
+    """Plot what each slot changes, by the proposer's model; None with few trials."""
+    known = [r for r in records if r.reported is not None]
+    if len(known) < 5 or not slots:
+        return None
+    bits = np.array([r.mask for r in known], dtype=float)
+    units = np.array([r.units for r in known], dtype=float).reshape(len(known), -1)
+    x, order = features(bits, units)
+    losses = np.array([[loss_of(v) for v in r.reported["rewards"]] for r in known])  # type: ignore[index]
+    singles = [PairwiseModel.fit(x, order, column).singles(len(slots)) for column in losses.T]
+    return importance_plot(slots, objectives, [(-mean, spread) for mean, spread in singles])
+
+
+def _parallel_figure(records: Sequence[TrialRecord], objectives: Sequence[str]) -> bytes | None:
+    known = [r for r in records if r.reported is not None]
+    if len(known) < 3:
+        return None
+    names = [key.split(".")[-1] for key in known[0].values]
+    rows = [[*r.units, sum(r.mask), *r.reported["rewards"]] for r in known]  # type: ignore[index]
+    return parallel_plot([*names, "slots on", *(f"reward {n}" for n in objectives)], np.array(rows, dtype=np.float64))

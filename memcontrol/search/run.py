@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from concurrent.futures import Executor, as_completed
+from collections.abc import Sequence
+from concurrent.futures import Executor
 from typing import Any, Final
 
 from tqdm import tqdm
@@ -12,17 +13,21 @@ from tqdm import tqdm
 from memcontrol.adapters import adapt, resolve_mask
 from memcontrol.diffusion.components import build_skeleton
 from memcontrol.errors import SearchError
+from memcontrol.files.checkpoints import checkpoint_of
+from memcontrol.files.configs import ResolvedConfig
+from memcontrol.files.journal import Journal
+from memcontrol.files.run_folder import LOG
+from memcontrol.jobs.loop import JobLoop
+from memcontrol.jobs.workers import local_workers, num_devices
+from memcontrol.measures import Point
 from memcontrol.module import MemControlModule
-from memcontrol.search.engine import local_workers, num_devices
 from memcontrol.search.front import FrontPoint, archive
-from memcontrol.search.journal import Journal
 from memcontrol.search.loop import OuterLoop
 from memcontrol.search.options import SearchOptions
-from memcontrol.search.private import LOG
 from memcontrol.search.proposer import Proposer
-from memcontrol.search.records import TrialRecord
+from memcontrol.search.records import PointId, TrialRecord
 from memcontrol.search.report import write_report
-from memcontrol.search.rescore import RescoreSpec, checkpoint_of, rescore
+from memcontrol.search.rescore import RescoreSpec, rescore
 from memcontrol.search.results import front_table, write_results
 from memcontrol.search.space import Proposal, SearchSpace
 from memcontrol.search.study import Study, open_study
@@ -35,14 +40,23 @@ RESULTS: Final = ("report.html", "pareto.csv", "masks/", "best.yaml")
 
 
 def search(
-    model: MemControlModule, config: dict[str, Any], options: SearchOptions, trust: bool = False
+    model: MemControlModule,
+    config: ResolvedConfig,
+    callbacks: Sequence[Any],
+    options: SearchOptions,
+    entry: str,
+    build: str,
+    trust: bool = False,
 ) -> list[FrontPoint]:
     """Run a study, or go on with it.
 
     Args:
         model: The module, which says what the slots are.
-        config: Resolved config of the run, as plain values.
+        config: Config of the run.
+        callbacks: The callbacks that it names, in its order.
         options: Options.
+        entry: What runs a trial, as `module:function`.
+        build: What makes trainer, module and data of a config, as `module:function`.
         trust: Whether the config is trusted to import code.
 
     Returns:
@@ -53,12 +67,12 @@ def search(
             fail one after another (see `stop`), or no trial has left a point.
     """
     trains_without, names = _slots(model)
-    study = open_study(config, names, options, trust)
+    study = open_study(config, callbacks, names, options, entry, build, trust)
     workers, threads = _shares(options)
     proposer = Proposer(
         study.space,
         options.optimizer,
-        _anchors(study.space, options, trains_without),
+        _initial_design(study.space, options, trains_without),
         options.trials,
         workers,
         len(options.objectives),
@@ -110,7 +124,7 @@ def _slots(model: MemControlModule) -> tuple[bool, tuple[str, ...]]:
     return bool(adapted.trainable()), tuple(layout.names)
 
 
-def _anchors(space: SearchSpace, options: SearchOptions, trains_without: bool) -> list[Proposal]:
+def _initial_design(space: SearchSpace, options: SearchOptions, trains_without: bool) -> list[Proposal]:
     count, middle = len(space.slots), [0.5] * len(space.parameters)
     found = []
     for anchor in options.anchors if count else []:
@@ -128,12 +142,12 @@ def _shares(options: SearchOptions) -> tuple[int, int | None]:
     return workers, options.threads or max(1, len(os.sched_getaffinity(0)) // workers)
 
 
-def _known(study: Study, journal: Journal) -> dict[tuple[int, int], dict[str, Any]]:
+def _known(study: Study, journal: Journal) -> dict[PointId, Point]:
     """Return what was scored again: with as many images as are asked for, as others would not compare."""
     asked = study.options.rescore_factor
     events = [e for e in journal.events() if e["event"] == "rescore"]
     factor = asked or max((e.get("factor", 4) for e in events), default=0)
-    return {(e["number"], e["step"]): e for e in events if e.get("factor", 4) == factor}
+    return {PointId.from_dict(e): Point.from_dict(e) for e in events if e.get("factor", 4) == factor}
 
 
 def _rescore(
@@ -144,21 +158,29 @@ def _rescore(
     if factor < 1:
         return
     known = _known(study, journal)
-    specs = {}
+    jobs: JobLoop[PointId] = JobLoop(executor, study.options.retries, rescore, "scoring of")
     for point in archive(records, {}):
-        checkpoint = checkpoint_of(study.trial(point.trial), point.step)
-        if (point.trial, point.step) not in known and checkpoint is not None:
-            objectives = tuple(study.options.objectives)
-            spec = RescoreSpec(str(study.config), str(checkpoint), objectives, factor, study.trust, threads)
-            specs[executor.submit(rescore, spec)] = point
-    for future in tqdm(as_completed(specs), total=len(specs), desc="scoring the front again", unit="point"):
-        point = specs[future]
-        try:
-            found = future.result()
-        except Exception as error:
-            log.warning("Trial %d at step %d could not be scored again: %s", point.trial, point.step, error)
-            continue
-        journal.append("rescore", number=point.trial, step=point.step, factor=factor, **found)
+        checkpoint = checkpoint_of(study.trial(point.id.trial), point.id.step)
+        if point.id not in known and checkpoint is not None:
+            spec = RescoreSpec(
+                study.build,
+                str(study.config),
+                str(checkpoint),
+                point.id.step,
+                tuple(study.options.objectives),
+                factor,
+                study.trust,
+                threads,
+            )
+            jobs.submit(point.id, spec)
+    with tqdm(total=len(jobs.keys), desc="scoring the front again", unit="point") as bar:
+        while jobs.keys:
+            for done in jobs.wait():
+                bar.update()
+                if done.error is not None:
+                    log.warning("Point %s could not be scored again: %s", done.key, done.error)
+                    continue
+                journal.append("rescore", **{**done.result.to_dict(), **done.key.to_dict()}, factor=factor)
 
 
 def _publish(study: Study, journal: Journal, records: list[TrialRecord]) -> list[FrontPoint]:

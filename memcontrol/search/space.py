@@ -71,7 +71,7 @@ class Proposal:
     """What a trial is run with.
 
     Args:
-        mask: Bit of each slot.
+        mask: Level of each slot; 0 is off.
         units: Number in [0, 1] of each parameter, in the order of the space.
         values: Value of each parameter, by its key.
     """
@@ -99,10 +99,12 @@ class SearchSpace:
     Args:
         slots: Names of the slots.
         parameters: Settings that are searched beside the mask.
+        levels: Values that a slot of the mask may take; 0 is off.
     """
 
     slots: tuple[str, ...]
     parameters: tuple[Parameter, ...]
+    levels: tuple[int, ...] = (0, 1)
 
     def proposal(self, mask: Any, units: Any) -> Proposal:
         """Return the proposal of a mask and a number in [0, 1] for each parameter."""
@@ -115,7 +117,7 @@ class SearchSpace:
         """Return the space as nevergrad's: bits by transitions, which add no noise, and bounded numbers."""
         entries: dict[str, Any] = {}
         if self.slots:
-            entries["mask"] = ng.p.TransitionChoice([0, 1], repetitions=len(self.slots))
+            entries["mask"] = ng.p.TransitionChoice(list(self.levels), repetitions=len(self.slots))
         if self.parameters:
             entries["units"] = ng.p.Array(init=np.full(len(self.parameters), 0.5), lower=0.0, upper=1.0)
         return ng.p.Dict(**entries)

@@ -11,8 +11,8 @@ from enum import StrEnum
 from typing import Final
 
 from memcontrol.errors import DivergedError, SearchError
-from memcontrol.search.journal import Journal
-from memcontrol.search.private import LOG
+from memcontrol.files.journal import Journal
+from memcontrol.files.run_folder import LOG
 from memcontrol.search.records import TrialRecord, TrialState
 from memcontrol.search.study import Study
 

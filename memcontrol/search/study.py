@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
-import os
+from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from memcontrol.callbacks import ParetoCheckpoint, RewardsCallback
 from memcontrol.errors import SearchError
-from memcontrol.scoring.measures import HIGHER_IS_BETTER
+from memcontrol.files.atomic import write_text
+from memcontrol.files.configs import ResolvedConfig
+from memcontrol.files.digests import changes_of, digest_of
+from memcontrol.files.journal import Journal
+from memcontrol.files.redaction import paths_of
+from memcontrol.files.run_folder import CONFIG
 from memcontrol.search.options import SearchOptions
+from memcontrol.search.records import read_trials
 from memcontrol.search.space import Parameter, SearchSpace
-from memcontrol.search.texts import paths_of
 
-__all__ = ["Study", "open_study"]
+__all__ = ["Study", "narrowed", "open_study"]
 
 MAY_CHANGE: Final = (
     "study", "trials", "hours", "patience", "workers", "threads", "pick", "rescore_factor",
@@ -35,7 +39,9 @@ NOT_COMPARED: Final = (
     "default_root_dir",
 )
 RECORD: Final = "study.yaml"
-KEPT: Final[tuple[str, ...]] = ("seed_everything", "model", "data", "trainer")
+JOURNAL: Final = "journal.jsonl"
+FORMAT: Final = 2
+"""Version of the record; 1 held all values of the config, also those that are defaults."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ class Study:
         space: What is searched.
         record: Text of all that may not change.
         plain: Config of its trials, as plain values.
+        entry: What runs a trial, as `module:function`.
+        build: What makes trainer, module and data of a config, as `module:function`.
         trust: Whether the config is trusted to import code.
     """
 
@@ -56,22 +64,24 @@ class Study:
     space: SearchSpace
     record: str
     plain: dict[str, Any]
+    entry: str = ""
+    build: str = ""
     trust: bool = False
 
     @property
     def digest(self) -> str:
         """Digest of all that may not change."""
-        return hashlib.sha256(self.record.encode()).hexdigest()[:16]
+        return digest_of(self.record)
 
     @property
     def config(self) -> Path:
         """The config that trials are run with."""
-        return self.folder / "config.yaml"
+        return self.folder / CONFIG
 
     @property
     def journal(self) -> Path:
         """The journal."""
-        return self.folder / "journal.jsonl"
+        return self.folder / JOURNAL
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -80,50 +90,94 @@ class Study:
 
     def write(self) -> None:
         """Write the record and the config of trials while the journal is held: another process may be reading it."""
-        for path, text in ((self.folder / RECORD, self.record), (self.config, _config_of_trials(self))):
-            part = path.with_suffix(".part")
-            part.write_text(text)
-            os.replace(part, path)
+        write_text(self.folder / RECORD, self.record)
+        write_text(self.config, yaml.safe_dump(self.plain, sort_keys=False))
 
     def trial(self, number: int) -> Path:
         """Return the run folder of a trial."""
         return self.folder / "trials" / f"trial-{number:04d}"
 
 
-def open_study(config: dict[str, Any], slots: tuple[str, ...], options: SearchOptions, trust: bool = False) -> Study:
+def open_study(
+    config: ResolvedConfig,
+    callbacks: Sequence[Any],
+    slots: tuple[str, ...],
+    options: SearchOptions,
+    entry: str = "",
+    build: str = "",
+    trust: bool = False,
+) -> Study:
     """Describe a study, and see that its folder holds no other; nothing is written yet.
 
     Args:
-        config: Resolved config of the run, as plain values.
+        config: The config.
+        callbacks: The callbacks that it names, in its order.
         slots: Names of the slots.
         options: Options.
+        entry: What runs a trial, as `module:function`.
+        build: What makes trainer, module and data of a config, as `module:function`.
         trust: Whether the config is trusted to import code.
 
     Raises:
         SearchError: If the folder holds a study with another config, or nothing is searched.
     """
-    kept = {key: config[key] for key in KEPT if key in config}
     space = SearchSpace(slots if options.search_mask else (), _parameters(options))
     if not space.slots and not space.parameters:
         raise SearchError(
             "Nothing is searched: `search.search_mask` is false, `search.lr` null and `parameters` empty."
         )
-    _need_rewards(kept, options)
-    text = yaml.safe_dump(_fixed(kept, options), sort_keys=True)
+    _check_objectives(callbacks, options)
+    plain = _config_of_trials(config.run, callbacks, options)
+    text = yaml.safe_dump(_fixed(config.run_changes, options), sort_keys=True)
     folder = Path(options.study).expanduser()
-    record = folder / RECORD
-    if record.is_file() and record.read_text() != text:
-        raise SearchError(_difference(record, text))
-    return Study(folder, options, space, text, kept, trust)
+    return Study(folder, options, space, _checked(folder, text, options), plain, entry, build, trust)
 
 
-def _config_of_trials(study: Study) -> str:
-    """Return the config that trials run with: they keep the checkpoints of what the study trades off."""
-    config = deepcopy(study.plain)
-    for callback in config["trainer"]["callbacks"]:
-        if callback["class_path"].rpartition(".")[2] == "ParetoCheckpoint":
-            callback["init_args"] = {**callback.get("init_args", {}), "rewards": study.options.objectives}
-    return yaml.safe_dump(config, sort_keys=False)
+def _checked(folder: Path, text: str, options: SearchOptions) -> str:
+    """Return the record of a study; that of an older version stands for itself where nothing is left to train.
+
+    Raises:
+        SearchError: If the folder holds another study, or an older version's that is not finished.
+    """
+    path = folder / RECORD
+    if not path.is_file() or path.read_text() == text:
+        return text
+    known = yaml.safe_load(path.read_text())
+    if isinstance(known, dict) and known.get("format", 1) >= FORMAT:
+        raise SearchError(_difference(path, text))
+    finished = [trial for trial in read_trials(Journal(folder / JOURNAL)) if trial.state.is_finished]
+    if len(finished) < options.trials:
+        raise SearchError(
+            f"The study in {folder} was begun by an older version of memcontrol, whose record cannot be compared with "
+            f"your config, and {options.trials - len(finished)} of its trials are not finished. Finish it with that "
+            "version, or name another folder with `--search.study`; what it holds stays readable."
+        )
+    return path.read_text()
+
+
+def _config_of_trials(run: dict[str, Any], callbacks: Sequence[Any], options: SearchOptions) -> dict[str, Any]:
+    """Return the config that trials run with: they measure, and keep checkpoints of, what the study trades off."""
+    config = narrowed(run, callbacks, [*options.objectives, *options.measures])
+    for callback, described in zip(callbacks, config["trainer"]["callbacks"], strict=True):
+        if isinstance(callback, ParetoCheckpoint):
+            described.setdefault("init_args", {})["rewards"] = list(options.objectives)
+    return config
+
+
+def narrowed(run: dict[str, Any], callbacks: Sequence[Any], measures: Sequence[str]) -> dict[str, Any]:
+    """Return a config whose runs measure these alone, unless it names `scoring.measures` itself.
+
+    Args:
+        run: Config of a run, as plain values.
+        callbacks: The callbacks that it names, in its order.
+        measures: Names of measures.
+    """
+    config = deepcopy(run)
+    for callback, described in zip(callbacks, config["trainer"]["callbacks"], strict=True):
+        if isinstance(callback, RewardsCallback) and callback.scoring.measures is None:
+            arguments = described.setdefault("init_args", {})
+            arguments["scoring"] = {**(arguments.get("scoring") or {}), "measures": list(dict.fromkeys(measures))}
+    return config
 
 
 def _parameters(options: SearchOptions) -> tuple[Parameter, ...]:
@@ -131,38 +185,26 @@ def _parameters(options: SearchOptions) -> tuple[Parameter, ...]:
     return (*lr, *options.parameters)
 
 
-def _need_rewards(config: dict[str, Any], options: SearchOptions) -> None:
-    callbacks = config.get("trainer", {}).get("callbacks") or []
-    scorer = next((c for c in callbacks if str(c.get("class_path", "")).endswith("RewardsCallback")), None)
+def _check_objectives(callbacks: Sequence[Any], options: SearchOptions) -> None:
+    scorer = next((c for c in callbacks if isinstance(c, RewardsCallback)), None)
     if scorer is None:
         raise SearchError(
             "`search` needs `callbacks.RewardsCallback` under `trainer.callbacks`, which measures "
             f"{options.objectives}. Add an overlay such as `--config search/demo.yaml`."
         )
-    rewards = scorer.get("init_args", {})
-    measured = {*HIGHER_IS_BETTER, *(metric["name"] for metric in rewards.get("metrics") or [])}
-    if not (rewards.get("scoring") or {}).get("attacks", True):
-        measured -= {"membership_auc_secmi", "membership_auc_pia"}
-    unknown = [name for name in options.objectives if name not in measured]
-    if unknown:
-        raise SearchError(
-            f"Argument `search.objectives` names {unknown}, which RewardsCallback does not measure as configured. It "
-            f"measures {sorted(measured)}."
-        )
+    for argument in ("objectives", "measures"):
+        unknown = [name for name in getattr(options, argument) if name not in scorer.measured]
+        if unknown:
+            raise SearchError(
+                f"Argument `search.{argument}` names {unknown}, which RewardsCallback does not measure as configured. "
+                f"It measures {sorted(scorer.measured)}."
+            )
 
 
-def _fixed(config: dict[str, Any], options: SearchOptions) -> dict[str, Any]:
-    trainer = {k: v for k, v in config.get("trainer", {}).items() if k not in NOT_COMPARED}
-    search = {k: v for k, v in asdict_plain(options).items() if k not in MAY_CHANGE}
-    return {**config, "trainer": trainer, "search": search}
-
-
-def asdict_plain(options: SearchOptions) -> dict[str, Any]:
-    """Return options as plain values, without the executor."""
-    values = {k: v for k, v in options.__dict__.items() if k != "executor"}
-    values["parameters"] = [asdict(p) for p in options.parameters]
-    plain: dict[str, Any] = json.loads(json.dumps(values))
-    return plain
+def _fixed(changes: dict[str, Any], options: SearchOptions) -> dict[str, Any]:
+    trainer = {k: v for k, v in changes.get("trainer", {}).items() if k not in NOT_COMPARED}
+    search = {k: v for k, v in changes_of(options).items() if k not in MAY_CHANGE}
+    return {"format": FORMAT, **changes, "trainer": trainer, "search": search}
 
 
 def _difference(record: Path, text: str) -> str:

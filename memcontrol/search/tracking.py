@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import wandb
+
 from memcontrol.loggers import PrivateWandbLogger, numbers_only
 from memcontrol.search.front import FrontPoint
 from memcontrol.search.records import TrialRecord
@@ -32,8 +34,6 @@ def log_front(study: Study, points: Sequence[FrontPoint], records: Sequence[Tria
     """Log the front as a table and as a plot, in a run of its own."""
     if study.options.wandb is None or not points:
         return
-    import wandb
-
     logger = PrivateWandbLogger(
         project=study.options.wandb,
         name="front",

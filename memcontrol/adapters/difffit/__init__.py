@@ -2,9 +2,10 @@
 
 from memcontrol.adapters.difffit.config import DiffFitConfig
 from memcontrol.adapters.difffit.layer import DiffFitLayer
+from memcontrol.adapters.difffit.method import DiffFitMethod
 from memcontrol.adapters.difffit.model import DiffFitModel
 from memcontrol.adapters.registry import register
 
-__all__ = ["DiffFitConfig", "DiffFitLayer", "DiffFitModel"]
+__all__ = ["DiffFitConfig", "DiffFitLayer", "DiffFitMethod", "DiffFitModel"]
 
-register("DIFFFIT", DiffFitConfig, DiffFitModel)
+register("DIFFFIT", DiffFitConfig, DiffFitModel, DiffFitMethod)

@@ -3,8 +3,9 @@
 from memcontrol.adapters.registry import register
 from memcontrol.adapters.selective.config import Selection, SelectiveConfig
 from memcontrol.adapters.selective.layer import SelectiveLayer
+from memcontrol.adapters.selective.method import SelectiveMethod
 from memcontrol.adapters.selective.model import SelectiveModel
 
-__all__ = ["Selection", "SelectiveConfig", "SelectiveLayer", "SelectiveModel"]
+__all__ = ["Selection", "SelectiveConfig", "SelectiveLayer", "SelectiveMethod", "SelectiveModel"]
 
-register("SELECTIVE", SelectiveConfig, SelectiveModel)
+register("SELECTIVE", SelectiveConfig, SelectiveModel, SelectiveMethod)

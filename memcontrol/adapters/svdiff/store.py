@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 from pathlib import Path
 
-import torch
 from platformdirs import user_cache_path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from memcontrol import resident
 from memcontrol.adapters.svdiff.factors import factorize
+from memcontrol.files import worker_cache
+from memcontrol.files.digests import tensor_digest
 
 __all__ = ["factors_of"]
 
@@ -39,15 +38,8 @@ def factors_of(weight: Tensor) -> Factors:
     """
     if weight.device.type == "meta" or weight.numel() < LEAST_VALUES:
         return factorize(weight)
-    key = _digest(weight)
-    return resident.kept(("svd", key, weight.device), lambda: _read_or_make(weight, key))
-
-
-def _digest(weight: Tensor) -> str:
-    flat = weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
-    digest = hashlib.sha256(f"{weight.dtype} {tuple(weight.shape)}".encode())
-    digest.update(flat.data)
-    return digest.hexdigest()[:32]
+    key = tensor_digest(weight)
+    return worker_cache.cached(("svd", key, weight.device), lambda: _read_or_make(weight, key))
 
 
 def _read_or_make(weight: Tensor, key: str) -> Factors:
@@ -63,7 +55,7 @@ def _read_or_make(weight: Tensor, key: str) -> Factors:
 
 
 def _write(path: Path, factors: Factors) -> None:
-    partial = path.with_suffix(f".{os.getpid()}.part")
+    partial = path.with_suffix(f".{os.getpid()}.part")  # several processes may write the same one
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         save_file(dict(zip(("u", "s", "vh"), factors, strict=True)), partial)

@@ -13,7 +13,7 @@ import numpy as np
 
 from memcontrol.data.phantom.sites import Site
 
-__all__ = ["Body", "Opacity", "Study", "draw_body", "draw_study"]
+__all__ = ["Body", "Opacity", "Study", "make_body", "make_study"]
 
 View = Literal["PA", "AP"]
 Side = Literal["right", "left"]
@@ -77,7 +77,7 @@ class Study:
         return self.heart_size > 0.41
 
 
-def draw_body(seed: int, site: Site, subject: int) -> Body:
+def make_body(seed: int, site: Site, subject: int) -> Body:
     """Draw the anatomy of a subject.
 
     Args:
@@ -109,7 +109,7 @@ def draw_body(seed: int, site: Site, subject: int) -> Body:
     )
 
 
-def draw_study(seed: int, site: Site, subject: int, study: int, body: Body) -> Study:
+def make_study(seed: int, site: Site, subject: int, study: int, body: Body) -> Study:
     """Draw the findings and the pose of one study of a subject.
 
     Args:
@@ -117,7 +117,7 @@ def draw_study(seed: int, site: Site, subject: int, study: int, body: Body) -> S
         site: Site of the subject.
         subject: Number of the subject within its site.
         study: Number of the study within the subject.
-        body: Anatomy of the subject, as `draw_body` returns it.
+        body: Anatomy of the subject, as `make_body` returns it.
     """
     rng = np.random.default_rng([seed, ord(site.name[0]), subject, 1 + study])
     view: View = "AP" if rng.random() < site.ap_fraction else "PA"
@@ -127,7 +127,7 @@ def draw_study(seed: int, site: Site, subject: int, study: int, body: Body) -> S
         effusion = "left" if rng.random() < 0.5 else "right"
     return Study(
         view=view,
-        opacities=tuple(_draw_opacity(rng, body) for _ in range(num_opacities)),
+        opacities=tuple(_make_opacity(rng, body) for _ in range(num_opacities)),
         effusion=effusion,
         effusion_height=float(rng.uniform(0.12, 0.4)),
         tube=bool(view == "AP" and rng.random() < 0.3),
@@ -139,7 +139,7 @@ def draw_study(seed: int, site: Site, subject: int, study: int, body: Body) -> S
     )
 
 
-def _draw_opacity(rng: np.random.Generator, body: Body) -> Opacity:
+def _make_opacity(rng: np.random.Generator, body: Body) -> Opacity:
     side: Side = "right" if rng.random() < 0.5 else "left"
     zones: tuple[Literal["upper", "middle", "lower"], ...] = ("upper", "middle", "lower")
     zone = zones[int(rng.choice(3, p=[0.25, 0.3, 0.45]))]

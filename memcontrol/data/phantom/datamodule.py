@@ -9,8 +9,8 @@ import pandas as pd
 from PIL import Image
 
 from memcontrol.data.base import CaptionedImageDataModule
-from memcontrol.data.phantom.anatomy import draw_body, draw_study
-from memcontrol.data.phantom.drawing import DRAWING_VERSION, draw
+from memcontrol.data.phantom.anatomy import make_body, make_study
+from memcontrol.data.phantom.rendering import RENDERING_VERSION, render
 from memcontrol.data.phantom.reports import findings, report
 from memcontrol.data.phantom.sites import site_named
 from memcontrol.errors import DataError
@@ -32,7 +32,7 @@ class PhantomReader:
 
     def stamp(self, path: str) -> str:
         """Return what the drawing depends on."""
-        return f"phantom {DRAWING_VERSION} seed={self.seed} size={self.size} {path}"
+        return f"phantom {RENDERING_VERSION} seed={self.seed} size={self.size} {path}"
 
     def content(self, path: str) -> str:
         """Return the digest of what the drawing depends on."""
@@ -42,9 +42,9 @@ class PhantomReader:
         """Draw the image."""
         name, subject, number = path.removeprefix("phantom:").split("/")
         site = site_named(name)
-        body = draw_body(self.seed, site, int(subject))
-        study = draw_study(self.seed, site, int(subject), int(number), body)
-        return Image.fromarray(draw(body, study, site, self.size)).convert("RGB")
+        body = make_body(self.seed, site, int(subject))
+        study = make_study(self.seed, site, int(subject), int(number), body)
+        return Image.fromarray(render(body, study, site, self.size)).convert("RGB")
 
 
 class PhantomDataModule(CaptionedImageDataModule):
@@ -93,9 +93,9 @@ class PhantomDataModule(CaptionedImageDataModule):
         rows = []
         for site in self.sites:
             for subject in range(self.num_subjects):
-                body = draw_body(self.drawing_seed, site, subject)
+                body = make_body(self.drawing_seed, site, subject)
                 for number in range(self.images_per_subject):
-                    study = draw_study(self.drawing_seed, site, subject, number, body)
+                    study = make_study(self.drawing_seed, site, subject, number, body)
                     rows.append(
                         {
                             "path": f"phantom:{site.name}/{subject}/{number}",

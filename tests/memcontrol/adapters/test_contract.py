@@ -7,9 +7,8 @@ import torch
 from peft import LoHaConfig, LoKrConfig, LoraConfig, OFTConfig, PeftModel
 
 from memcontrol.adapters import DiffFitConfig, SelectiveConfig, SVDiffConfig, adapt, resolve_mask
-from memcontrol.adapters.methods import owner_of
+from memcontrol.adapters.method import method_of, owner_of
 from memcontrol.adapters.plan import make_plan
-from memcontrol.adapters.units import unit_of
 from memcontrol.errors import AdapterError, MaskError
 from tests.conftest import make_unet
 
@@ -67,10 +66,10 @@ def test_bit_frees_exactly_its_slot(config):
     for i in range(len(layout.names)):
         bits = tuple(int(j == i) for j in range(len(layout.names)))
         adapted = adapt(make_unet(), config, layout, none.with_bits(bits))
-        slots = {layout.slot_of(owner_of(unit_of(n))).name for n in adapted.trainable()}
+        slots = {layout.slot_of(owner_of(method_of(config).unit_of(n))).name for n in adapted.trainable()}
         assert slots == {layout.names[i]}
         expected = set(make_plan(unet, config, layout).in_slot[layout.names[i]])
-        assert {unit_of(n) for n in adapted.trainable()} == expected
+        assert {method_of(config).unit_of(n) for n in adapted.trainable()} == expected
 
 
 def test_all_off_trains_nothing(unet, config):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from memcontrol.adapters import DiffFitConfig, SelectiveConfig, SVDiffConfig, adapt, resolve_mask
-from memcontrol.commands.slots import count_by_slot, slots_table
+from memcontrol.cli.commands.slots import count_by_slot, slots_table
 from memcontrol.diffusion.components import build_skeleton
 
 

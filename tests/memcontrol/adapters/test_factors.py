@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from memcontrol import resident
 from memcontrol.adapters.svdiff import store
 from memcontrol.adapters.svdiff.factors import as_matrix, factorize
+from memcontrol.files import worker_cache
 
 
 @pytest.fixture
@@ -61,8 +61,8 @@ def test_unwritable_cache_costs_the_reuse_only(tmp_path, monkeypatch, caplog):
 
 
 def test_a_worker_reads_once(folder, monkeypatch):
-    monkeypatch.setattr(resident, "_enabled", True)
-    monkeypatch.setattr(resident, "_store", {})
+    monkeypatch.setattr(worker_cache, "_enabled", True)
+    monkeypatch.setattr(worker_cache, "_store", {})
     w = weight(64, 64)
     first = store.factors_of(w)
     assert store.factors_of(w)[0] is first[0]

@@ -22,13 +22,15 @@ class Real:
 
     images: dict[str, torch.Tensor]
     data: object = None
-    heldout: str = "validate"
+    heldout_split: str = "validate"
     seed: int = 0
     contents: list[int] = field(default_factory=lambda: list(range(5)))
-    held: list[int] = field(default_factory=lambda: list(range(20)))
 
     def texts(self, split):
         return [f"prompt {row}" for row in self.contents]
+
+    def subjects(self, split):
+        return list(map(str, range(20)))
 
     def prompts(self, split, count):
         return Prompts([1, 3, 1][:count])
@@ -40,7 +42,7 @@ class Memorizing:
     def __init__(self, images):
         self.images = images
 
-    def draw(self, prompts, seeds, progress):
+    def sample(self, prompts, seeds, progress):
         rng = torch.Generator().manual_seed(0)
         drawn = [
             self.images[3] + 0.01 * torch.rand(3, 8, 8, generator=rng)

@@ -9,19 +9,19 @@ import pandas as pd
 import pytest
 from torchvision.transforms.functional import to_pil_image
 
-from memcontrol.audit import draws
+from memcontrol.audit import sample_cache
 from memcontrol.cli import main
 from memcontrol.data.cache import CacheOptions
 from memcontrol.data.features import split_pixels
 from memcontrol.data.images import Transform
 from memcontrol.data.phantom.datamodule import PhantomDataModule
-from memcontrol.scoring import ScoredModel
+from memcontrol.measures import ScoredModel
 from tests.conf import short_run
 
 DATA = ["--data.num_subjects=80", "--data.split_fractions=[0.2,0.2,0.6]", "--data.memorization.num_images=2"]
 SMALL = ["--options.scoring.num_images=16", "--options.scoring.num_probes=8",
          "--model.sampling.steps=2", "--options.extraction.prompts=2", "--options.extraction.samples=4",
-         "--options.scoring.encoder=memcontrol.rewards.encoders.ThumbnailEncoder"]  # fmt: skip
+         "--options.scoring.encoder=memcontrol.measures.encoders.ThumbnailEncoder"]  # fmt: skip
 
 
 def arguments(folder, *paths):
@@ -51,7 +51,8 @@ def test_two_runs_are_compared(run, tmp_path):
     page = (tmp_path / "audit" / "report.html").read_text()
     assert "No leak found" in page
     words = re.sub(r'src="data:[^"]*"', "", page)
-    assert "http" not in words
+    assert "http:" not in words
+    assert "https:" not in words
     assert "CXR" not in words  # prompts are hashes
 
 
@@ -88,15 +89,15 @@ def test_pictures_are_audited(tmp_path, copies):
 
 def test_interrupted_audit_goes_on(run, tmp_path, monkeypatch):
     drawn: list[int] = []
-    draw = ScoredModel.draw
+    draw = ScoredModel.sample
 
     def counted(self, prompts, seeds, progress=False):
-        if type(self) is draws.CachedModel and sum(drawn) >= 16 and limit:
+        if type(self) is sample_cache.CachedModel and sum(drawn) >= 16 and limit:
             raise KeyboardInterrupt
         drawn.append(len(prompts))
         return draw(self, prompts, seeds, progress)
 
-    monkeypatch.setattr(ScoredModel, "draw", counted)
+    monkeypatch.setattr(ScoredModel, "sample", counted)
     limit = True
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         main(arguments(tmp_path, run))

@@ -8,7 +8,7 @@ from memcontrol.audit.planted import KINDS, Detector, clean_sets, found_shares, 
 from memcontrol.data.cache import CacheOptions
 from memcontrol.data.images import Transform
 from memcontrol.data.phantom.datamodule import PhantomDataModule
-from memcontrol.rewards.encoders import ThumbnailEncoder
+from memcontrol.measures.encoders import ThumbnailEncoder
 
 DETECTOR = Detector("thumbnail", ThumbnailEncoder(), views=True)
 

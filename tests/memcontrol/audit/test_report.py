@@ -9,17 +9,16 @@ import pytest
 from PIL import Image
 
 from memcontrol.audit import AuditOptions, ExtractionOptions
+from memcontrol.audit.audited import Audited
 from memcontrol.audit.report import write_report
-from memcontrol.audit.run import Audited
 from memcontrol.audit.sources import Source
 from memcontrol.audit.verdict import judge
 from memcontrol.data.cache import CacheOptions
 from memcontrol.data.features import split_pixels
 from memcontrol.data.images import Transform
 from memcontrol.data.phantom.datamodule import PhantomDataModule
-from memcontrol.rewards.encoders import PhantomEncoder
-from memcontrol.scoring import RealImages, ScoringOptions, measure
-from memcontrol.scoring.evidence import Drawn, Evidence
+from memcontrol.measures import Evidence, RealImages, Sampled, Samples, ScoringOptions, measure
+from memcontrol.measures.encoders import PhantomEncoder
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -34,11 +33,10 @@ def page(tmp_path_factory):
     data.setup("test")
     real = RealImages(data, "test", PhantomEncoder())
     images = split_pixels(data, "validate", list(range(12)))
-    drawn = Drawn(
-        [-1] * 12, [str(i) for i in range(12)], images, real.encoder.encode(images), real.copies.encode(images)
-    )
+    features, thumbnails = real.encoder.encode(images), real.copy_encoder.encode(images)
+    sampled = Sampled([-1] * 12, [str(i) for i in range(12)], images, features, thumbnails)
     options = AuditOptions(scoring=ScoringOptions(num_images=12), extraction=ExtractionOptions(prompts=0))
-    evidence = Evidence(drawn, None, None, None)
+    evidence = Evidence({Samples("train"): sampled})
     measures = measure(evidence, real, options.scoring)
     verdict = judge(measures, None, [], 12, 42, 0.01, 0.01)
     item = Audited(Source(folder / "pictures", "pictures"), evidence, measures, None, verdict)

@@ -13,12 +13,10 @@ from memcontrol.audit.run import FOLDERS, _check_finite
 from memcontrol.audit.sources import Source, named
 from memcontrol.audit.verdict import detectable_share, judge
 from memcontrol.errors import CheckpointError, RewardError
-from memcontrol.rewards.functional.intervals import Interval
-from memcontrol.scoring import Measure
-from memcontrol.scoring.evidence import Drawn, Evidence, Probed
-from memcontrol.scoring.measures.nearness import nearness_functions
-from memcontrol.scoring.measures.pvalues import p_exceed, p_gap
-from memcontrol.scoring.measures.symmetric import outside_values
+from memcontrol.measures import MEASURES, Evidence, Measurement, Sampled, Samples, Scene
+from memcontrol.measures.probes import LossProbe, Probed
+from memcontrol.measures.statistics.intervals import Interval
+from memcontrol.measures.statistics.pvalues import p_exceed
 
 
 @pytest.mark.parametrize(("n", "k", "rank", "level"), [(100, 30, 1, 0.01), (200, 90, 1, 0.00125), (300, 400, 4, 0.01)])
@@ -54,18 +52,18 @@ def test_more_pictures_of_a_patient_are_no_more_chances():
 class Real:
     """Features of pictures that a caption tells half of; one picture per patient."""
 
-    heldout = "test"
+    heldout_split = "test"
 
     def __init__(self, rng, n=150):
         self.captions = {s: rng.normal(size=(n, 16)) for s in ("train", "test")}
         images = {s: np.concatenate([c, rng.normal(size=(n, 16))], axis=1) for s, c in self.captions.items()}
-        self.training, self.held = (torch.from_numpy(images[s]).float() for s in ("train", "test"))
-        self.held_bank, self.views = self.held, SimpleNamespace(num_views=1)
+        self.training, self.heldout = (torch.from_numpy(images[s]).float() for s in ("train", "test"))
+        self.heldout_views, self.views = self.heldout, SimpleNamespace(num_views=1)
         self.contents = [f"train {i}" for i in range(n)]
         self.data = SimpleNamespace(table=lambda split: {"content": [f"{split} {i}" for i in range(n)]})
 
     def subjects(self, split):
-        return [f"{split} {i}" for i in range(len(self.held))]
+        return [f"{split} {i}" for i in range(len(self.heldout))]
 
     def copy_threshold(self, alpha):
         return 2.0, alpha
@@ -74,33 +72,33 @@ class Real:
         similarity = torch.nn.functional.normalize(thumbnails, dim=1) @ torch.nn.functional.normalize(self.training).T
         return SimpleNamespace(similarity=similarity.max(dim=1).values, row=similarity.argmax(dim=1))
 
-    def drawn(self, split, rng):
-        """What a model draws that follows captions and has seen no image."""
+    def sampled(self, split, rng):
+        """What a model samples that follows captions and has seen no image."""
         captions = self.captions[split]
         features = torch.from_numpy(np.concatenate([captions, rng.normal(size=captions.shape)], axis=1)).float()
-        return Drawn(list(range(len(captions))), self.subjects(split), features, features, features)
+        return Sampled(list(range(len(captions))), self.subjects(split), features, features, features)
 
 
-@pytest.mark.parametrize(("name", "sign"), [("own_prompt", 1), ("amd", -1), ("authenticity", -1)])
-def test_following_captions_is_no_leak(name, sign):
+@pytest.mark.parametrize("name", ["own_prompt", "amd", "authenticity"])
+def test_following_captions_is_no_leak(name):
     wrong = 0
     for number in range(20):
         rng = np.random.default_rng(number)
         real = Real(rng)
-        train, held = real.drawn("train", rng), real.drawn("test", rng)
-        ours = nearness_functions(real, SimpleNamespace(alpha=0.01))[name](train)
-        p = p_gap(sign * ours, sign * outside_values(name, held, real), train.subjects, held.subjects, seed=0)
-        wrong += p < 0.01
+        found = {Samples(side): real.sampled(split, rng) for side, split in (("train", "train"), ("heldout", "test"))}
+        scene = Scene(real, SimpleNamespace(alpha=0.01, seed=0))
+        (measured,) = MEASURES[name].measure(Evidence(found), scene, None)
+        wrong += measured.p < 0.01
     assert wrong <= 2
 
 
 def test_what_is_no_number_is_no_acquittal():
     value = Interval(0.0, 0.0, 0.0, 10)
     with pytest.raises(RewardError, match="noise_norm"):
-        judge([Measure("noise_norm", "memorization", value, None, False, float("nan"))], None, [], 9, 9, 0.01, 0.01)
-    probed = Probed([0], {"loss": torch.tensor([float("nan")])})
+        judge([Measurement("noise_norm", "memorization", value, None, False, float("nan"))], None, [], 9, 9, 0.01, 0.01)
+    probed = Probed([0], ["a"], torch.tensor([float("nan")]))
     with pytest.raises(CheckpointError, match="no finite numbers"):
-        _check_finite(Evidence(None, None, probed, probed), Source(Path("runs/a"), "run"))
+        _check_finite(Evidence({LossProbe("train"): probed}), Source(Path("runs/a"), "run"))
 
 
 def test_sources_are_told_apart():

@@ -10,16 +10,19 @@ import pytest
 import yaml
 
 from memcontrol.cli import main
-from memcontrol.compare.cells import Candidate, choose
+from memcontrol.compare.cells import choose
 from memcontrol.compare.claims import judge_claims
-from memcontrol.compare.methods import Method, is_plain, methods_of, unmitigated
+from memcontrol.compare.evidence import Candidate
+from memcontrol.compare.methods import Method, is_plain, methods_of
 from memcontrol.compare.options import CompareOptions
 from memcontrol.compare.rows import Row, p_better, read_rows
 from memcontrol.compare.run import _Comparison, _Run
 from memcontrol.compare.searches import check_searches, read_fronts
 from memcontrol.errors import SearchError
-from memcontrol.search.journal import Journal
-from memcontrol.search.trial import TrialResult
+from memcontrol.files.configs import ResolvedConfig
+from memcontrol.files.journal import Journal
+from memcontrol.jobs.job import JobResult
+from memcontrol.measures import Point
 from tests.memcontrol.search.conf import Inline
 
 
@@ -52,8 +55,9 @@ def test_smoke(tmp_path, capsys):
     records = [json.loads((evidence / f"mine-seed{seed}.json").read_text()) for seed in (0, 1)]
     assert records[0]["chosen"] == records[1]["chosen"]
     assert len(records[0]["candidates"]) == 2
-    assert len(records[0]["images"]["member_loss"]) == len(records[0]["images"]["member_patient"])
-    assert records[0]["images"]["member_loss"] != records[1]["images"]["member_loss"]
+    losses = [record["values"]["membership_auc"] for record in records]
+    assert len(losses[0]["inside"]) == len(losses[0]["patients"])
+    assert losses[0]["inside"] != losses[1]["inside"]
     assert [record["extraction"]["prompts"] for record in records] == [2, 2]
     assert table["extraction"].str.contains("of 4 prompts").all()
     assert "radiograph" not in json.dumps(records)
@@ -88,8 +92,9 @@ def test_a_journal_names_no_patient(tmp_path, monkeypatch):
     overlay = tmp_path / "svdiff.yaml"
     overlay.write_text("model: {}\n")
     whole = "DataError: '/data/files/p10/p10000032/a.jpg' is damaged"
-    monkeypatch.setattr("memcontrol.compare.run.run_trial", lambda spec: TrialResult(whole))
-    comparison = _Comparison(tmp_path, CompareOptions(), False)
+    monkeypatch.setattr("memcontrol.jobs.loop.run_job", lambda job: JobResult(whole))
+    config = ResolvedConfig({"data": {}}, {})
+    comparison = _Comparison(tmp_path, config, [], CompareOptions(), "", "", False)
     run = _Run(Method("svdiff", overlay), 0, 1e-3)
     with pytest.raises(SearchError, match="DataError: '<path>' is damaged"):
         comparison._train([run], Inline())
@@ -106,7 +111,9 @@ def test_runs_must_be_rewarded_for_what_is_compared(tmp_path, capsys):
 def row(method, trained, auc, kid, error=0.01):
     values = {"membership_auc": np.array([auc]), "kid": np.array([kid])}
     errors = {"membership_auc": error, "kid": error}
-    return Row(method, (0,), trained, trained / 900, values, errors, {}, {"membership_auc": False, "kid": False})
+    directions = {"membership_auc": False, "kid": False}
+    mitigates = "full" if method == "full_rwa" else None
+    return Row(method, (0,), trained, trained / 900, values, errors, {}, directions, mitigates=mitigates)
 
 
 ROWS = [
@@ -154,20 +161,23 @@ def test_paired_draws_find_what_unpaired_ones_miss():
     shared = rng.normal(0, 0.1, 500)
     a, b = row("svdiff", 15, 0.60, 1.0, 0.1), row("full", 900, 0.65, 1.0, 0.1)
     assert p_better(a, b, "membership_auc") > 0.3
-    a.draws["membership_auc"], b.draws["membership_auc"] = 0.6 + shared, 0.65 + shared + rng.normal(0, 0.01, 500)
+    a.replicates["membership_auc"], b.replicates["membership_auc"] = (
+        0.6 + shared,
+        0.65 + shared + rng.normal(0, 0.01, 500),
+    )
     assert p_better(a, b, "membership_auc") < 0.001
 
 
 def test_of_equal_memorization_the_better_quality_is_chosen():
-    candidates = [Candidate(1e-3, step, pair, {}) for step, pair in enumerate([(0.0, -1.05), (0.0, -1.0)], 1)]
-    assert choose(candidates, 0.1).step == 2  # the first is dominated, and its checkpoint is gone
+    candidates = [Candidate(1e-3, Point(step, pair)) for step, pair in enumerate([(0.0, -1.05), (0.0, -1.0)], 1)]
+    assert choose(candidates, 0.1).point.step == 2  # the first is dominated, and its checkpoint is gone
 
 
 @pytest.mark.parametrize(("margin", "expected"), [(0.1, 2), (0.0, 1)])
 def test_rule_of_selection(margin, expected):
     rewards = [(-0.9, -1.0), (-0.6, -1.05), (-0.5, -2.0)]
-    candidates = [Candidate(1e-3, step, pair, {}) for step, pair in enumerate(rewards, 1)]
-    assert choose(candidates, margin).step == expected
+    candidates = [Candidate(1e-3, Point(step, pair)) for step, pair in enumerate(rewards, 1)]
+    assert choose(candidates, margin).point.step == expected
 
 
 def test_found_masks_get_random_ones_of_equal_size(tmp_path):
@@ -188,13 +198,13 @@ def test_found_masks_get_random_ones_of_equal_size(tmp_path):
         methods_of(CompareOptions(found={"nothing": str(best)}), tmp_path / "made")
 
 
-def test_kinds_of_methods():
-    plain = [
-        n for n in ("base", "full", "lora_r4", "norm_bias", "svdiff_found", "svdiff_random2", "full_rwa") if is_plain(n)
-    ]
+def test_kinds_of_methods(tmp_path):
+    plain = [n for n in ("base", "full", "lora_r4", "norm_bias", "svdiff_found", "svdiff_random2") if is_plain(n)]
     assert plain == ["lora_r4", "norm_bias"]
-    assert unmitigated("full_threshold") == "full"
-    assert unmitigated("norm_bias") is None
+    for name, mitigations in (("full_slow", []), ("full_words", ["memcontrol.mitigation.RandomWordAddition"])):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({"model": {"mitigations": mitigations}}))
+    found = {m.name: m.mitigates for m in methods_of(CompareOptions(methods=[str(tmp_path)]), tmp_path / "made")}
+    assert found == {"base": None, "full_slow": None, "full_words": "full"}
 
 
 def searched(folder, points, names):

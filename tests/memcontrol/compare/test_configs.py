@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from memcontrol.cli import main
-from memcontrol.config_files import CONFIGS
-from memcontrol.search.journal import Journal
+from memcontrol.files.configs import CONFIGS
+from memcontrol.files.journal import Journal
 from tests.memcontrol.data.test_sources import make_mimic
 
 
@@ -33,7 +33,7 @@ def test_first_cell_on_mimic(tmp_path):
     root, reports = make_mimic(tmp_path / "mimic", num_studies=48, num_held=24)
     sampling = {"sampling": {"steps": 2, "scheduler": "DPMSolverMultistepScheduler", "batch_size": 8}}
     scoring = {"num_images": 8, "num_probes": 8, "draws": 1, "attacks": False} | sampling
-    scoring["encoder"] = {"class_path": "memcontrol.rewards.encoders.ThumbnailEncoder"}
+    scoring["encoder"] = {"class_path": "memcontrol.measures.encoders.ThumbnailEncoder"}
     small = yaml.safe_load((CONFIGS / "compare" / "mimic.yaml").read_text())
     small["trainer"]["callbacks"][0]["init_args"]["scoring"] = scoring
     small["trainer"] |= {

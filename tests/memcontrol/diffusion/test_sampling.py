@@ -84,7 +84,7 @@ def test_wrong_share_is_refused():
 def test_a_batch_that_memory_does_not_take_is_halved(pipeline, monkeypatch):
     from memcontrol.diffusion import sampling
 
-    plain, sizes = sampling._draw_plain, []
+    plain, sizes = sampling._sample_plain, []
 
     def with_room_for_one(parts, states, *rest):
         sizes.append(len(states))
@@ -93,7 +93,7 @@ def test_a_batch_that_memory_does_not_take_is_halved(pipeline, monkeypatch):
         return plain(parts, states, *rest)
 
     whole = draw(pipeline)
-    monkeypatch.setattr(sampling, "_draw_plain", with_room_for_one)
+    monkeypatch.setattr(sampling, "_sample_plain", with_room_for_one)
     assert (draw(pipeline, batch_size=4) - whole).abs().max() <= 1 / 255
     assert sizes == [3, 1, 1, 1]
     draw(pipeline, batch_size=4)
@@ -130,6 +130,6 @@ def test_another_error_than_memory_is_not_swallowed(pipeline, monkeypatch):
     def broken(*args):
         raise RuntimeError("planted")
 
-    monkeypatch.setattr(sampling, "_draw_plain", broken)
+    monkeypatch.setattr(sampling, "_sample_plain", broken)
     with pytest.raises(RuntimeError, match="planted"):
         draw(pipeline)

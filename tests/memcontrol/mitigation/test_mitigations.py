@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from memcontrol.cli import main
-from memcontrol.diffusion.noising import draw_timesteps
+from memcontrol.diffusion.noising import sample_timesteps
 from memcontrol.mitigation import (
     MultipleCaptions,
     NoiseNormThreshold,
@@ -107,13 +107,13 @@ def test_the_noise_norm_of_a_velocity_model_is_that_of_its_noise():
     module.parts.scheduler.register_to_config(prediction_type="v_prediction")
     module.training_errors(batch())
     seeds = torch.tensor([derive_seed(module.seed, seed) for seed in SEEDS.tolist()])
-    t = draw_timesteps(seeds, module.num_timesteps)
+    t = sample_timesteps(seeds, module.num_timesteps)
     alpha = module.parts.scheduler.alphas_cumprod[t].sqrt()
     assert spy.norms == pytest.approx(alpha * norms, rel=1e-3)
 
 
 def test_emptied_batches_change_nothing(tmp_path):
-    from memcontrol.checkpoints import find_checkpoint, read_checkpoint
+    from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint
 
     option = "{class_path: memcontrol.mitigation.NoiseNormThreshold, init_args: {threshold: -1}}"
     main(short_run(tmp_path, f"--model.mitigations=[{option}]", "--model.optimizer.weight_decay=0"))

@@ -6,14 +6,15 @@ import json
 from concurrent.futures import Executor, Future
 from pathlib import Path
 
-from memcontrol.search.journal import Journal
-from memcontrol.search.trial import TrialResult
+from memcontrol.files.journal import Journal
+from memcontrol.jobs.job import JobResult
+from memcontrol.search.records import read_trials
 from tests.conf import short_run
 
 SCORING = (
     "{class_path: callbacks.RewardsCallback, init_args: {memorization: noise_norm, quality: kid, scoring: "
     "{num_images: 8, num_probes: 8, draws: 1, attacks: false, sampling: {steps: 1}, encoder: {class_path: "
-    "memcontrol.rewards.encoders.PhantomEncoder}}}}"
+    "memcontrol.measures.encoders.PhantomEncoder}}}}"
 )
 KEEP = (
     "{class_path: callbacks.ParetoCheckpoint},"
@@ -44,20 +45,21 @@ class Trials:
         self.plan = plan
         self.started = []
 
-    def __call__(self, spec):
-        self.started.append(spec.number)
-        ends = self.plan.get(spec.number)
+    def __call__(self, job):
+        number = int(Path(job.folder).name.rpartition("-")[2])
+        self.started.append(number)
+        ends = self.plan.get(number)
         if isinstance(ends, Exception):
             raise ends
         if ends is None:
             measures = [
                 {"name": name, "value": {"value": v, "low": v - 1, "high": v + 1, "n": 8}, "higher_is_better": False}
-                for name, v in (("noise_norm", 1.0 + sum(spec.mask)), ("kid", 2.0))
+                for name, v in (("noise_norm", 1.0 + sum(job.overlay["model"]["mask"])), ("kid", 2.0))
             ]
-            folder = Path(spec.folder)
+            folder = Path(job.folder)
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "rewards.jsonl").write_text(json.dumps({"step": 1, "measures": measures}) + "\n")
-        return TrialResult(ends)
+        return JobResult(ends)
 
 
 def arguments(folder, trials=3, *extra):
@@ -71,4 +73,4 @@ def arguments(folder, trials=3, *extra):
 
 
 def trials(folder):
-    return Journal(folder / "study" / "journal.jsonl").trials()
+    return read_trials(Journal(folder / "study" / "journal.jsonl"))

@@ -17,8 +17,8 @@ import pytest
 
 from memcontrol.cli import main
 from memcontrol.errors import SearchError
-from memcontrol.search.engine import LocalWorkers, local_workers
-from memcontrol.search.journal import Journal
+from memcontrol.files.journal import Journal
+from memcontrol.jobs.workers import LocalWorkers, local_workers
 from memcontrol.search.records import TrialState
 from tests.conf import wait_until
 from tests.memcontrol.search.conf import KEEP, SCORING, arguments, trials

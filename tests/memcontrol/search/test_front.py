@@ -6,33 +6,49 @@ import pandas as pd
 import pytest
 import yaml
 
+from memcontrol.callbacks import ParetoCheckpoint, RewardsCallback
 from memcontrol.errors import SearchError
+from memcontrol.files.configs import ResolvedConfig
+from memcontrol.files.journal import Journal
+from memcontrol.jobs.arguments import arguments_of
+from memcontrol.jobs.job import Job, overlay_of
+from memcontrol.measures import Point, ScoringOptions
+from memcontrol.measures.statistics.intervals import Interval
 from memcontrol.search.front import archive, trials_since_growth
-from memcontrol.search.journal import Journal
 from memcontrol.search.options import SearchOptions
-from memcontrol.search.records import Point, TrialRecord, TrialState
+from memcontrol.search.records import PointId, TrialRecord, TrialState
 from memcontrol.search.results import write_results
 from memcontrol.search.study import open_study
-from memcontrol.search.trial import TrialSpec, _arguments
 
-CALLBACKS = [{"class_path": "callbacks.RewardsCallback"}, {"class_path": "callbacks.ParetoCheckpoint"}]
+CALLBACKS = [
+    {"class_path": "memcontrol.callbacks.RewardsCallback"},
+    {"class_path": "memcontrol.callbacks.ParetoCheckpoint"},
+]
+OBJECTS = [RewardsCallback(), ParetoCheckpoint()]
 CONFIG = {"model": {}, "data": {"init_args": {"batch_size": 16}}, "trainer": {"callbacks": CALLBACKS}}
 
 
+def point(step, rewards):
+    names = ("noise_norm", "kid")
+    return Point(step, tuple(rewards), {n: Interval(-r, -r, -r, 9) for n, r in zip(names, rewards, strict=True)})
+
+
 def trial(number, *rewards, state=TrialState.COMPLETE):
-    points = tuple(Point(10 * step, pair, {}) for step, pair in enumerate(rewards, 1))
+    points = tuple(point(10 * step, pair) for step, pair in enumerate(rewards, 1))
     return TrialRecord(number, state, (1, 0), (0.5,), {"model.optimizer.lr": 1e-3}, str(number), 0, points)
 
 
 def again(*rewards):
-    return {"rewards": rewards, "measures": {}}
+    return point(0, rewards)
 
 
 def test_a_point_that_was_not_scored_again_stays_on_the_front():
     records = [trial(0, (1.0, 0.0)), trial(1, (0.0, 1.0)), trial(2, (0.5, -0.5)), trial(3, (2.0, 2.0))]
-    scored = {(0, 10): again(0.9, 0.0), (1, 10): again(0.0, 0.8)}
-    assert [p.trial for p in archive(records[:3], scored)] == [0, 1]  # trial 2 was beaten when it was reported
-    assert [p.trial for p in archive(records, scored)] == [3]  # a new one, which a prolonged study has not rescored yet
+    scored = {PointId(0, 10): again(0.9, 0.0), PointId(1, 10): again(0.0, 0.8)}
+    assert [p.id.trial for p in archive(records[:3], scored)] == [0, 1]  # trial 2 was beaten when it was reported
+    assert [p.id.trial for p in archive(records, scored)] == [
+        3
+    ]  # a new one, which a prolonged study has not rescored yet
 
 
 @pytest.mark.parametrize("outlier", [(), ((-50.0, -50.0),)])
@@ -53,7 +69,7 @@ def test_hours_count_the_time_that_a_study_was_run(tmp_path):
 
 def test_each_point_of_a_trial_has_an_overlay(tmp_path):
     options = SearchOptions(study=str(tmp_path), objectives=["noise_norm", "kid"])
-    study = open_study(CONFIG, ("a", "b"), options)
+    study = open_study(ResolvedConfig(CONFIG, CONFIG), OBJECTS, ("a", "b"), options)
     study.write()
     records = [trial(3, (1.0, 0.0), (0.0, 1.0))]
     write_results(study, archive(records, {}), records)
@@ -66,9 +82,10 @@ def test_each_point_of_a_trial_has_an_overlay(tmp_path):
 
 @pytest.mark.parametrize("name", ["kdi", "membership_auc_secmi"])
 def test_objectives_that_are_not_measured_are_refused_before_training(tmp_path, name):
-    config = CONFIG | {"trainer": {"callbacks": [{**CALLBACKS[0], "init_args": {"scoring": {"attacks": False}}}]}}
+    scorer = RewardsCallback(scoring=ScoringOptions(attacks=False))
+    options = SearchOptions(study=str(tmp_path / "new"), objectives=["kid", name])
     with pytest.raises(SearchError, match=f"names ..{name}.., which RewardsCallback does not measure"):
-        open_study(config, ("a",), SearchOptions(study=str(tmp_path / "new"), objectives=["kid", name]))
+        open_study(ResolvedConfig(CONFIG, CONFIG), [scorer, OBJECTS[1]], ("a",), options)
     assert not (tmp_path / "new").exists()
 
 
@@ -80,8 +97,8 @@ def test_a_halved_batch_keeps_steps_and_validations(tmp_path, values, halved, ex
     config = CONFIG | {"trainer": {"accumulate_grad_batches": 2, "val_check_interval": 100}}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     (tmp_path / "trial").mkdir()
-    spec = TrialSpec(0, str(tmp_path / "trial"), str(tmp_path / "config.yaml"), (1, 0), values, 0, halved=halved)
-    _arguments(spec)
+    overlay = overlay_of({"model.mask": [1, 0], **values})
+    arguments_of(Job(str(tmp_path / "trial"), "x:y", str(tmp_path / "config.yaml"), overlay, 0, halved=halved))
     tree = yaml.safe_load((tmp_path / "trial" / "overlay.yaml").read_text())
     trainer = tree["trainer"]
     found = tree["data"]["batch_size"], trainer["accumulate_grad_batches"], trainer["val_check_interval"]

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from memcontrol.errors import SearchError
-from memcontrol.pareto import front
+from memcontrol.measures.statistics.pareto import front
 from memcontrol.search.front import hypervolume_of, knee
 from memcontrol.search.proposer import Proposer
-from memcontrol.search.pruning import rank
+from memcontrol.search.pruning import levels
 from memcontrol.search.space import Parameter, SearchSpace
 
 SPACE = SearchSpace(tuple("abcdefgh"), (Parameter("lr", "log", 1e-4, 1e-2),))
@@ -80,7 +80,7 @@ def test_parameters_map_to_their_ranges():
 def test_fronts():
     points = [(1.0, 1.0), (2.0, 0.0), (0.0, 2.0), (0.5, 0.5)]
     assert front(points) == [0, 1, 2]
-    assert rank(points) == [0, 0, 0, 1]
+    assert levels(points) == [0, 0, 0, 1]
     assert knee(np.array(points[:3])) == 0
     noisy = np.array([[0.0, 0.3], [0.1, 0.0]]), np.array([[1.0, 0.01], [1.0, 0.01]])
     assert knee(*noisy) == 0  # the first reward differs by a tenth of its interval only

@@ -15,13 +15,13 @@ COMPLETE, FAILED = TrialState.COMPLETE, TrialState.FAILED
 
 def test_the_command_ends_with_an_error_and_names_what_there_is(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("memcontrol.search.run.local_workers", lambda *args: Inline())
-    monkeypatch.setattr("memcontrol.search.loop.run_trial", Trials(dict.fromkeys(range(12), MISSING)))
+    monkeypatch.setattr("memcontrol.jobs.loop.run_job", Trials(dict.fromkeys(range(12), MISSING)))
     with pytest.raises(SystemExit) as stopped:
         main(arguments(tmp_path, 12))
     assert stopped.value.code == 2
     assert "is stopped: its trials fail one after another" in capsys.readouterr().err
     assert [t.state for t in trials(tmp_path)] == [FAILED] * 3
-    monkeypatch.setattr("memcontrol.search.loop.run_trial", Trials(dict.fromkeys(range(3), DIVERGED)))
+    monkeypatch.setattr("memcontrol.jobs.loop.run_job", Trials(dict.fromkeys(range(3), DIVERGED)))
     with pytest.raises(SystemExit) as empty:
         main(arguments(tmp_path, 3))
     assert empty.value.code == 2
@@ -30,6 +30,6 @@ def test_the_command_ends_with_an_error_and_names_what_there_is(tmp_path, monkey
     assert "pareto.csv" not in said
     journal = (tmp_path / "study" / "journal.jsonl").read_text()
     assert "p10000032" not in journal + (tmp_path / "study" / "report.html").read_text()
-    monkeypatch.setattr("memcontrol.search.loop.run_trial", Trials({}))
+    monkeypatch.setattr("memcontrol.jobs.loop.run_job", Trials({}))
     main(arguments(tmp_path, 5))
     assert [t.state for t in trials(tmp_path)] == [*[FAILED] * 3, COMPLETE, COMPLETE]

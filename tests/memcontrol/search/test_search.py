@@ -12,7 +12,7 @@ import yaml
 from pandas.testing import assert_frame_equal
 
 from memcontrol.cli import main
-from memcontrol.search.journal import Journal
+from memcontrol.files.journal import Journal
 from memcontrol.search.records import TrialState
 from tests.conf import short_run, wait_for
 from tests.memcontrol.search.conf import KEEP, SCORING, arguments, trials
@@ -68,7 +68,7 @@ def test_fewer_sampler_steps_are_compared(study, tmp_path):
     args = [
         "steps", *data, f"--ckpt_path=[{study / 'study'}]", f"--output={tmp_path}", "--reference=2",
         "--sampler_steps=[1]", "--scoring.num_images=8",
-        "--scoring.encoder=memcontrol.rewards.encoders.PhantomEncoder",
+        "--scoring.encoder=memcontrol.measures.encoders.PhantomEncoder",
     ]  # fmt: skip
     main(args)
     scores, found = scores_of(tmp_path), pd.read_csv(tmp_path / "agreement.csv")

@@ -7,11 +7,11 @@ from concurrent.futures.process import BrokenProcessPool
 import pytest
 
 from memcontrol.errors import SearchError
-from memcontrol.search.journal import Journal
+from memcontrol.files.journal import Journal
 from memcontrol.search.loop import OuterLoop
 from memcontrol.search.options import SearchOptions
 from memcontrol.search.proposer import Proposer
-from memcontrol.search.records import TrialState
+from memcontrol.search.records import TrialState, read_trials
 from memcontrol.search.space import SearchSpace
 from memcontrol.search.study import Study
 from tests.memcontrol.search.conf import Inline, Trials
@@ -27,19 +27,19 @@ def run(tmp_path, monkeypatch):
 
     def go(plan, count=12, workers=1):
         ends = Trials(plan)
-        monkeypatch.setattr("memcontrol.search.loop.run_trial", ends)
+        monkeypatch.setattr("memcontrol.jobs.loop.run_job", ends)
         options = SearchOptions(study=str(tmp_path), trials=count, objectives=["noise_norm", "kid"])
         study = Study(tmp_path, options, SearchSpace(tuple("abcdef"), ()), "", {"data": {}})
         proposer = Proposer(study.space, options.optimizer, [], count, workers, 2, 0)
         journal = Journal(study.journal)
         OuterLoop(study, journal, proposer, Inline(), workers, 1, lambda records: None).run()
-        return ends.started, journal.trials()
+        return ends.started, read_trials(journal)
 
     return go
 
 
 def states(folder):
-    return [t.state for t in Journal(folder / "journal.jsonl").trials()]
+    return [t.state for t in read_trials(Journal(folder / "journal.jsonl"))]
 
 
 ALL_FAIL = dict.fromkeys(range(12), MISSING)
@@ -54,7 +54,7 @@ def test_a_study_that_only_fails_is_stopped_and_goes_on_once_it_is_mended(run, t
     with pytest.raises(SearchError, match="opens the trials 0, 1, 2 again"):
         run(ALL_FAIL)
     assert states(tmp_path) == [FAILED] * 3  # no proposal is burned while nothing is mended
-    asked = [t.digest for t in Journal(tmp_path / "journal.jsonl").trials()]
+    asked = [t.digest for t in read_trials(Journal(tmp_path / "journal.jsonl"))]
     started, found = run({}, 5)
     assert started == [0, 1, 2, 3, 4]
     assert [t.state for t in found] == [COMPLETE] * 5

@@ -1,0 +1,31 @@
+"""What an audit finds of one source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memcontrol.audit.attack import Extraction
+from memcontrol.audit.sources import Source
+from memcontrol.audit.verdict import Verdict
+from memcontrol.measures import Evidence, Measurement
+
+__all__ = ["Audited"]
+
+
+@dataclass(frozen=True)
+class Audited:
+    """One source with all that was found.
+
+    Args:
+        source: What was audited.
+        evidence: What it sampled and how it scored images.
+        measurements: Measurements with intervals and nulls.
+        extraction: Outcome of the extraction attack.
+        verdict: The conclusion.
+    """
+
+    source: Source
+    evidence: Evidence
+    measurements: list[Measurement]
+    extraction: Extraction | None
+    verdict: Verdict

@@ -1,0 +1,19 @@
+"""Callbacks that configs name: they observe, log and write files."""
+
+from memcontrol.callbacks.baseline import BaselineCallback
+from memcontrol.callbacks.checkpoint import AdapterCheckpoint
+from memcontrol.callbacks.ema import EMACallback
+from memcontrol.callbacks.pareto import ParetoCheckpoint
+from memcontrol.callbacks.rewards import RewardsCallback
+from memcontrol.callbacks.samples import SampleGridCallback
+from memcontrol.callbacks.timing import TimingCallback
+
+__all__ = [
+    "AdapterCheckpoint",
+    "BaselineCallback",
+    "EMACallback",
+    "ParetoCheckpoint",
+    "RewardsCallback",
+    "SampleGridCallback",
+    "TimingCallback",
+]

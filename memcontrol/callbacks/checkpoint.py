@@ -1,0 +1,94 @@
+"""Save what is trained: small checkpoints, and a PEFT folder at the end."""
+
+from __future__ import annotations
+
+import logging
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from memcontrol.files.run_folder import ADAPTER, CHECKPOINTS
+from memcontrol.module import MemControlModule
+
+__all__ = ["AdapterCheckpoint"]
+
+log = logging.getLogger("memcontrol")
+
+
+class AdapterCheckpoint(ModelCheckpoint):
+    """Lightning's ModelCheckpoint, which also writes `adapter/` into the run folder when training ends.
+
+    Args:
+        every_n_train_steps: Steps between checkpoints.
+        save_top_k: How many to keep; -1 keeps all.
+        monitor: Logged value that says which are kept; by default the newest are.
+        mode: Whether `min` or `max` of the value is best.
+        filename: Pattern of file names; by default `step-{step:07d}`.
+        kwargs: See `lightning.pytorch.callbacks.ModelCheckpoint`.
+    """
+
+    def __init__(
+        self,
+        every_n_train_steps: int = 500,
+        save_top_k: int = 1,
+        monitor: str | None = None,
+        mode: Literal["min", "max"] = "min",
+        filename: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        # The command line passes every argument, so a default is what is None here.
+        if filename is None:
+            filename, kwargs["auto_insert_metric_name"] = "step-{step:07d}", False
+        if monitor is None and save_top_k > 1:
+            monitor, mode = "step", "max"
+            kwargs["save_on_train_epoch_end"] = True  # else an epoch's last step waits for a validation
+        super().__init__(
+            every_n_train_steps=every_n_train_steps,
+            save_top_k=save_top_k,
+            monitor=monitor,
+            mode=mode,
+            filename=filename,
+            **kwargs,
+        )
+
+        self._progress: dict[str, Any] = {}
+        self._has_ended = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin anew."""
+        super().on_train_start(trainer, pl_module)
+        self._has_ended = False
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save as Lightning does, and remember where in the data the run is."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        self._progress = deepcopy(trainer.fit_loop.state_dict())
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Let a longer run go on where the last step was: Lightning counts an epoch that was cut off as a whole one."""
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+        if self._has_ended and self._progress:
+            checkpoint["loops"]["fit_loop"] = self._progress
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the last checkpoint, the PEFT folder and the record beside it."""
+        super().on_train_end(trainer, pl_module)
+        self._has_ended = True
+        log_dir = trainer.log_dir  # asks all processes, so all must ask
+        if trainer.fast_dev_run or log_dir is None:  # type: ignore[attr-defined]
+            return
+        last = Path(log_dir) / CHECKPOINTS / "last.ckpt"
+        trainer.save_checkpoint(last)
+        if not trainer.is_global_zero or not isinstance(pl_module, MemControlModule):
+            return
+        if pl_module.adapted.peft_model is not None:
+            folder = Path(log_dir) / ADAPTER
+            (folder / "README.md").unlink(missing_ok=True)  # PEFT writes a card that it cannot read again
+            pl_module.adapted.save(folder)
+            pl_module.card().write(folder)
+        log.info("The run is in %s", log_dir)

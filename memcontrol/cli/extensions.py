@@ -1,0 +1,51 @@
+"""Measures, probes, adapters, mitigations, proposers and data sources of a user's own: files that a config names."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from memcontrol.errors import UntrustedConfigError
+
+__all__ = ["load_extensions"]
+
+
+def load_extensions(names: Sequence[str], trusts: bool) -> None:
+    """Import what `extensions` names, once in a process; later, its classes can be named as `file.Class`.
+
+    Args:
+        names: Python files, folders of a package, or importable modules.
+        trusts: Whether the config is trusted to import code.
+
+    Raises:
+        UntrustedConfigError: If it is not.
+        ImportError: If there is no such file or module.
+    """
+    if names and not trusts:
+        raise UntrustedConfigError(
+            f"Argument `extensions` names {list(names)}, which would be imported and run. Nothing of it was. If you "
+            "wrote the config and the code yourself, add `--trust-config`."
+        )
+    for name in names:
+        path = Path(name).expanduser()
+        if path.suffix == ".py" or (path / "__init__.py").is_file():
+            _import_file(path)
+        else:
+            importlib.import_module(name)
+
+
+def _import_file(path: Path) -> None:
+    name = path.stem
+    known = sys.modules.get(name)
+    file = path / "__init__.py" if path.is_dir() else path
+    if known is not None and getattr(known, "__file__", None) == str(file.resolve()):
+        return
+    spec = importlib.util.spec_from_file_location(name, file.resolve())
+    if spec is None or spec.loader is None or not file.is_file():
+        raise ImportError(f"Argument `extensions` names {str(path)!r}, which is no Python file or package here.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)

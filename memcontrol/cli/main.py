@@ -1,0 +1,243 @@
+"""The command line: Lightning's, with commands of our own and configs that are not trusted to run code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from argparse import ArgumentError
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+import memcontrol.callbacks  # noqa: F401 - short class names resolve
+from memcontrol.cli.arguments import TRUST, extensions_of, join_paths, resolve_names
+from memcontrol.cli.extensions import load_extensions
+from memcontrol.cli.reading import reading
+from memcontrol.cli.trainer import COMMANDS, MemControlTrainer
+from memcontrol.cli.trust import guarded
+from memcontrol.errors import DataError, MemControlError, UntrustedConfigError
+from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint
+from memcontrol.files.configs import ResolvedConfig
+from memcontrol.files.run_folder import METRICS, find_run
+from memcontrol.module import MemControlModule
+
+__all__ = ["MemControlCLI", "build", "main"]
+
+
+class MemControlCLI(LightningCLI):
+    """Lightning's command line in subclass mode, with our Trainer's methods as commands."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Return the commands with the arguments that the command line fills itself; the asked one, if one is.
+
+        Describing a command takes a tenth of a second, and a trial asks for one of them only.
+        """
+        asked = sys.argv[1] if len(sys.argv) > 1 else None
+        chosen = {asked: COMMANDS[asked]} if asked in COMMANDS else COMMANDS
+        return {name: command.filled for name, command in chosen.items()}
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """Make parsers that raise their errors, so that these end in one place."""
+        return super().init_parser(**{**kwargs, "exit_on_error": False})
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Pass the one seed on, allow the switch that trusts a config, and extensions."""
+        parser.add_argument(
+            TRUST,
+            action="store_true",
+            help="Let the config import code that does not come with memcontrol; on the command line only.",
+        )
+        parser.add_argument(
+            "--extensions",
+            type=list[str],
+            default=[],
+            help="Python files, packages or modules with measures, probes, adapters, mitigations, proposers or data "
+            "sources of your own; needs --trust-config.",
+        )
+        parser.set_defaults({"model": {"class_path": "memcontrol.MemControlModule"}})
+        for target in ("model", "data"):
+            parser.link_arguments("seed_everything", f"{target}.init_args.seed", compute_fn=int)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and find the checkpoint that a run folder stands for."""
+        super().parse_arguments(parser, args)
+        self._ckpt_path = None
+        if "subcommand" not in self.config:
+            return
+        config = self.config[self.config.subcommand]
+        if config.pop("trust_config", False) and not _trusts(sys.argv):
+            raise UntrustedConfigError(
+                "The config says `trust_config: true`, but trust is given on the command line only: add "
+                "`--trust-config` if you wrote the config and the code that it names yourself."
+            )
+        self._ckpt_path = config.get("ckpt_path")
+        if "ckpt_path" in config:
+            # Lightning would take hyper-parameters, class paths among them, out of the file.
+            config["ckpt_path"] = None
+
+    def before_instantiate_classes(self) -> None:
+        """Go on in the run folder that a checkpoint lies in."""
+        if self.subcommand is None:
+            return
+        config = self.config[self.subcommand]
+        command = COMMANDS[self.subcommand]
+        if command.needs_data and not config.get("data"):
+            raise DataError(
+                f"`{self.subcommand}` needs data, but the config has no `data` section. Give a config that names some, "
+                "such as `--config demo.yaml` (phantoms), `cxr.yaml` (a folder with metadata.csv) or `mimic.yaml`."
+            )
+        if self._ckpt_path is None:
+            return
+        if not command.reads_checkpoint:
+            config["ckpt_path"] = self._ckpt_path
+            return
+        found = find_checkpoint(self._ckpt_path)
+        read_checkpoint(found)
+        config["ckpt_path"] = str(found)
+        run = find_run(Path(self._ckpt_path).expanduser())
+        if self.subcommand == "fit" and run is not None:
+            self.save_config_kwargs["overwrite"] = True
+            _continue_in(run, config["trainer"].get("logger"))
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """Leave loggers and callbacks out where nothing is trained."""
+        if self.subcommand is not None and not COMMANDS[self.subcommand].trains:
+            kwargs = {"logger": False, "callbacks": [], "enable_checkpointing": False, **kwargs}
+        elif self._get(self.config, "trainer", default={}).get("default_root_dir") is None:
+            kwargs = {**_root_of_job(), **kwargs}
+        return super().instantiate_trainer(**kwargs)
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        arguments: dict[str, Any] = super()._prepare_subcommand_kwargs(subcommand)
+        if subcommand == "predict":
+            arguments.pop("datamodule", None)
+        if COMMANDS[subcommand].has_jobs:
+            arguments["config"] = self._resolved(subcommand)
+            found = self._get(self.config_init, "trainer", default={}).get("callbacks") or []
+            arguments["callbacks"] = found if isinstance(found, list) else [found]
+            arguments["trust"] = _trusts(sys.argv)
+        return arguments
+
+    def _resolved(self, subcommand: str) -> ResolvedConfig:
+        parser, config = self._parser(subcommand), self.config[subcommand]
+        values, changes = (
+            yaml.safe_load(parser.dump(config, skip_none=False, skip_default=skips)) or {} for skips in (False, True)
+        )
+        callbacks = values["trainer"].get("callbacks")
+        if callbacks is not None and not isinstance(callbacks, list):
+            values["trainer"]["callbacks"] = [callbacks]
+        return ResolvedConfig(values, changes)
+
+
+def _trusts(args: Sequence[str]) -> bool:
+    return TRUST in args
+
+
+def _root_of_job() -> dict[str, str]:
+    """Give each SLURM job a root folder of its own: Lightning goes on from any requeue checkpoint that lies there."""
+    job = [os.environ[name] for name in ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID") if name in os.environ]
+    return {"default_root_dir": str(Path("runs") / "slurm" / "-".join(job))} if job else {}
+
+
+def _continue_in(run: Path, logger: Any) -> None:
+    """Make the first logger write into a run folder again, keeping what is there."""
+    first = logger[0] if isinstance(logger, list) else logger
+    if not first or "init_args" not in first:
+        return
+    first["init_args"]["save_dir"] = str(run.parent.parent)
+    first["init_args"]["name"] = run.parent.name
+    first["init_args"]["version"] = run.name
+    metrics = run / METRICS
+    if metrics.is_file():
+        number = len(list(run.glob("metrics.*.csv")))
+        metrics.rename(run / f"metrics.{number}.csv")
+
+
+def _ours(error: BaseException | None) -> MemControlError | None:
+    """Return the error of ours that a library has wrapped into its own, if there is one."""
+    while error is not None and not isinstance(error, MemControlError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def build(args: list[str]) -> MemControlCLI:
+    """Instantiate the trainer, module and data of a config without running anything.
+
+    Args:
+        args: Arguments of a run, without a command.
+    """
+    names = resolve_names(args)
+    kept, sys.argv = sys.argv, [sys.argv[0], *names]
+    try:
+        with _opened(names):
+            return _cli(run=False)
+    finally:
+        sys.argv = kept
+
+
+@contextmanager
+def _opened(args: list[str]) -> Iterator[None]:
+    """Read what arguments name, as far as they are trusted."""
+    trusts = _trusts(args)
+    with guarded(trusts), reading(trusts):
+        load_extensions(extensions_of(args), trusts)
+        yield
+
+
+def _cli(run: bool = True) -> MemControlCLI:
+    return MemControlCLI(
+        MemControlModule,
+        trainer_class=MemControlTrainer,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        seed_everything_default=0,
+        auto_configure_optimizers=False,
+        load_from_checkpoint_support=False,
+        run=run,
+    )
+
+
+def main(args: list[str] | None = None) -> MemControlCLI:
+    """Run a command.
+
+    Args:
+        args: Arguments, by default those of the process.
+
+    Raises:
+        SystemExit: With code 2 and a message, if something can be mended by the user.
+    """
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("memcontrol").setLevel(logging.INFO)
+    given = sys.argv[1:] if args is None else args
+    kept = sys.argv
+    try:
+        names = join_paths(resolve_names(given))
+        sys.argv = [kept[0], *names]
+        with _opened(names):
+            return _cli()
+    except Exception as error:
+        ours = _ours(error)
+        if ours is None and not isinstance(error, ArgumentError):
+            raise
+        print(f"\nError: {ours or _explained(error)}", file=sys.stderr)
+        raise SystemExit(2) from error
+    finally:
+        sys.argv = kept
+
+
+def _explained(error: Exception) -> str:
+    """Return a parser's error, with the way out where it would not import something."""
+    text = str(error)
+    if "is not allowed, denied by" not in text:
+        return text
+    return (
+        f"{text}\nNothing of it was imported: without trust, a config may name the classes that come with memcontrol "
+        "and a few of Lightning, PEFT and torchmetrics. If you wrote the config and the code yourself, add "
+        "`--trust-config`."
+    )

@@ -1,0 +1,144 @@
+"""What a config may name: exact classes only, checked by the parser itself wherever it imports something.
+
+jsonargparse asks its list before it imports what a value names, and again for where the imported object is defined; so
+there is no second reading of a config that could differ from the first. Everything is denied but the classes below.
+`--trust-config` on the command line lifts that; a config cannot.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, get_args, get_type_hints
+
+import peft
+import torchmetrics.image
+import torchmetrics.multimodal
+from jsonargparse import _common as jsonargparse_common
+from jsonargparse import set_parsing_settings
+from lightning.pytorch import callbacks as lightning_callbacks
+from lightning.pytorch import loggers, profilers, strategies
+from peft.config import PeftConfig
+
+import memcontrol.callbacks
+from memcontrol import adapters, mitigation
+from memcontrol.cli.trainer import COMMANDS, MemControlTrainer
+from memcontrol.data.imagefolder import ImageFolderDataModule
+from memcontrol.data.mimic import MimicCxrDataModule
+from memcontrol.data.phantom.datamodule import PhantomDataModule
+from memcontrol.data.prepared import PreparedTableDataModule
+from memcontrol.diffusion.prompt_optimization import PromptOptimization
+from memcontrol.diffusion.sampling_mitigations import LateGuidance
+from memcontrol.loggers import PrivateWandbLogger
+from memcontrol.measures import encoders
+from memcontrol.module import MemControlModule
+from memcontrol.search.pruning_callback import PruningCallback
+
+__all__ = ["allowed_classes", "guarded"]
+
+OWN = (
+    MemControlModule,
+    ImageFolderDataModule,
+    MimicCxrDataModule,
+    PhantomDataModule,
+    PreparedTableDataModule,
+    LateGuidance,
+    PrivateWandbLogger,
+    PromptOptimization,
+    PruningCallback,
+)
+LIGHTNING_CALLBACKS = (
+    "BatchSizeFinder", "DeviceStatsMonitor", "EarlyStopping", "GradientAccumulationScheduler", "LearningRateFinder",
+    "LearningRateMonitor", "ModelCheckpoint", "ModelSummary", "RichModelSummary", "RichProgressBar",
+    "StochasticWeightAveraging", "TQDMProgressBar", "ThroughputMonitor", "Timer",
+)  # fmt: skip
+LIGHTNING_OTHERS = (
+    loggers.CSVLogger,
+    loggers.TensorBoardLogger,
+    profilers.SimpleProfiler,
+    strategies.DDPStrategy,
+    strategies.SingleDeviceStrategy,
+)
+METRICS = {
+    torchmetrics.image: (
+        "ErrorRelativeGlobalDimensionlessSynthesis", "MultiScaleStructuralSimilarityIndexMeasure",
+        "PeakSignalNoiseRatio", "QualityWithNoReference", "RelativeAverageSpectralError",
+        "RootMeanSquaredErrorUsingSlidingWindow", "SpatialCorrelationCoefficient", "SpatialDistortionIndex",
+        "SpectralAngleMapper", "SpectralDistortionIndex", "StructuralSimilarityIndexMeasure", "TotalVariation",
+        "UniversalImageQualityIndex", "VisualInformationFidelity",
+    ),
+    torchmetrics.multimodal: ("CLIPScore",),
+}  # fmt: skip
+"""Metrics without a parameter that loads weights from a file, follows a class path, or takes any object."""
+
+
+def allowed_classes() -> list[type]:
+    """Return the classes that a config may name without being trusted."""
+    ours = (memcontrol.callbacks, mitigation, encoders)
+    found = [*OWN, *(getattr(room, name) for room in ours for name in room.__all__)]
+    found += [getattr(lightning_callbacks, name) for name in LIGHTNING_CALLBACKS]
+    found += LIGHTNING_OTHERS
+    found += [getattr(module, name) for module, names in METRICS.items() for name in names if hasattr(module, name)]
+    methods = [getattr(module, name) for module in (adapters, peft) for name in module.__all__]
+    found += [c for c in methods if isinstance(c, type) and issubclass(c, PeftConfig)]
+    kinds = [c for c in dict.fromkeys(found) if isinstance(c, type)]
+    signatures = [vars(kind).get("__init__") for kind in kinds if not issubclass(kind, PeftConfig)]
+    signatures += [getattr(MemControlTrainer, name) for name in COMMANDS]
+    return [*kinds, *_options_of(signatures)]
+
+
+def _options_of(signatures: Iterable[Any]) -> list[type]:
+    """Return the dataclasses of ours that parameters of these functions take, and those that theirs take."""
+    found: list[Any] = []
+    waiting = [hint for signature in signatures for hint in _hints(signature)]
+    while waiting:
+        hint = waiting.pop()
+        waiting += get_args(hint)
+        is_ours = isinstance(hint, type) and hint.__module__.startswith("memcontrol.")
+        if is_ours and dataclasses.is_dataclass(hint) and hint not in found:
+            found.append(hint)
+            waiting += _hints(vars(hint).get("__init__"))
+    return found
+
+
+def _hints(function: Any) -> list[Any]:
+    """Return the types of a function's parameters, where it lies in memcontrol."""
+    if not str(getattr(function, "__module__", "")).startswith("memcontrol."):
+        return []
+    return [hint for name, hint in get_type_hints(function).items() if name not in ("return", "config", "callbacks")]
+
+
+def _names_of(kind: type) -> Iterator[str]:
+    """Yield the path of a class, and the shorter ones under which the packages above it offer it."""
+    yield f"{kind.__module__}.{kind.__qualname__}"
+    parts = kind.__module__.split(".")
+    for depth in range(1, len(parts)):
+        package = sys.modules.get(".".join(parts[:depth]))
+        if getattr(package, kind.__name__, None) is kind:
+            yield f"{'.'.join(parts[:depth])}.{kind.__name__}"
+
+
+@contextmanager
+def guarded(trusts: bool) -> Iterator[None]:
+    """Let the parser import allowed classes only inside the block, or anything where the user trusts the config.
+
+    Args:
+        trusts: Whether `--trust-config` stood on the command line.
+    """
+    # The parser's settings are global and can be widened but not taken back, so they are put back as they were: one
+    # process may run a trusted config and then another.
+    kept = dict(jsonargparse_common.parsing_settings)
+    set_parsing_settings(
+        instantiate_subclass_spec_in_any=False,
+        config_read_mode_fsspec_enabled=False,
+        config_read_mode_urls_enabled=False,
+    )
+    if not trusts:
+        names = [name for kind in allowed_classes() for name in _names_of(kind)]
+        set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=names)
+    try:
+        yield
+    finally:
+        jsonargparse_common.parsing_settings.update(kept)

@@ -1,0 +1,121 @@
+"""The record that a checkpoint and an adapter folder carry: what was trained, on which base, under which mask."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from memcontrol.errors import CheckpointError
+from memcontrol.files.atomic import write_json
+from memcontrol.files.run_folder import CARD
+
+__all__ = ["CARD_KEY", "Card", "check_fits"]
+
+FORMAT: Final = 1
+CARD_KEY: Final = "memcontrol"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Card:
+    """What an adapter was trained for and on, in plain values.
+
+    Args:
+        base: Base model, as the config named it.
+        base_fingerprint: Fingerprint of its U-Net's weights.
+        random_init: Whether the base had random weights.
+        seed: Seed of the run (and of random weights).
+        adapter: PEFT config before the mask chose its targets, or None.
+        mask: Layout, slot names and bits.
+        image_size: Height and width that were trained on, in pixels.
+        step: Optimizer steps.
+        version: Version of memcontrol.
+        format: Version of this record.
+        training_set: Digest of the images that were trained on, or None where the data does not tell.
+    """
+
+    base: str
+    base_fingerprint: str
+    random_init: bool
+    seed: int
+    adapter: dict[str, Any] | None
+    mask: dict[str, Any]
+    image_size: int
+    step: int
+    version: str
+    format: int = FORMAT
+    training_set: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Any, source: Path) -> Card:
+        """Undo `to_dict`.
+
+        Raises:
+            CheckpointError: If something is missing or from a newer version.
+        """
+        if not isinstance(values, dict) or values.get("format", FORMAT + 1) > FORMAT:
+            raise CheckpointError(
+                f"{source} holds no record of memcontrol that this version reads (format {FORMAT}). Was it "
+                "written by memcontrol, or by a newer one?"
+            )
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise CheckpointError(f"{source} holds an incomplete record of memcontrol: {error}") from error
+
+    @classmethod
+    def read(cls, folder: Path) -> Card | None:
+        """Read the record beside a PEFT folder, if there is one."""
+        path = folder / CARD
+        return cls.from_dict(json.loads(path.read_text()), path) if path.is_file() else None
+
+    def write(self, folder: Path) -> None:
+        """Write the record beside a PEFT folder."""
+        write_json(folder / CARD, self.to_dict())
+
+    @property
+    def bits(self) -> str:
+        """The mask as `bits:0110...`."""
+        return f"bits:{''.join(map(str, self.mask['bits']))}"
+
+
+def check_fits(checkpoint: dict[str, Any], ours: Card, expected: set[str]) -> None:
+    """Refuse weights that were trained under another mask, by another adapter or on another base.
+
+    Args:
+        checkpoint: What the file holds.
+        ours: Record that the config's model would write.
+        expected: Names of what the config trains.
+
+    Raises:
+        CheckpointError: If they do not fit.
+    """
+    if CARD_KEY not in checkpoint:
+        raise CheckpointError(f"The checkpoint has no `{CARD_KEY}` record: memcontrol did not write it.")
+    theirs, names = Card.from_dict(checkpoint[CARD_KEY], Path("The checkpoint")), set(checkpoint["state_dict"])
+    if theirs.mask != ours.mask:
+        raise CheckpointError(
+            f"The checkpoint was trained with slots `{theirs.mask['layout']}` and mask {theirs.bits}, but the config "
+            f"says `{ours.mask['layout']}` and {ours.bits}. Give the config of its run (config.yaml in the run "
+            "folder)."
+        )
+    if names != expected:
+        raise CheckpointError(
+            f"The checkpoint holds {len(names)} trained tensors, but the config trains {len(expected)} others. Give "
+            f"the adapter that it was trained with: {theirs.adapter}."
+        )
+    if theirs.base_fingerprint != ours.base_fingerprint:
+        raise CheckpointError(
+            f"The checkpoint was trained on the base {theirs.base!r}, whose U-Net has other weights than that of "
+            f"{ours.base!r}. Give `--model.base` the model it was trained on."
+        )
+    if theirs.training_set not in (None, ours.training_set):
+        log.warning("The checkpoint was trained on other images than the config's training split")

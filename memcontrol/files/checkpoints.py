@@ -1,0 +1,76 @@
+"""Checkpoints on disk: which file a path stands for, and how it is read without running anything in it."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from memcontrol.errors import CheckpointError
+from memcontrol.files.card import CARD_KEY, Card
+from memcontrol.files.run_folder import CHECKPOINTS, newest_run, pareto_checkpoint
+
+__all__ = ["checkpoint_of", "find_checkpoint", "read_checkpoint"]
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """Return the checkpoint file that a path stands for.
+
+    Args:
+        path: A checkpoint, or a run folder: the newest of its checkpoints that is whole (a run may have been
+            killed while it wrote one). Of a folder of runs, the newest run.
+
+    Raises:
+        CheckpointError: If there is none.
+    """
+    path = newest_run(Path(path).expanduser())
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise CheckpointError(f"{str(path)!r} does not exist. Give a checkpoint file or a run folder.")
+    found = [p for p in (path / CHECKPOINTS).glob("*.ckpt") if not p.is_symlink() and zipfile.is_zipfile(p)]
+    if not found:
+        raise CheckpointError(
+            f"{str(path)!r} has no checkpoint in checkpoints/. Give a run folder (with checkpoints/*.ckpt) or "
+            "a checkpoint file."
+        )
+    return max(found, key=lambda p: p.stat().st_mtime_ns)
+
+
+def checkpoint_of(run: Path, step: int) -> Path | None:
+    """Return the checkpoint of a run at a step, if it was kept."""
+    kept = pareto_checkpoint(run, step)
+    if kept.is_file():
+        return kept
+    try:
+        last = find_checkpoint(run)
+        return last if read_checkpoint(last)[0].step == step else None
+    except CheckpointError:
+        return None
+
+
+def read_checkpoint(path: Path) -> tuple[Card, dict[str, Tensor]]:
+    """Read a checkpoint of ours, running nothing that is in it.
+
+    Returns:
+        The record, and the trained weights by their name in the U-Net (averaged, where the run averaged).
+
+    Raises:
+        CheckpointError: If the file is none of ours, is damaged, or holds more than plain data and tensors.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{str(path)!r} was refused: it holds more than tensors and plain values, and loading it could run "
+            "code. Load it only in an environment that you can throw away."
+        ) from error
+    except (OSError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{str(path)!r} is damaged or no checkpoint: {error}") from error
+    if not isinstance(content, dict) or CARD_KEY not in content:
+        raise CheckpointError(f"{str(path)!r} was not written by memcontrol: it has no `{CARD_KEY}` record.")
+    card = Card.from_dict(content[CARD_KEY], path)
+    return card, {k.removeprefix("unet."): v for k, v in content["state_dict"].items()}

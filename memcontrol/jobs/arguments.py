@@ -1,0 +1,73 @@
+"""A job as arguments of the command line: a config, overlays, and one of its own."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from memcontrol.files.atomic import write_text
+from memcontrol.files.run_folder import CHECKPOINTS, CONFIG, METRICS, OVERLAY, PRUNED, REWARDS
+from memcontrol.jobs.job import Job, put
+
+__all__ = ["arguments_of"]
+
+TIMING = {"class_path": "memcontrol.callbacks.TimingCallback"}
+
+
+def arguments_of(job: Job) -> list[str]:
+    """Write the job's own overlay into its folder, and return the arguments of `fit`.
+
+    A folder with a checkpoint is gone on with; what an attempt has left that left none is removed.
+    """
+    folder = Path(job.folder)
+    write_text(folder / OVERLAY, yaml.safe_dump(_overlay(job), sort_keys=False))
+    args = ["fit"]
+    for config in (job.config, *job.overlays, str(folder / OVERLAY)):
+        args += ["--config", config]
+    if job.trust:
+        args.append("--trust-config")
+    stale = [PRUNED]
+    if list((folder / CHECKPOINTS).glob("*.ckpt")):
+        args.append(f"--ckpt_path={folder}")
+    else:
+        stale += [CONFIG, REWARDS, METRICS]
+    for name in stale:
+        (folder / name).unlink(missing_ok=True)
+    return args
+
+
+def _overlay(job: Job) -> dict[str, Any]:
+    folder = Path(job.folder)
+    tree: dict[str, Any] = deepcopy(dict(job.overlay))
+    logger = {"save_dir": str(folder.parent.parent), "name": folder.parent.name, "version": folder.name}
+    tree["trainer"] = {
+        **tree.get("trainer", {}),
+        "logger": [
+            {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": logger},
+            *([dict(job.logger)] if job.logger is not None else []),
+        ],
+        "devices": job.devices,
+        "default_root_dir": str(folder),  # several jobs may run in one SLURM job
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "callbacks+": [*map(dict, job.callbacks), TIMING],
+    }
+    tree["seed_everything"] = job.seed
+    if job.halved:
+        _halve(tree, yaml.safe_load(Path(job.config).read_text()), 2**job.halved)
+    return tree
+
+
+def _halve(tree: dict[str, Any], base: dict[str, Any], parts: int) -> None:
+    """Split each batch into parts that are accumulated, so that steps and validations stay what they were."""
+    trainer = base["trainer"] | tree["trainer"]
+    proposed = tree.get("data", {}).get("batch_size")
+    batch = proposed or base["data"]["init_args"].get("batch_size", 16)
+    parts = min(parts, batch)
+    put(tree, "data.batch_size", batch // parts)
+    tree["trainer"]["accumulate_grad_batches"] = parts * (trainer.get("accumulate_grad_batches") or 1)
+    if isinstance(trainer.get("val_check_interval"), int):
+        tree["trainer"]["val_check_interval"] = parts * trainer["val_check_interval"]

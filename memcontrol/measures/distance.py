@@ -1,0 +1,110 @@
+"""How far from held-out patients lies what the model samples for their captions?"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from memcontrol.measures.aggregators import SampleDistance, Values, rows_of
+from memcontrol.measures.functional.frechet import frechet_distance
+from memcontrol.measures.functional.kernel import kernel_statistic
+from memcontrol.measures.measure import Measure, Scene, register
+from memcontrol.measures.measurement import Measurement
+from memcontrol.measures.needs import Evidence
+from memcontrol.measures.samples import Samples
+
+__all__ = ["FID", "KID", "KIDByFinding"]
+
+LEAST_IMAGES = 16
+"""Fewest images of a finding on either side that are compared."""
+
+
+class FID(Measure):
+    """The Frechet distance (Heusel et al., 2017)."""
+
+    name = "fid"
+    group = "quality"
+    higher_is_better = False
+    needs = (Samples("heldout"),)
+    aggregator = SampleDistance(lambda a, b: rows_of(frechet_distance, a, b), num_replicates=20)
+    words = "Frechet distance to held-out patients"
+    column = 10
+
+    def values(self, evidence: Evidence, scene: Scene) -> Values:
+        """Return features of pictures and of held-out images."""
+        return _features(evidence, scene)
+
+    def note(self, ours: Values, scene: Scene, note: str) -> str:
+        """Say where it is biased."""
+        assert ours.outside is not None
+        width, n = ours.inside.shape[1], min(len(ours.inside), len(ours.outside))
+        return f"n = {n} is below the feature width {width}: biased, compare at equal n only" if n < width else ""
+
+
+class KID(Measure):
+    """The kernel distance (Binkowski et al., 2018)."""
+
+    name = "kid"
+    group = "quality"
+    higher_is_better = False
+    needs = (Samples("heldout"),)
+    aggregator = SampleDistance(kernel_statistic)
+    words = "kernel distance to held-out patients"
+    column = 20
+
+    def values(self, evidence: Evidence, scene: Scene) -> Values:
+        """Return features of pictures and of held-out images."""
+        return _features(evidence, scene)
+
+
+class KIDByFinding(Measure):
+    """The kernel distance of each finding with enough images, as `kid/FINDING`, where the data are labelled."""
+
+    name = "kid_by_finding"
+    group = "quality"
+    higher_is_better = False
+    needs = (Samples("heldout"),)
+    aggregator = SampleDistance(kernel_statistic)
+    words = "the same of each finding, where the data are labelled"
+    is_reward = False
+
+    def values(self, evidence: Evidence, scene: Scene) -> Values:
+        """Return features of pictures and of held-out images."""
+        return _features(evidence, scene)
+
+    def measure(self, evidence: Evidence, scene: Scene, base: Evidence | None) -> list[Measurement]:
+        """Measure finding by finding."""
+        real, sampled = scene.real, evidence[Samples("heldout")]
+        table = real.data.table(real.heldout_split)
+        if "label" not in table:
+            return []
+        labels = table["label"].astype(str).to_numpy()
+        mine, found = labels[sampled.rows], []
+        for label in sorted(set(labels)):
+            rows, held = np.flatnonzero(mine == label), np.flatnonzero(labels == label)
+            if min(len(rows), len(held)) < LEAST_IMAGES:
+                continue
+            values = _of_rows(self.values(evidence, scene), rows, held)
+            value = self.aggregator.summarize(values, None, 1, scene.options.seed).value
+            note = f"{len(rows)} drawn, {len(held)} real"
+            found.append(Measurement(f"kid/{label}", self.group, value, None, False, None, note))
+        return found
+
+
+def _features(evidence: Evidence, scene: Scene) -> Values:
+    sampled, real = evidence[Samples("heldout")], scene.real
+    return Values(sampled.features, sampled.subjects, real.heldout, real.subjects(real.heldout_split))
+
+
+def _of_rows(values: Values, rows: np.ndarray, held: np.ndarray) -> Values:
+    assert values.outside is not None
+    return Values(
+        values.inside[torch.from_numpy(rows)],
+        [values.patients[row] for row in rows],
+        values.outside[torch.from_numpy(held)],
+        [values.outside_patients[row] for row in held],
+    )
+
+
+for _measure in (FID(), KID(), KIDByFinding()):
+    register(_measure)

@@ -1,0 +1,67 @@
+"""A model as scoring sees it: it samples, and it can be probed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+from diffusers import DDPMScheduler, StableDiffusionPipeline
+from torch import Tensor
+
+from memcontrol.diffusion.codecs import LatentCodec, TextCodec
+from memcontrol.diffusion.probes import Denoiser
+from memcontrol.diffusion.sampling import SamplingOptions, sample_batches
+
+__all__ = ["ScoredModel"]
+
+
+@dataclass(frozen=True)
+class ScoredModel:
+    """A pipeline with the precision it runs in.
+
+    Args:
+        pipeline: Samples images.
+        size: Height and width of an image, in pixels.
+        sampling: Steps, guidance and scheduler.
+        precision: Opens the context that the U-Net runs in.
+    """
+
+    pipeline: StableDiffusionPipeline
+    size: int
+    sampling: SamplingOptions
+    precision: Callable[[], AbstractContextManager[object]] = field(default=nullcontext)
+
+    def sample(self, prompts: Sequence[str], seeds: Sequence[int], progress: bool = False) -> Iterator[Tensor]:
+        """Sample batches of images with shape `(B, 3, size, size)`, values in [0, 1], one seed per image.
+
+        An image depends on its prompt and seed alone.
+        """
+        batches = sample_batches(self.pipeline, prompts, seeds, self.sampling, self.size, progress)
+        while True:
+            with self.precision():
+                images = next(batches, None)
+            if images is None:
+                return
+            yield images
+
+    @property
+    def codecs(self) -> tuple[LatentCodec, TextCodec]:
+        """What encodes images and captions for this model."""
+        return LatentCodec(self.pipeline.vae), TextCodec(self.pipeline.tokenizer, self.pipeline.text_encoder)
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """The U-Net with its noise schedule of training."""
+        unet = self.pipeline.unet
+
+        def predict(x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+            predicted: Tensor = unet(x, t, condition).sample
+            return predicted
+
+        return Denoiser(predict, DDPMScheduler.from_config(self.pipeline.scheduler.config))
+
+    def as_input(self, values: Tensor) -> Tensor:
+        """Bring latents or text states to the U-Net's device and type."""
+        like = next(self.pipeline.unet.parameters())
+        return values.to(device=like.device, dtype=like.dtype)

@@ -1,0 +1,240 @@
+"""Does what the model samples for training prompts lie too near to training images?
+
+Replication is tested against the base and held-out patients. Own-prompt retrieval (which must beat the base too), AMD
+and authenticity are tested against what the same model samples for held-out prompts, whose patients' images then join
+the training images (see `outside`): a model that learns a hospital's look comes nearer to all its patients than the
+base was, and one that follows captions nearer to the patient of the caption; neither is a leak.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from memcontrol.measures.aggregators import AboveBase, AboveOutside, Aggregator, Figure, PatientMean, Test, Values
+from memcontrol.measures.copies import Match
+from memcontrol.measures.functional.frechet import informed_distance
+from memcontrol.measures.functional.memorization import authentic, minimal_distances, own_prompt_hits, rank_z
+from memcontrol.measures.functional.neighbours import nearest
+from memcontrol.measures.measure import Measure, Scene, register
+from memcontrol.measures.needs import Evidence
+from memcontrol.measures.samples import Sampled, Samples
+from memcontrol.measures.statistics.pvalues import p_exceed, rank_of
+
+__all__ = ["AMD", "CT", "MIFID", "Authenticity", "OwnPrompt", "Replication"]
+
+
+class ExceedsHeldout(Test):
+    """Do more patients exceed the threshold of copies than held-out ones would? `raw`, `outside` are similarities."""
+
+    words = "held-out patients"
+
+    def p(self, ours: Values, base: Values | None, worse: int, seed: int) -> float | None:
+        """Return the exact p-value, see `p_exceed`."""
+        assert ours.raw is not None
+        assert ours.outside is not None
+        return p_exceed(ours.raw, ours.patients, ours.outside, ours.outside_patients, ours.rank)
+
+
+class _Nearness(Measure, ABC):
+    """A measure of pictures for training prompts; pictures for held-out prompts are the control, if there are any."""
+
+    group = "memorization"
+    needs = (Samples("train"),)
+    aggregator: ClassVar[Aggregator] = PatientMean((AboveOutside(),))
+
+    def values(self, evidence: Evidence, scene: Scene) -> Values | None:
+        """Return the values for training prompts and, as if their patients were trained on, for held-out ones."""
+        sampled, outside = evidence[Samples("train")], evidence.get(Samples("heldout"))
+        if outside is None:
+            return Values(self.inside(sampled, scene), sampled.subjects)
+        control = self.outside(outside, scene)
+        return Values(self.inside(sampled, scene), sampled.subjects, control, outside.subjects)
+
+    @abstractmethod
+    def inside(self, sampled: Sampled, scene: Scene) -> Tensor:
+        """Return the value of each picture for a training prompt, with shape `(n,)`."""
+
+    @abstractmethod
+    def outside(self, sampled: Sampled, scene: Scene) -> Tensor:
+        """Return what pictures for held-out prompts would get if the prompt's patient were in the training split.
+
+        A training prompt's own picture, and its patient's others, are among the training images; a model that only
+        follows captions comes near to them. A held-out prompt gets the same chance: its patient's images join the
+        training images.
+        """
+
+
+class OwnPrompt(_Nearness):
+    """Own-prompt retrieval: is the nearest training image the one that the prompt belongs to?"""
+
+    name = "own_prompt"
+    higher_is_better = False
+    aggregator = PatientMean((AboveOutside(), AboveBase()))
+    words = "the nearest training image is the prompt's own"
+    leak = "what it draws for a training prompt is nearest to that prompt's own image"
+    column = 60
+
+    def values(self, evidence: Evidence, scene: Scene) -> Values | None:
+        """Return nothing for pictures whose prompts are no training captions."""
+        return None if min(evidence[Samples("train")].rows) < 0 else super().values(evidence, scene)
+
+    def inside(self, sampled: Sampled, scene: Scene) -> Tensor:
+        """Return hits."""
+        return own_prompt_hits(_match(sampled, scene).row, torch.tensor(sampled.rows), scene.real.contents)
+
+    def outside(self, sampled: Sampled, scene: Scene) -> Tensor:
+        """Return hits if the prompt's patient were trained on."""
+        real = scene.real
+        views = real.heldout_views.reshape(len(real.heldout_views), real.views.num_views, -1)
+        similarity, row = _of_the_same_patient(sampled, views, sampled.thumbnails, scene)
+        contents = np.asarray([str(content) for content in real.data.table(real.heldout_split)["content"]])
+        own = torch.from_numpy(contents[row.numpy()] == contents[np.asarray(sampled.rows)])
+        return (own & (similarity > _match(sampled, scene).similarity)).double()
+
+
+class Replication(Measure):
+    """Calibrated replication: share of pictures that are nearer to a training image than held-out patients come."""
+
+    name = "replication"
+    group = "memorization"
+    higher_is_better = False
+    needs = (Samples("train"),)
+    aggregator = PatientMean((ExceedsHeldout(), AboveBase()))
+    words = "drawn pictures are copies of training images"
+    leak = "it draws copies of training images"
+    column = 50
+
+    def values(self, evidence: Evidence, scene: Scene) -> Values:
+        """Return which pictures are copies, and the similarities that this comes from."""
+        sampled, real = evidence[Samples("train")], scene.real
+        threshold, _ = real.copy_threshold(scene.options.alpha)
+        similarity = _match(sampled, scene).similarity
+        calibration, patients = real.calibration(), real.calibration_subjects()
+        rank = rank_of(scene.options.alpha, len(set(patients)))
+        return Values((similarity > threshold).double(), sampled.subjects, calibration, patients, similarity, rank)
+
+    def note(self, ours: Values, scene: Scene, note: str) -> str:
+        """Add how many held-out images would count."""
+        _, share = scene.real.copy_threshold(scene.options.alpha)
+        return f"{note}; of held-out images {100 * share:.2g} % would count as copies"
+
+
+class AMD(_Nearness):
+    """Average minimal distance to training images (Dutt et al., WACV 2025)."""
+
+    name = "amd"
+    higher_is_better = True
+    words = "distance to the nearest training image"
+    leak = "what it draws for training prompts lies nearer to training images than for held-out prompts"
+    column = 40
+
+    def inside(self, sampled: Sampled, scene: Scene) -> Tensor:
+        """Return distances."""
+        return minimal_distances(sampled.features, scene.real.training)
+
+    def outside(self, sampled: Sampled, scene: Scene) -> Tensor:
+        """Return distances if the prompt's patient were trained on."""
+        own, _ = _own_distance(sampled, scene)
+        return torch.minimum(minimal_distances(sampled.features, scene.real.training), own)
+
+
+class Authenticity(_Nearness):
+    """Share of pictures farther from their training neighbour than it is from its own (Alaa et al., ICML 2022)."""
+
+    name = "authenticity"
+    higher_is_better = True
+    words = "pictures farther from their training neighbour than that one is from its own"
+    leak = "what it draws for training prompts hugs training images more than for held-out prompts"
+
+    def inside(self, sampled: Sampled, scene: Scene) -> Tensor:
+        """Return which pictures are authentic."""
+        return authentic(sampled.features, scene.real.training)
+
+    def outside(self, sampled: Sampled, scene: Scene) -> Tensor:
+        """Return which would be if the prompt's patient were trained on."""
+        real = scene.real
+        own, row = _own_distance(sampled, scene)
+        theirs = 1 - nearest(real.heldout[row], real.training)[0]
+        distances = minimal_distances(sampled.features, real.training)
+        return torch.where(own < distances, (own > theirs).double(), authentic(sampled.features, real.training))
+
+
+class CT(Measure):
+    """The rank test of pictures against held-out images by distance to training images (Meehan et al., 2020)."""
+
+    name = "c_t"
+    group = "memorization"
+    higher_is_better = True
+    needs = (Samples("train"),)
+    aggregator = Figure(
+        lambda v: rank_z(v.inside.numpy(), v.outside.numpy()),  # type: ignore[union-attr]
+        reach=1.96,
+        chance=0.0,
+        note="a z score: below 0 is nearer than real images are",
+    )
+    words = "the same as a z score against held-out images"
+
+    def values(self, evidence: Evidence, scene: Scene) -> Values:
+        """Return the distances of pictures and of held-out images."""
+        sampled, real = evidence[Samples("train")], scene.real
+        held = minimal_distances(real.heldout, real.training)
+        subjects = real.subjects(real.heldout_split)
+        return Values(minimal_distances(sampled.features, real.training), sampled.subjects, held, subjects)
+
+
+class MIFID(Measure):
+    """FID, divided by the mean distance to training images where that is small (Bai et al., 2021)."""
+
+    name = "mifid"
+    group = "memorization"
+    higher_is_better = False
+    needs = (Samples("train"),)
+    aggregator = Figure(
+        lambda v: informed_distance(v.inside, v.outside, v.raw),  # type: ignore[arg-type]
+        note="no interval: a ratio with a threshold",
+    )
+    words = "FID over the distance to training images"
+
+    def values(self, evidence: Evidence, scene: Scene) -> Values:
+        """Return features, and the distances of the pictures."""
+        sampled, real = evidence[Samples("train")], scene.real
+        distances = minimal_distances(sampled.features, real.training)
+        subjects = real.subjects(real.heldout_split)
+        return Values(sampled.features, sampled.subjects, real.heldout, subjects, distances)
+
+
+def _match(sampled: Sampled, scene: Scene) -> Match:
+    return scene.shared(("match", id(sampled)), lambda: scene.real.match(sampled.thumbnails))
+
+
+def _own_distance(sampled: Sampled, scene: Scene) -> tuple[Tensor, Tensor]:
+    """Return the distance to the nearest image of each prompt's own patient, and its row."""
+
+    def find() -> tuple[Tensor, Tensor]:
+        similarity, row = _of_the_same_patient(sampled, scene.real.heldout[:, None], sampled.features, scene)
+        return 1 - similarity, row
+
+    return scene.shared(("own distance", id(sampled)), find)
+
+
+def _of_the_same_patient(sampled: Sampled, bank: Tensor, queries: Tensor, scene: Scene) -> tuple[Tensor, Tensor]:
+    """Find the nearest held-out image of each prompt's own patient; the bank has shape `(k, views, D)`."""
+    subjects = np.asarray(scene.real.subjects(scene.real.heldout_split))
+    best, rows = [], []
+    for query, subject in zip(normalize(queries.float(), dim=1), sampled.subjects, strict=True):
+        of_patient = torch.from_numpy(np.flatnonzero(subjects == subject))
+        similarity = (normalize(bank[of_patient].float(), dim=2) @ query).max(dim=1).values
+        found = int(similarity.argmax())
+        best.append(similarity[found])
+        rows.append(of_patient[found])
+    return torch.stack(best).clamp(max=1.0), torch.stack(rows)
+
+
+for _measure in (OwnPrompt(), Replication(), AMD(), Authenticity(), CT(), MIFID()):
+    register(_measure)

@@ -1,0 +1,21 @@
+"""Denoising error at fixed noise and timesteps; lower for members."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from memcontrol.diffusion.probes import Denoiser, denoising_loss
+from memcontrol.measures.probes.base import Probe, ProbeBatch
+
+__all__ = ["LossProbe"]
+
+
+@dataclass(frozen=True)
+class LossProbe(Probe):
+    """See `memcontrol.diffusion.probes.denoising_loss`."""
+
+    def score(self, denoiser: Denoiser, images: ProbeBatch) -> Tensor:
+        """Return the scores, with shape `(B,)`."""
+        return denoising_loss(denoiser, images.moments, images.states, images.seeds, images.draws)

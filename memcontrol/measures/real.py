@@ -1,0 +1,162 @@
+"""Real images as scoring sees them: features and patients of training and held-out images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from memcontrol.data.base import CaptionedImageDataModule
+from memcontrol.data.features import split_features
+from memcontrol.errors import RewardError
+from memcontrol.measures.copies import Match, ViewsEncoder, match_views
+from memcontrol.measures.encoders import Encoder, ThumbnailEncoder
+from memcontrol.measures.functional.memorization import replication_threshold
+from memcontrol.seeds import derive_seed
+from memcontrol.types import Side
+
+__all__ = ["Quota", "RealImages"]
+
+
+@dataclass(frozen=True)
+class Quota:
+    """Which rows of a split are used, and with which seeds.
+
+    Args:
+        rows: Rows of the split's table.
+        seeds: One seed per row.
+    """
+
+    rows: list[int]
+    seeds: list[int]
+
+
+class RealImages:
+    """Features of the training split and of one held-out split.
+
+    Args:
+        data: The data, set up.
+        heldout_split: `validate` (callbacks, search) or `test` (audits).
+        encoder: Features of quality and of nearest neighbours.
+        seed: Seed of everything that is chosen here.
+
+    Raises:
+        RewardError: If there are too few held-out patients.
+    """
+
+    def __init__(self, data: CaptionedImageDataModule, heldout_split: str, encoder: Encoder, seed: int = 0) -> None:
+        self.data = data
+        self.heldout_split = heldout_split
+        self.encoder = encoder
+        self.seed = seed
+        self.copy_encoder = ThumbnailEncoder()
+        self.views = ViewsEncoder(self.copy_encoder)
+        if len(self.subjects(heldout_split)) < 8 or len(set(self.subjects(heldout_split))) < 4:
+            raise RewardError(
+                f"The split `{heldout_split}` has {len(self.subjects(heldout_split))} images of "
+                f"{len(set(self.subjects(heldout_split)))} patients; scoring needs at least 8 images of 4 patients. "
+                "Change `data.split_fractions` or `data.max_eval_images`."
+            )
+
+    def split_of(self, side: Side) -> str:
+        """Return the split that a side stands for."""
+        return "train" if side == "train" else self.heldout_split
+
+    def subjects(self, split: str) -> list[str]:
+        """Return the patient of each row of a split."""
+        return [str(subject) for subject in self.data.table(split)["subject_id"]]
+
+    def texts(self, split: str) -> list[str]:
+        """Return the caption of each row of a split."""
+        return [str(text) for text in self.data.table(split)["text"]]
+
+    @property
+    def contents(self) -> list[str]:
+        """Digest of each training image."""
+        return [str(content) for content in self.data.table("train")["content"]]
+
+    @cached_property
+    def training(self) -> Tensor:
+        """Features of training images, with shape `(m, D)`."""
+        return split_features(self.data, "train", self.encoder)
+
+    @cached_property
+    def heldout(self) -> Tensor:
+        """Features of held-out images, with shape `(k, D)`."""
+        return split_features(self.data, self.heldout_split, self.encoder)
+
+    @cached_property
+    def training_views(self) -> Tensor:
+        """Features of the views of training images, with shape `(m, num_views * E)`."""
+        return split_features(self.data, "train", self.views)
+
+    @cached_property
+    def heldout_views(self) -> Tensor:
+        """Features of the views of held-out images, as `training_views` has those of training images."""
+        return split_features(self.data, self.heldout_split, self.views)
+
+    @cached_property
+    def heldout_copies(self) -> Match:
+        """The training image that each held-out image is most like a copy of, which it is not."""
+        return self.match(split_features(self.data, self.heldout_split, self.copy_encoder))
+
+    def match(self, thumbnails: Tensor) -> Match:
+        """Find the training image that each image is most like a copy of."""
+        return match_views(thumbnails, self.training_views, self.views.num_views)
+
+    def calibration(self) -> Tensor:
+        """Return the copy similarity of a random half of the held-out patients, which sets the threshold."""
+        return self.heldout_copies.similarity[self._calibration_rows]
+
+    def copy_threshold(self, alpha: float) -> tuple[float, float]:
+        """Return the similarity above which an image counts as a copy, and the share of false alarms it stands for.
+
+        With k calibration images no threshold is exceeded more rarely than 1 / (k + 1), so alpha is raised to that.
+        """
+        calibration = self.calibration()
+        possible = max(alpha, 1 / (len(calibration) + 1))
+        return replication_threshold(calibration, possible), possible
+
+    def calibration_subjects(self) -> list[str]:
+        """Return the patient of each calibration image."""
+        subjects = self.subjects(self.heldout_split)
+        return [subjects[int(row)] for row in self._calibration_rows]
+
+    def prompts(self, split: str, count: int) -> Quota:
+        """Choose rows whose captions are drawn; in training, images that are repeated on purpose come first.
+
+        Rows are used again, with other seeds, where there are fewer than asked for.
+        """
+        num_rows = len(self.data.table(split))
+        rng = np.random.default_rng(derive_seed(self.seed, "prompts", split))
+        order = rng.permutation(num_rows).tolist()
+        if split == "train":
+            repeated = set(self.data.memorized_rows().tolist())
+            order.sort(key=lambda row: row not in repeated)
+        rows = [order[i % num_rows] for i in range(count)]
+        return Quota(rows, [derive_seed(self.seed, "picture", split, rows[i], i // num_rows) for i in range(count)])
+
+    def probes(self, split: str, count: int) -> Quota:
+        """Choose rows whose losses are compared."""
+        num_rows = len(self.data.table(split))
+        rng = np.random.default_rng(derive_seed(self.seed, "probes", split))
+        rows = sorted(rng.permutation(num_rows)[: count or num_rows].tolist())
+        contents = self.data.table(split)["content"]
+        return Quota(rows, [derive_seed(self.seed, "probe", str(contents.iat[row])) for row in rows])
+
+    def latents(self, split: str, rows: Sequence[int]) -> list[dict[str, Tensor]]:
+        """Return samples of a split: latents or pixels, and text states where they are cached."""
+        dataset = self.data.datasets[split]
+        return [dataset.plain(row) for row in rows]
+
+    @property
+    def _calibration_rows(self) -> Tensor:
+        """Rows of a random half of the held-out patients."""
+        subjects = np.asarray(self.subjects(self.heldout_split))
+        names = np.unique(subjects)
+        chosen = np.random.default_rng(derive_seed(self.seed, "calibration")).permutation(names)[: len(names) // 2]
+        return torch.from_numpy(np.flatnonzero(np.isin(subjects, chosen)))

@@ -1,0 +1,1 @@
+"""Statistics whose unit is the patient: intervals, p-values, multiplicity, fronts."""

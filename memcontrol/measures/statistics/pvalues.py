@@ -1,0 +1,64 @@
+"""One-sided p-values of "worse than the null"; patients are the unit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats import nhypergeom, norm
+from torch import Tensor
+
+from memcontrol.measures.statistics.intervals import mean_replicates
+
+__all__ = ["p_above_zero", "p_exceed", "p_gap", "p_mean", "rank_of"]
+
+
+def p_above_zero(replicates: np.ndarray) -> float:
+    """Return the one-sided p-value of "above 0" from bootstrap replicates, by their normal approximation."""
+    spread = float(np.std(replicates))
+    if spread == 0:
+        return 0.0 if float(np.mean(replicates)) > 0 else 1.0
+    return float(norm.sf(float(np.mean(replicates)) / spread))
+
+
+def p_mean(values: Tensor, subjects: list[str], seed: int) -> float:
+    """Return the p-value of "the mean is above 0", for paired differences."""
+    return p_above_zero(mean_replicates(values, subjects, seed=seed))
+
+
+def p_gap(ours: Tensor, other: Tensor, inside: list[str], outside: list[str], seed: int) -> float:
+    """Return the p-value of "the mean of the first is above that of the second", for different patients."""
+    return p_above_zero(mean_replicates(ours, inside, seed=seed) - mean_replicates(other, outside, seed=seed + 1))
+
+
+def p_exceed(
+    values: Tensor, subjects: Sequence[str], calibration: Tensor, calibration_subjects: Sequence[str], rank: int
+) -> float:
+    """Return the exact p-value of how many patients exceed the rank-th largest of the calibration patients.
+
+    A patient counts with the first of its values: one with more pictures has no more chances. If both groups were
+    exchangeable, the number of patients above the threshold would follow the negative hypergeometric distribution,
+    whatever the values' own distribution.
+
+    Args:
+        values: Values of the patients in question, with shape `(n,)`.
+        subjects: Their patients.
+        calibration: Values of the calibration patients, with shape `(k,)`.
+        calibration_subjects: Their patients.
+        rank: Which of the largest calibration values is the threshold, from 1.
+    """
+    tested, reference = _first(values, subjects), _first(calibration, calibration_subjects)
+    threshold = np.sort(reference)[-rank]
+    above = int((tested > threshold).sum())
+    return float(nhypergeom.sf(above - 1, len(tested) + len(reference), len(tested), rank))
+
+
+def rank_of(alpha: float, num_patients: int) -> int:
+    """Return which of the largest values of calibration patients a share alpha of them exceeds, from 1."""
+    return max(1, int(alpha * num_patients))
+
+
+def _first(values: Tensor, subjects: Sequence[str]) -> np.ndarray:
+    _, rows = np.unique(np.asarray(subjects, dtype=str), return_index=True)
+    first: np.ndarray = values.numpy().astype(float)[rows]
+    return first

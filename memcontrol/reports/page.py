@@ -1,0 +1,40 @@
+"""One HTML page for every report: it opens offline, escapes whatever it is given, and loads nothing from outside."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from memcontrol.files.atomic import write_text
+
+__all__ = ["data_url", "write_page"]
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+_environment = Environment(
+    loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+)
+
+
+def write_page(path: Path, template: str, **values: Any) -> Path:
+    """Fill a template that extends `page.html` and write it whole: a half-written page is never seen.
+
+    Args:
+        path: The file.
+        template: Name of a file in `templates/`.
+        values: What it is filled with; all texts are escaped.
+
+    Returns:
+        The file.
+    """
+    style = (TEMPLATES / "report.css").read_text()
+    write_text(path, _environment.get_template(template).render(style=style, **values))
+    return path
+
+
+def data_url(png: bytes) -> str:
+    """Return a PNG file as the source of an image."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -1,1 +1,0 @@
-"""Rewards: measured quantities with intervals."""

@@ -1,0 +1,93 @@
+"""The rewards callback sees everything and changes nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from memcontrol.cli import main
+from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint
+from tests.conf import short_run
+
+REWARDS = (
+    "{class_path: callbacks.RewardsCallback, init_args: {memorization: noise_norm, scoring: {num_images: 9, "
+    "num_probes: 13, draws: 2, encoder: {class_path: memcontrol.measures.encoders.ThumbnailEncoder}}, "
+    "metrics: [{name: tv, metric: {class_path: torchmetrics.image.TotalVariation}, higher_is_better: false}, "
+    "{name: leaked_tv, group: memorization, metric: {class_path: torchmetrics.image.TotalVariation}, "
+    "higher_is_better: false}]}}"
+)
+PARETO = "{class_path: callbacks.ParetoCheckpoint}"
+BASE = "{class_path: callbacks.AdapterCheckpoint, init_args: {every_n_train_steps: 2}}"
+
+
+def scored_run(folder, *callbacks, extra=()):
+    args = [a for a in short_run(folder) if "callbacks" not in a]
+    return [*args, f"--trainer.callbacks=[{','.join([*callbacks, BASE])}]", *extra]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scored")
+    main(scored_run(folder, REWARDS, PARETO))
+    return folder / "demo" / "version_0"
+
+
+def points(run):
+    return [json.loads(line) for line in (run / "rewards.jsonl").read_text().splitlines()]
+
+
+def test_every_validation_is_a_point(run):
+    assert [p["step"] for p in points(run)] == [0, 3, 6]
+    measures = {m["name"]: m for m in points(run)[-1]["measures"]}
+    assert measures["kid"]["value"]["low"] <= measures["kid"]["value"]["value"] <= measures["kid"]["value"]["high"]
+    assert measures["tv"]["value"]["value"] > 0
+    assert measures["leaked_tv"]["group"] == "memorization"
+    assert measures["leaked_tv"]["value"]["value"] != measures["tv"]["value"]["value"]
+    assert measures["membership_tpr_01"]["value"] is None
+    assert list((run / "pareto").glob("*.ckpt"))
+
+
+def test_training_is_the_same_without_it(run, tmp_path):
+    main(scored_run(tmp_path))
+    _, expected = read_checkpoint(find_checkpoint(tmp_path / "demo" / "version_0"))
+    _, found = read_checkpoint(find_checkpoint(run))
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_two_processes_score_as_one(run, tmp_path):
+    args = scored_run(
+        tmp_path,
+        REWARDS,
+        extra=("--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=4", "--trainer.max_steps=3"),
+    )
+    subprocess.run([sys.executable, "train.py", *args], check=True, capture_output=True, timeout=300)
+    one, two = points(run)[1], points(tmp_path / "demo" / "version_0")[1]
+    for ours, theirs in zip(one["measures"], two["measures"], strict=True):
+        if ours["name"] in ("noise_norm", "heldout_loss", "amd") and ours["value"] is not None:
+            assert theirs["value"]["value"] == pytest.approx(ours["value"]["value"], rel=1e-4), ours["name"]
+
+
+def test_a_missing_encoder_is_said_before_anything_is_loaded(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "memcontrol.diffusion.cached_base.load_components", lambda *_: pytest.fail("the base was loaded")
+    )
+    encoder = (
+        "{class_path: memcontrol.measures.encoders.TimmEncoder, init_args: {model: resnet18, weights: nowhere.pt}}"
+    )
+    with pytest.raises(SystemExit):
+        main(
+            scored_run(
+                tmp_path, f"{{class_path: callbacks.RewardsCallback, init_args: {{scoring: {{encoder: {encoder}}}}}}}"
+            )
+        )
+    assert "nowhere.pt" in capsys.readouterr().err
+
+
+def test_unknown_reward_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(scored_run(tmp_path, "{class_path: callbacks.RewardsCallback, init_args: {quality: beauty}}"))
+    assert "must be one of" in capsys.readouterr().err
