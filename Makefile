@@ -3,6 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
+unexport PYTHONDONTWRITEBYTECODE  # each process would compile all of torch anew
 
 .PHONY: demo demo-full test bench setup lint base clean
 
@@ -33,10 +34,11 @@ bench: setup  ## Print the figures of benchmarks/ (about fifteen minutes), see b
 	$(BIN)/python benchmarks/proposers.py --seeds 3
 	$(BIN)/python benchmarks/halving.py --seeds 2
 
-lint: setup  ## Check style and types
+lint: setup  ## Check style, types, and which room imports which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 setup: $(VENV)/.done  ## Install; nothing to do when it is current
 

@@ -1,7 +1,8 @@
 r"""A trial that computes its objectives alone against the tree at an earlier revision, which measured all: CPU seconds.
 
-Both trees run a search of one trial in a process of its own, with the same seeds and warm caches, by turns; their
-scores are compared bit for bit. The earlier tree is checked out of this repository into a temporary folder.
+Both trees run a search of one trial, with the same seeds and warm caches, by turns; their scores are compared bit for
+bit. The same command once more, when nothing is left to train, says what the controller itself takes, which is
+subtracted. The earlier tree is checked out of this repository into a temporary folder.
 
 OMP_NUM_THREADS=1 python benchmarks/objectives.py f331452 --config compare/cxr_search.yaml --data.root FOLDER \
     --model.base FOLDER --data.where "seen == 0"
@@ -45,7 +46,7 @@ def main() -> None:
     finally:
         subprocess.run(["git", "-C", str(ROOT), "worktree", "remove", "--force", before], check=True)
     for name, seconds in spent.items():
-        print(f"{name}: a trial takes {sorted(seconds)[len(seconds) // 2]:.1f} CPU s (its process whole)")
+        print(f"{name}: a trial takes {sorted(seconds)[len(seconds) // 2]:.1f} CPU s (its worker whole)")
     ratio = sorted(a / b for a, b in zip(spent["now"], spent["before"], strict=True))[options.runs // 2]
     print(
         f"now against before: {ratio:.3f}; scores of the objectives are the same: {scores['now'] == scores['before']}"
@@ -54,7 +55,6 @@ def main() -> None:
 
 def _trial(tree: Path, study: Path, arguments: list[str]) -> tuple[float, list[list[float]]]:
     """Run a search of one trial; returns its CPU seconds and the rewards of its validations."""
-    started = _cpu()
     command = [
         sys.executable,
         "train.py",
@@ -65,10 +65,14 @@ def _trial(tree: Path, study: Path, arguments: list[str]) -> tuple[float, list[l
     ]
     command += ["--search.threads=1", "--search.rescore_factor=0", f"--search.study={study}"]
     environment = {**os.environ, "PYTHONPATH": str(tree)}
-    subprocess.run(command, cwd=tree, env=environment, check=True, capture_output=True)
+    marks = [_cpu()]
+    for _ in ("controller and trial", "controller"):
+        subprocess.run(command, cwd=tree, env=environment, check=True, capture_output=True)
+        marks.append(_cpu())
+    whole, controller = marks[1] - marks[0], marks[2] - marks[1]
     events = [json.loads(line) for line in (study / "journal.jsonl").read_text().splitlines()]
     (finish,) = (event for event in events if event["event"] == "finish")
-    return _cpu() - started, [point["rewards"] for point in finish["points"]]
+    return whole - controller, [point["rewards"] for point in finish["points"]]
 
 
 def _absolute(argument: str) -> str:

@@ -52,7 +52,8 @@ class MemControlModule(LightningModule):
         input_perturbation: See `memcontrol.diffusion.noising.noise_latents`.
         caption_dropout: Share of captions replaced by the empty one, in [0, 1].
         gradient_checkpointing: Whether to save memory by computing activations twice.
-        eval_draws: Noise and timestep pairs per held-out image; fixed, so that losses compare.
+        eval_draws: Noise and timestep pairs per held-out image; fixed, so that losses compare. With 0, no held-out
+            loss is computed.
         encode_batch_size: Images or captions encoded at once when the cache is filled.
         sampling: How images are drawn.
         mitigations: What is done against memorization in training, see `memcontrol.mitigation`.
@@ -83,9 +84,9 @@ class MemControlModule(LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not 0 <= caption_dropout <= 1 or eval_draws < 1 or encode_batch_size < 1:
+        if not 0 <= caption_dropout <= 1 or eval_draws < 0 or encode_batch_size < 1:
             raise MemControlError(
-                "Arguments `caption_dropout` in [0, 1], `eval_draws` >= 1 and `encode_batch_size` >= 1 are "
+                "Arguments `caption_dropout` in [0, 1], `eval_draws` >= 0 and `encode_batch_size` >= 1 are "
                 f"needed, but got {caption_dropout}, {eval_draws} and {encode_batch_size}."
             )
         self.adapter = config_from_plain(adapter) if isinstance(adapter, dict) else adapter
@@ -221,12 +222,12 @@ class MemControlModule(LightningModule):
         if self.trainer.global_step >= self.trainer.max_steps > 0 and self.trainer.check_val_every_n_epoch is None:
             self.trainer.val_check_batch = 1
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Log the held-out denoising loss and return it per sample."""
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor] | None:
+        """Log the held-out denoising loss and return it per sample; None where none is computed."""
         return self._eval_step(batch, "val/loss")
 
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Log the held-out denoising loss and return it per sample."""
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor] | None:
+        """Log the held-out denoising loss and return it per sample; None where none is computed."""
         return self._eval_step(batch, "test/loss")
 
     def configure_optimizers(self) -> Any:
@@ -326,9 +327,9 @@ class MemControlModule(LightningModule):
         """
         moments, states = self.moments(batch), self.text_states(batch)
         errors = []
-        for draw in range(self.eval_draws):
-            t = sample_timesteps(batch["seed"], self.num_timesteps, draw, self.eval_draws)
-            noised = noise_latents(self.parts.scheduler, moments, batch["seed"], t, stream=f"heldout {draw}")
+        for part in range(self.eval_draws):
+            t = sample_timesteps(batch["seed"], self.num_timesteps, part, self.eval_draws)
+            noised = noise_latents(self.parts.scheduler, moments, batch["seed"], t, stream=f"heldout {part}")
             prediction = self.unet(noised.x_t, noised.t, states).sample
             errors.append(denoising_errors(prediction, noised.target))
         return torch.stack(errors).mean(dim=0)
@@ -359,7 +360,9 @@ class MemControlModule(LightningModule):
         digest = getattr(getattr(trainer, "datamodule", None), "training_set", None)
         return digest() if digest is not None else None
 
-    def _eval_step(self, batch: Batch, name: str) -> dict[str, Tensor]:
+    def _eval_step(self, batch: Batch, name: str) -> dict[str, Tensor] | None:
+        if not self.eval_draws:
+            return None
         errors = self.heldout_errors(batch)
         self.log(name, errors.mean(), prog_bar=True, batch_size=len(errors), sync_dist=True)
         return {"index": batch["index"], "errors": errors}

@@ -67,8 +67,8 @@ def uniform_from_seeds(seeds: Sequence[int] | Tensor, stream: str) -> Tensor:
         Numbers with shape `(B,)`, double precision, on the CPU.
     """
     numbers = seeds.tolist() if isinstance(seeds, Tensor) else seeds
-    draws = [derive_seed(s, stream) / 2**63 for s in numbers]
-    return torch.tensor(draws, dtype=torch.float64)
+    shares = [derive_seed(s, stream) / 2**63 for s in numbers]
+    return torch.tensor(shares, dtype=torch.float64)
 
 
 @contextmanager

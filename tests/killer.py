@@ -19,13 +19,14 @@ class Killer(Callback):
 
 
 class Raiser(Callback):
-    """Raises an error with a canary in its text."""
+    """Prints a canary, and raises an error with another in its text."""
 
     def __init__(self, at_step: int) -> None:
         self.at_step = at_step
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if trainer.global_step == self.at_step:
+            print("canaryconsole", flush=True)
             raise RuntimeError("canaryerror")
 
 

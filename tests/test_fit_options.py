@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -16,6 +17,7 @@ from memcontrol.diffusion.components import build_skeleton
 from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint
 from memcontrol.measures import ScoringOptions
+from memcontrol.module import MemControlModule
 from tests.conf import short_run
 from tests.memcontrol.data.test_sources import make_mimic, write_image
 
@@ -23,18 +25,13 @@ from tests.memcontrol.data.test_sources import make_mimic, write_image
 @pytest.mark.parametrize(
     "change",
     [
-        "--trainer.precision=bf16-mixed",
-        "--trainer.precision=16-mixed",
-        "--model.gradient_checkpointing=true",
+        "--trainer.precision=bf16-mixed --model.gradient_checkpointing=true --trainer.accumulate_grad_batches=2",
+        "--trainer.precision=16-mixed --config=logger/tensorboard.yaml "
         "--model.snr_gamma=5 --model.noise_offset=0.1 --model.input_perturbation=0.1",
-        "--trainer.accumulate_grad_batches=2",
-        "--data.cache.enabled=false",
-        "--data.transform.crop=random",
-        "--data.transform.flip=true --data.num_workers=2",
-        "--config=logger/tensorboard.yaml",
+        "--data.cache.enabled=false --data.transform.crop=random --data.transform.flip=true --data.num_workers=2",
     ],
 )
-def test_option_trains(tmp_path, change):
+def test_options_train(tmp_path, change):
     args = short_run(tmp_path)
     logger = f"--trainer.logger.save_dir={tmp_path}"
     main([a for a in args if a != logger] + [logger, *change.split()])
@@ -133,9 +130,15 @@ def test_validate_and_test_score_base_and_checkpoint(tmp_path):
 def test_svdiff_checkpoint_of_sd15_is_small(tmp_path):
     unet = build_skeleton("sd15")
     layout, mask = resolve_mask(unet, "paper13", "all")
-    trained = adapt(unet, SVDiffConfig(), layout, mask).trainable()
-    torch.save({"state_dict": {f"unet.{k}": torch.zeros(v.shape) for k, v in trained.items()}}, tmp_path / "x.ckpt")
-    assert (tmp_path / "x.ckpt").stat().st_size < 3e6
+    adapted = adapt(unet, SVDiffConfig(), layout, mask)
+    module = SimpleNamespace(adapted=adapted, card=lambda: SimpleNamespace(to_dict=dict))
+    trained = adapted.trainable()
+    weights = {f"unet.{name}": torch.zeros(value.shape) for name, value in trained.items()}
+    content = {"state_dict": {**weights, "unet.conv_in.weight": torch.zeros(1_000_000)}}
+    MemControlModule.on_save_checkpoint(module, content)
+    torch.save(content, tmp_path / "x.ckpt")
+    assert {*content["state_dict"]} == {*weights}
+    assert 5e5 < (tmp_path / "x.ckpt").stat().st_size < 3e6
 
 
 def test_last_weights_are_validated_though_epochs_end_within_an_accumulation(tmp_path):

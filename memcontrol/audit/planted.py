@@ -138,7 +138,7 @@ def _p_of_set(
 def clean_sets(
     data: CaptionedImageDataModule, detector: Detector, alpha: float, level: float, num_sets: int = 40, size: int = 100
 ) -> int:
-    """Return how many of a number of clean sets are wrongly said to leak; each has patients of its own draw."""
+    """Return how many of a number of clean sets are wrongly said to leak; each has patients of its own."""
     bank, views = detector.bank(data)
     held = match_views(split_features(data, "test", detector.encoder), bank, views).similarity
     wrong = 0

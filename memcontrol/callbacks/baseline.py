@@ -9,6 +9,7 @@ from typing import Any
 import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from memcontrol.errors import MemControlError
 from memcontrol.files.atomic import write_json
 from memcontrol.files.run_folder import HELDOUT
 from memcontrol.measures.statistics.intervals import Interval, mean_interval
@@ -25,12 +26,23 @@ class BaselineCallback(Callback):
     The base's losses are computed once, with the adapter switched off, on the same images, noise and timesteps
     and in the same precision. Logged are `val/loss_base` and `val/gain` (base minus model: higher is better) with
     `val/gain_low` and `val/gain_high`; the last ones are printed and written to `heldout.json`.
+
+    Raises:
+        MemControlError: At the start, if the module computes no held-out loss.
     """
 
     def __init__(self) -> None:
         self._base: dict[int, float] = {}
         self._model: dict[int, float] = {}
         self._gain: Interval | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """See that there will be losses to compare."""
+        if isinstance(pl_module, MemControlModule) and not pl_module.eval_draws:
+            raise MemControlError(
+                "BaselineCallback compares held-out losses, but `model.eval_draws` is 0, so none are computed. Set it "
+                "to 1 or more, or leave the callback out."
+            )
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the last validation."""

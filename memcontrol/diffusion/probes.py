@@ -80,9 +80,9 @@ def denoising_loss(denoiser: Denoiser, moments: Tensor, states: Tensor, seeds: T
         https://arxiv.org/abs/2302.03262.
     """
     errors = []
-    for draw in range(draws):
-        t = sample_timesteps(seeds, denoiser.num_timesteps, draw, draws)
-        noised = noise_latents(denoiser.scheduler, moments[:, :1], seeds, t, stream=f"probe {draw}")
+    for part in range(draws):
+        t = sample_timesteps(seeds, denoiser.num_timesteps, part, draws)
+        noised = noise_latents(denoiser.scheduler, moments[:, :1], seeds, t, stream=f"probe {part}")
         errors.append(denoising_errors(denoiser.unet(noised.x_t, noised.t, states), noised.target))
     return torch.stack(errors).mean(dim=0)
 
@@ -112,9 +112,9 @@ def noise_norm(
     """
     norms = []
     empty = null.to(states).expand_as(states)
-    for draw in range(draws):
-        t = sample_timesteps(seeds, denoiser.num_timesteps, draw, draws)
-        noised = noise_latents(denoiser.scheduler, moments[:, :1], seeds, t, stream=f"probe {draw}")
+    for part in range(draws):
+        t = sample_timesteps(seeds, denoiser.num_timesteps, part, draws)
+        noised = noise_latents(denoiser.scheduler, moments[:, :1], seeds, t, stream=f"probe {part}")
         gap = denoiser.noise(noised.x_t, noised.t, states) - denoiser.noise(noised.x_t, noised.t, empty)
         norms.append(gap.float().flatten(1).norm(dim=1))
     return torch.stack(norms).mean(dim=0)

@@ -160,7 +160,7 @@ def sample_batches(
     pipeline.set_progress_bar_config(disable=True)
     texts = TextCodec(pipeline.tokenizer, pipeline.text_encoder)
     null = texts.encode([""])
-    draw = _sample_plain if options.is_plain else _sample_mitigated
+    sample_batch = _sample_plain if options.is_plain else _sample_mitigated
     at_once = min(options.images_at_once(pipeline.device), _room.get(pipeline.unet, sys.maxsize))
     start = 0
     bar = tqdm(total=len(prompts), desc="drawing", unit="image", disable=not progress, delay=2)
@@ -170,7 +170,7 @@ def sample_batches(
             states = texts.encode(list(prompts[chosen]))
             images = None
             try:
-                images = draw(pipeline, states, null, list(seeds[chosen]), options, size).float().cpu()
+                images = sample_batch(pipeline, states, null, list(seeds[chosen]), options, size).float().cpu()
             except RuntimeError as error:
                 if len(states) == 1 or not should_reduce_batch_size(error):
                     raise

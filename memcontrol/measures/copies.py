@@ -68,16 +68,16 @@ def _centre(images: Tensor, share: float) -> Tensor:
     return images[..., top : height - top, left : width - left]
 
 
-def match_views(queries: Tensor, bank: Tensor, num_views: int) -> Match:
+def match_views(queries: Tensor, reference: Tensor, num_views: int) -> Match:
     """Find the training image with the most similar view.
 
     Args:
         queries: Features of plain images, with shape `(n, D)`.
-        bank: Features of all views of training images, with shape `(m, num_views * D)`.
+        reference: Features of all views of training images, with shape `(m, num_views * D)`.
         num_views: Views of one training image.
 
     Returns:
         Similarity and row of the nearest training image.
     """
-    similarity, found = nearest(queries, bank.reshape(len(bank) * num_views, -1))
+    similarity, found = nearest(queries, reference.reshape(len(reference) * num_views, -1))
     return Match(similarity, found // num_views)

@@ -11,7 +11,14 @@ from typing import Any, Final
 
 import yaml
 
-from memcontrol.callbacks import ParetoCheckpoint, RewardsCallback
+from memcontrol.callbacks import (
+    AdapterCheckpoint,
+    EMACallback,
+    ParetoCheckpoint,
+    RewardsCallback,
+    SampleGridCallback,
+    TimingCallback,
+)
 from memcontrol.errors import SearchError
 from memcontrol.files.atomic import write_text
 from memcontrol.files.configs import ResolvedConfig
@@ -38,6 +45,10 @@ NOT_COMPARED: Final = (
     "enable_model_summary",
     "default_root_dir",
 )
+READ_NO_LOSS: Final = (
+    AdapterCheckpoint, EMACallback, ParetoCheckpoint, RewardsCallback, SampleGridCallback, TimingCallback,
+)  # fmt: skip
+"""Callbacks that do without the held-out loss, unless they monitor it."""
 RECORD: Final = "study.yaml"
 JOURNAL: Final = "journal.jsonl"
 FORMAT: Final = 2
@@ -46,7 +57,7 @@ FORMAT: Final = 2
 
 @dataclass(frozen=True)
 class Study:
-    """A study.
+    """A study on disk: what is searched, what may not change, and where its files lie.
 
     Args:
         folder: Its folder.
@@ -167,6 +178,9 @@ def _config_of_trials(run: dict[str, Any], callbacks: Sequence[Any], options: Se
 def narrowed(run: dict[str, Any], callbacks: Sequence[Any], measures: Sequence[str]) -> dict[str, Any]:
     """Return a config whose runs measure these alone, unless it names `scoring.measures` itself.
 
+    The held-out loss (`model.eval_draws`) is left out where no callback may read it; as a measure, it is
+    `heldout_loss`.
+
     Args:
         run: Config of a run, as plain values.
         callbacks: The callbacks that it names, in its order.
@@ -177,7 +191,14 @@ def narrowed(run: dict[str, Any], callbacks: Sequence[Any], measures: Sequence[s
         if isinstance(callback, RewardsCallback) and callback.scoring.measures is None:
             arguments = described.setdefault("init_args", {})
             arguments["scoring"] = {**(arguments.get("scoring") or {}), "measures": list(dict.fromkeys(measures))}
+    arguments = config["model"].get("init_args", {})
+    if "eval_draws" in arguments and not any(map(_reads_loss, callbacks)):
+        arguments["eval_draws"] = 0
     return config
+
+
+def _reads_loss(callback: Any) -> bool:
+    return type(callback) not in READ_NO_LOSS or (getattr(callback, "monitor", None) or "").startswith("val/")
 
 
 def _parameters(options: SearchOptions) -> tuple[Parameter, ...]:

@@ -42,12 +42,18 @@ def record(folder):
 
 
 def test_two_runs_are_compared(run, tmp_path):
-    main(arguments(tmp_path, run, run))
+    more = ["--model.optimizer.lr=5e-2", "--trainer.max_steps=20", "--trainer.val_check_interval=20"]
+    main(short_run(tmp_path, *DATA, *more, "--trainer.logger.name=other"))
+    main(arguments(tmp_path, run, tmp_path / "other" / "version_0"))
     found = record(tmp_path)
     assert [item["kind"] for item in found["audited"]] == ["run", "run"]
     assert not found["audited"][0]["verdict"]["leaks"]
     assert {d["name"] for d in found["differences"]} >= {"membership_auc", "heldout_loss", "replication"}
-    assert all(d["value"]["value"] == 0 for d in found["differences"])
+    first, other = ({m["name"]: m["value"] for m in item["measures"]} for item in found["audited"])
+    gaps = {d["name"]: d["value"]["value"] for d in found["differences"]}
+    for name in ("membership_auc", "heldout_loss", "noise_norm", "amd"):
+        assert gaps[name] == pytest.approx(other[name]["value"] - first[name]["value"], rel=1e-3, abs=1e-6), name
+    assert abs(gaps["heldout_loss"]) > 1e-4
     page = (tmp_path / "audit" / "report.html").read_text()
     assert "No leak found" in page
     words = re.sub(r'src="data:[^"]*"', "", page)

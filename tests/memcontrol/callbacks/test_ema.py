@@ -8,7 +8,7 @@ import torch
 from memcontrol import load_pipeline
 from memcontrol.callbacks import samples
 from memcontrol.cli import main
-from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint
+from memcontrol.files.checkpoints import find_checkpoint
 from tests.conf import short_run
 from tests.memcontrol.callbacks.test_rewards import REWARDS, points
 
@@ -38,7 +38,8 @@ def test_the_grid_shows_the_average_wherever_it_is_listed(tmp_path, monkeypatch,
     monkeypatch.setattr(samples, "sample", spy)
     run = averaged_run(tmp_path, callbacks=order)
     args, grid = drawn[-1]
-    assert (sample(load_pipeline(run), *args, progress=False) - grid).abs().max() < 1e-4
+    for path in (run, run / "adapter"):
+        assert (sample(load_pipeline(path), *args, progress=False) - grid).abs().max() < 1e-4
 
     found = content(run)
     assert any(not torch.equal(v, found["state_dict"][n]) for n, v in found["current_model_state"].items())
@@ -48,7 +49,7 @@ def test_the_grid_shows_the_average_wherever_it_is_listed(tmp_path, monkeypatch,
     assert (sample(load_pipeline(tmp_path / "raw.ckpt"), *args, progress=False) - grid).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize(("steps", "accumulate"), [(4, 1), (3, 1), (4, 2)])
+@pytest.mark.parametrize(("steps", "accumulate"), [(3, 1), (4, 2)])
 def test_some_steps_and_as_many_are_twice_as_many(tmp_path, steps, accumulate):
     every = [f"--trainer.val_check_interval={steps}", f"--trainer.accumulate_grad_batches={accumulate}"]
     whole = content(averaged_run(tmp_path / "whole", f"--trainer.max_steps={2 * steps}", *every))
@@ -71,16 +72,3 @@ def test_a_point_that_was_cut_off_is_scored_with_the_average(tmp_path):
     for ours, theirs in zip(found["measures"], expected["measures"], strict=True):
         if ours["value"] is not None and ours["name"] in ("noise_norm", "heldout_loss", "kid"):
             assert ours["value"]["value"] == pytest.approx(theirs["value"]["value"], rel=1e-4), ours["name"]
-
-
-def test_the_adapter_folder_holds_the_average(tmp_path):
-    run = averaged_run(tmp_path)
-    _, weights = read_checkpoint(find_checkpoint(run))
-    images = [
-        load_pipeline(path)(
-            "CXR PA", num_inference_steps=2, output_type="pt", generator=torch.Generator().manual_seed(0)
-        ).images
-        for path in (run, run / "adapter")
-    ]
-    assert any(w.abs().max() > 0 for w in weights.values())
-    assert (images[0] - images[1]).abs().max() < 1e-5

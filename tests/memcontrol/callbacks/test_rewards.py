@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -20,6 +22,7 @@ REWARDS = (
     "{name: leaked_tv, group: memorization, metric: {class_path: torchmetrics.image.TotalVariation}, "
     "higher_is_better: false}]}}"
 )
+GRID = "{class_path: callbacks.SampleGridCallback, init_args: {num_images: 2}}"
 PARETO = "{class_path: callbacks.ParetoCheckpoint}"
 BASE = "{class_path: callbacks.AdapterCheckpoint, init_args: {every_n_train_steps: 2}}"
 
@@ -58,15 +61,22 @@ def test_training_is_the_same_without_it(run, tmp_path):
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-def test_two_processes_score_as_one(run, tmp_path):
+def losses(run, name):
+    return pd.read_csv(run / "metrics.csv")[name].dropna().to_numpy()
+
+
+def test_two_processes_train_and_score_as_one(run, tmp_path):
     args = scored_run(
-        tmp_path,
-        REWARDS,
-        extra=("--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=4", "--trainer.max_steps=3"),
+        tmp_path, REWARDS, GRID, extra=("--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=4")
     )
     subprocess.run([sys.executable, "train.py", *args], check=True, capture_output=True, timeout=300)
-    one, two = points(run)[1], points(tmp_path / "demo" / "version_0")[1]
-    for ours, theirs in zip(one["measures"], two["measures"], strict=True):
+    assert [path.name for path in (tmp_path / "demo").iterdir()] == ["version_0"]
+    two = tmp_path / "demo" / "version_0"
+    assert len(list((two / "samples").glob("*.png"))) == 2
+    for name, count in (("train/loss", 6), ("val/loss", 2)):
+        assert len(losses(two, name)) >= count
+        np.testing.assert_allclose(losses(two, name), losses(run, name), atol=1e-4)
+    for ours, theirs in zip(points(run)[1]["measures"], points(two)[1]["measures"], strict=True):
         if ours["name"] in ("noise_norm", "heldout_loss", "amd") and ours["value"] is not None:
             assert theirs["value"]["value"] == pytest.approx(ours["value"]["value"], rel=1e-4), ours["name"]
 

@@ -23,7 +23,14 @@ from memcontrol.files.configs import ResolvedConfig
 from memcontrol.files.journal import Journal
 from memcontrol.jobs.job import JobResult
 from memcontrol.measures import Point
-from tests.memcontrol.search.conf import Inline
+from tests.memcontrol.search.conf import Inline, inline_workers
+
+
+@pytest.fixture(autouse=True)
+def workers():
+    """The runs of this file train in this process."""
+    with inline_workers():
+        yield
 
 
 def arguments(folder, methods, evidence, *more):

@@ -11,6 +11,7 @@ from memcontrol.cli import main
 from memcontrol.files.configs import CONFIGS
 from memcontrol.files.journal import Journal
 from tests.memcontrol.data.test_sources import make_mimic
+from tests.memcontrol.search.conf import inline_workers
 
 
 def test_search_has_the_setting_of_the_comparison():
@@ -42,15 +43,15 @@ def test_first_cell_on_mimic(tmp_path):
     small["compare"] |= {"methods": ["compare/methods/svdiff.yaml"], "seeds": [0], "lrs": [1e-4], "scoring": scoring}
     config = tmp_path / "mimic.yaml"
     config.write_text(yaml.safe_dump(small))
-    main(
-        [
-            "compare", f"--config={config}", "--model.base=embedded", f"--data.root={root}",
-            f"--data.reports={reports}",
-            "--data.transform.size=64", "--data.batch_size=4", "--data.num_workers=0", "--data.data_fraction=1",
-            "--data.memorization.num_images=1", f"--data.cache.folder={tmp_path / 'cache'}", "--compare.threads=1",
-            f"--compare.folder={tmp_path / 'compare'}", f"--compare.evidence={tmp_path / 'evidence'}",
-        ]
-    )  # fmt: skip
+    args = [
+        "compare", f"--config={config}", "--model.base=embedded", f"--data.root={root}",
+        f"--data.reports={reports}",
+        "--data.transform.size=64", "--data.batch_size=4", "--data.num_workers=0", "--data.data_fraction=1",
+        "--data.memorization.num_images=1", f"--data.cache.folder={tmp_path / 'cache'}", "--compare.threads=1",
+        f"--compare.folder={tmp_path / 'compare'}", f"--compare.evidence={tmp_path / 'evidence'}",
+    ]  # fmt: skip
+    with inline_workers():
+        main(args)
     events = Journal(tmp_path / "compare" / "journal.jsonl").events()
     assert [e["error"] for e in events if e["event"] == "run"] == [None]
     assert {p.stem for p in (tmp_path / "evidence").glob("*.json")} == {"base-seed0", "svdiff-seed0"}

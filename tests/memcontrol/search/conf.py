@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from concurrent.futures import Executor, Future
 from pathlib import Path
+
+import pytest
 
 from memcontrol.files.journal import Journal
 from memcontrol.jobs.job import JobResult
@@ -32,6 +35,17 @@ class Inline(Executor):
         except Exception as error:
             future.set_exception(error)
         return future
+
+
+@contextlib.contextmanager
+def inline_workers():
+    """Jobs of searches and comparisons run in this process, which forgets afterwards what a worker keeps."""
+    with pytest.MonkeyPatch.context() as patch:
+        for room in ("search", "compare"):
+            patch.setattr(f"memcontrol.{room}.run.local_workers", lambda *args: Inline())
+        patch.setattr("memcontrol.files.worker_cache._store", {})
+        patch.setattr("memcontrol.files.worker_cache._enabled", False)
+        yield
 
 
 class Trials:

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from memcontrol.callbacks import ParetoCheckpoint, RewardsCallback
+from memcontrol.callbacks import AdapterCheckpoint, BaselineCallback, ParetoCheckpoint, RewardsCallback
 from memcontrol.errors import SearchError
 from memcontrol.files.configs import ResolvedConfig
 from memcontrol.files.journal import Journal
@@ -18,7 +18,7 @@ from memcontrol.search.front import archive, trials_since_growth
 from memcontrol.search.options import SearchOptions
 from memcontrol.search.records import PointId, TrialRecord, TrialState
 from memcontrol.search.results import write_results
-from memcontrol.search.study import open_study
+from memcontrol.search.study import narrowed, open_study
 
 CALLBACKS = [
     {"class_path": "memcontrol.callbacks.RewardsCallback"},
@@ -78,6 +78,17 @@ def test_each_point_of_a_trial_has_an_overlay(tmp_path):
     assert len(pd.read_csv(tmp_path / "pareto.csv")) == 2
     kept = yaml.safe_load(study.config.read_text())["trainer"]["callbacks"][1]["init_args"]["rewards"]
     assert kept == options.objectives  # a trial keeps the checkpoints of what its study trades off
+
+
+@pytest.mark.parametrize(
+    ("further", "draws"), [([], 0), ([AdapterCheckpoint(monitor="val/loss")], 4), ([BaselineCallback()], 4)]
+)
+def test_a_trial_computes_no_held_out_loss_that_nobody_reads(further, draws):
+    run = {"model": {"init_args": {"eval_draws": 4}}, "trainer": {"callbacks": [{}] * (2 + len(further))}}
+    found = narrowed(run, [*OBJECTS, *further], ["kid"])
+    assert found["model"]["init_args"]["eval_draws"] == draws
+    assert found["trainer"]["callbacks"][0]["init_args"]["scoring"]["measures"] == ["kid"]
+    assert run["model"]["init_args"]["eval_draws"] == 4
 
 
 @pytest.mark.parametrize("name", ["kdi", "membership_auc_secmi"])

@@ -15,11 +15,18 @@ from memcontrol.cli import main
 from memcontrol.files.journal import Journal
 from memcontrol.search.records import TrialState
 from tests.conf import short_run, wait_for
-from tests.memcontrol.search.conf import KEEP, SCORING, arguments, trials
+from tests.memcontrol.search.conf import KEEP, SCORING, arguments, inline_workers, trials
+
+
+@pytest.fixture(scope="module", autouse=True)
+def workers():
+    """The studies of this file train in this process; what becomes of workers is asked in `test_failures`."""
+    with inline_workers():
+        yield
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
+def study(tmp_path_factory, workers):
     folder = tmp_path_factory.mktemp("study")
     main(arguments(folder, 3, "--search.rescore_factor=2"))
     return folder
@@ -28,7 +35,7 @@ def study(tmp_path_factory):
 def test_study_is_complete(study):
     found = trials(study)
     assert [t.state for t in found] == [TrialState.COMPLETE] * 3
-    assert [sum(t.mask) for t in found[:2]] == [13, 0]  # the anchors
+    assert [sum(t.mask) for t in found[:2]] == [13, 0]  # the initial design
     assert all([p.step for p in t.points] == [1, 2] for t in found)
     front = pd.read_csv(study / "study" / "pareto.csv")
     assert front["rescored"].all()
@@ -115,17 +122,6 @@ def test_second_controller_is_refused(study, capsys):
     with Journal(study / "study" / "journal.jsonl").writing(), pytest.raises(SystemExit):
         main(arguments(study, 4))
     assert "being run by another process" in capsys.readouterr().err
-
-
-def test_failing_trials_are_recorded_and_the_study_goes_on(tmp_path):
-    boom = "{class_path: tests.killer.RaisesFor, init_args: {mask_sum: 13}}"
-    args = [a for a in arguments(tmp_path, 2) if not a.startswith("--trainer.callbacks")]
-    main([*args, "--trust-config", f"--trainer.callbacks=[{boom},{SCORING},{KEEP}]"])
-    found = trials(tmp_path)
-    assert [t.state for t in found] == [TrialState.FAILED, TrialState.COMPLETE]
-    assert "RuntimeError: planted" in found[0].error
-    events = pd.read_json(tmp_path / "study" / "journal.jsonl", lines=True)
-    assert set(events["event"]) >= {"ask", "finish"}
 
 
 def test_a_tracked_study_sends_numbers_only(tmp_path, monkeypatch):
