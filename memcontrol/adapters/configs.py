@@ -36,7 +36,8 @@ def config_from_plain(values: dict[str, Any] | None) -> PeftConfig | None:
     known = mapping.PEFT_TYPE_TO_CONFIG_MAPPING
     if peft_type not in known:
         raise AdapterError(
-            f"The adapter's `peft_type` is {peft_type!r}, but must be one of {sorted(map(_name, known))}."
+            f"The adapter's `peft_type` is {peft_type!r}, but must be one of {sorted(map(_name, known))}. "
+            "If it is an adapter of your own, name its file or folder under `extensions`, or import it first."
         )
     try:
         return known[peft_type](**options)

@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -42,6 +42,9 @@ OTHER_SET = (
 )
 FOLDERS = re.compile(r"(?<![\w.\-])~?/[^\s=\[\],'\"]*/(?=[^/])")
 """What leads to a file or folder of this machine: it tells a report's reader nothing, and may name people."""
+SHOWN: Final = (Samples("train"),)
+"""What the report and the verdict show besides measures: pictures for training captions."""
+
 log = logging.getLogger("memcontrol")
 PACKAGES = ("memcontrol", "torch", "diffusers", "peft", "torchmetrics")
 
@@ -100,12 +103,14 @@ def _audit_one(
     if source.base is not None:
         model = _model(source.base(), real, options, output, device, "base")
         if model.weights not in bases:
-            bases[model.weights] = score(model, real.data, "test", scoring, real=real, progress=True).evidence
+            bases[model.weights] = score(
+                model, real.data, "test", scoring, real=real, also=SHOWN, progress=True
+            ).evidence
         before = bases[model.weights]
         del model
     if source.pipeline is not None:
         model = _model(source.pipeline(), real, options, output, device, source.name)
-        found = score(model, real.data, "test", scoring, before, real=real, progress=True)
+        found = score(model, real.data, "test", scoring, before, real=real, also=SHOWN, progress=True)
         _check_finite(found.evidence, source)
         extraction = attack(model, real, options.extraction, scoring.alpha)
         evidence, measurements = found.evidence, found.measurements

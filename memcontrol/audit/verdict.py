@@ -76,7 +76,7 @@ def judge(
     Raises:
         RewardError: If a p-value is no number: nothing must pass for clean because it could not be computed.
     """
-    tested = {m.name: m.p for m in measurements if m.p is not None}
+    tested = {m.name: m.p for m in measurements if m.p is not None and m.group == "memorization"}
     if extraction:
         tested["extraction"] = extraction.p
     broken = [name for name, p in tested.items() if not np.isfinite(p)]
@@ -134,8 +134,8 @@ def detectable_share(n: int, k: int, rank: int, level: float, power: float = 0.8
         The share in [0, 1], or NaN where even copies only would not be found.
 
     Example:
-        >>> 0.1 < detectable_share(200, 90, 1, 0.01 / 8) < 0.12
-        True
+        >>> round(detectable_share(200, 90, 1, 0.01 / 8), 3)
+        0.098
     """
     counts = np.arange(1, n + 1)
     enough = counts[nhypergeom.sf(counts - 1, n + k, n, rank) < level] if n and k >= rank else counts[:0]

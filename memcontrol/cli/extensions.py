@@ -39,13 +39,22 @@ def load_extensions(names: Sequence[str], trusts: bool) -> None:
 
 def _import_file(path: Path) -> None:
     name = path.stem
-    known = sys.modules.get(name)
     file = path / "__init__.py" if path.is_dir() else path
-    if known is not None and getattr(known, "__file__", None) == str(file.resolve()):
-        return
+    if name in sys.modules:
+        known = getattr(sys.modules[name], "__file__", None)
+        if known == str(file.resolve()):
+            return
+        raise ImportError(
+            f"Argument `extensions` names {str(path)!r}, but another module is called {name!r} ({known}). Rename the "
+            "file."
+        )
     spec = importlib.util.spec_from_file_location(name, file.resolve())
     if spec is None or spec.loader is None or not file.is_file():
         raise ImportError(f"Argument `extensions` names {str(path)!r}, which is no Python file or package here.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise

@@ -81,7 +81,10 @@ def _existing(name: str) -> Path:
 
 def _method(overlay: Path) -> Method:
     tree = yaml.safe_load(overlay.read_text()) or {}
-    is_mitigated = bool((tree.get("model") or {}).get("mitigations"))
+    model = tree.get("model") or {}
+    sampling = model.get("sampling") or {}
+    at_inference = (sampling.get(name) for name in ("mitigations", "guidance_start", "prompt_optimization"))
+    is_mitigated = any([model.get("mitigations"), *at_inference])
     stem = overlay.stem.rpartition("_")[0]
     return Method(overlay.stem, overlay, _factor(overlay), stem or None if is_mitigated else None)
 

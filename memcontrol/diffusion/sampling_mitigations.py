@@ -18,7 +18,11 @@ __all__ = ["LateGuidance", "SamplingMitigation"]
 
 
 class SamplingMitigation:
-    """Changes text states before the first step, or guidance at each step; by default nothing."""
+    """Changes text states before the first step, or guidance at each step; by default nothing.
+
+    Make it a frozen dataclass: what is sampled is kept under a digest of its fields, and a strength that is no field
+    would not tell one setting from another.
+    """
 
     def states(self, denoiser: Denoiser, states: Tensor, null: Tensor, x: Tensor, t: Tensor) -> Tensor:
         """Return text states to sample with.

@@ -105,10 +105,14 @@ def register(measure: Measure) -> Measure:
         RewardError: If another measure has its name.
     """
     known = MEASURES.get(measure.name)
-    if known is not None and type(known).__qualname__ != type(measure).__qualname__:
+    if known is not None and _name_of(known) != _name_of(measure):
         raise RewardError(f"Two measures are called {measure.name!r}: {type(known)} and {type(measure)}. Rename one.")
     MEASURES[measure.name] = measure
     return measure
+
+
+def _name_of(measure: Measure) -> str:
+    return f"{type(measure).__module__}.{type(measure).__qualname__}"
 
 
 def directions() -> dict[str, bool]:

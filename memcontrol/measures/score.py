@@ -49,6 +49,7 @@ def score(
     *,
     real: RealImages | None = None,
     further: Sequence[Measure] = (),
+    also: Sequence[Need[Any]] = (),
     encode: bool = True,
     progress: bool = False,
 ) -> Score:
@@ -62,6 +63,7 @@ def score(
         base: Evidence of the untouched base, the null of measures; without it, chance or held-out prompts are.
         real: Real images, where the caller keeps them.
         further: Measures that are not registered: metrics of a config.
+        also: What the caller needs besides the measures.
         encode: Whether the splits are encoded by the model's own parts first; not needed where they are already.
         progress: Whether to show bars.
 
@@ -70,7 +72,7 @@ def score(
     """
     real = real if real is not None else RealImages(data, split, options.features(), options.seed)
     measures = chosen_measures(options, further)
-    needs = needs_of(measures)
+    needs = list(dict.fromkeys([*needs_of(measures), *also]))
     if encode and any(isinstance(need, Probe) for need in needs):
         encode_splits(model, data, ("train", split))
     evidence = collect(model, real, options, needs, progress)

@@ -16,9 +16,10 @@ class Mitigation:
     """
 
     needs_text_encoder = False
-    """Whether captions are encoded in each step instead of being read from the cache."""
+    """Whether captions are encoded in each step instead of being read from the cache: else `captions` and `tokens` are
+    not called."""
     needs_noise_norm = False
-    """Whether the U-Net also predicts without the caption in each step."""
+    """Whether the U-Net also predicts without the caption in each step: else `kept` is not called."""
 
     def captions(self, texts: list[str], seeds: list[int]) -> list[str]:
         """Change the captions of a batch."""

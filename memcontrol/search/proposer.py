@@ -1,8 +1,11 @@
 """Ask and tell over any optimizer of nevergrad's registry: an initial design first, and no trial twice.
 
 A proposer of your own is an optimizer that is entered in that registry (`nevergrad.optimizers.registry`) by a file
-named under `extensions`; `search.optimizer` names it. One that handles several losses itself says `takes_reference =
-False`.
+named under `extensions`; `search.optimizer` names it. It subclasses `nevergrad.optimization.base.Optimizer` and
+overrides `_internal_ask_candidate`, `_internal_tell_candidate` and `_internal_tell_not_asked`, since the initial design
+is reported without having been asked for (`bayes.py` is an example). Its randomness comes from
+`parametrization.random_state` alone: a study is resumed by asking and telling anew. One that handles several losses
+itself says `takes_reference = False`.
 """
 
 from __future__ import annotations

@@ -123,3 +123,10 @@ def test_nothing_to_audit_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(arguments(tmp_path, tmp_path / "nowhere"))
     assert "nothing that can be audited" in capsys.readouterr().err
+
+
+def test_one_measure_is_audited_alone(run, tmp_path):
+    main([*arguments(tmp_path, run), "--options.scoring.measures=[membership_auc]"])
+    (item,) = record(tmp_path)["audited"]
+    assert {m["name"] for m in item["measures"]} == {"membership_auc"}
+    assert not item["verdict"]["leaks"]

@@ -117,3 +117,10 @@ def test_sources_are_told_apart():
 )  # fmt: skip
 def test_folders_of_the_machine_are_left_out(given, kept):
     assert FOLDERS.sub("", given) == kept
+
+
+def test_a_quality_measure_is_no_leak():
+    found = Measurement("fidelity", "quality", None, None, False, 1e-9, "")
+    assert not judge([found], None, [], 100, 100, 0.01, 0.01).leaks
+    leak = Measurement("membership_auc", "memorization", None, None, False, 1e-9, "")
+    assert judge([leak], None, [], 100, 100, 0.01, 0.01).leaks

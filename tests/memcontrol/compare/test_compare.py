@@ -208,10 +208,15 @@ def test_found_masks_get_random_ones_of_equal_size(tmp_path):
 def test_kinds_of_methods(tmp_path):
     plain = [n for n in ("base", "full", "lora_r4", "norm_bias", "svdiff_found", "svdiff_random2") if is_plain(n)]
     assert plain == ["lora_r4", "norm_bias"]
-    for name, mitigations in (("full_slow", []), ("full_words", ["memcontrol.mitigation.RandomWordAddition"])):
-        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({"model": {"mitigations": mitigations}}))
+    overlays = {
+        "full_slow": {"mitigations": []},
+        "full_words": {"mitigations": ["memcontrol.mitigation.RandomWordAddition"]},
+        "full_late": {"sampling": {"guidance_start": 0.2}},
+    }
+    for name, model in overlays.items():
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({"model": model}))
     found = {m.name: m.mitigates for m in methods_of(CompareOptions(methods=[str(tmp_path)]), tmp_path / "made")}
-    assert found == {"base": None, "full_slow": None, "full_words": "full"}
+    assert found == {"base": None, "full_slow": None, "full_words": "full", "full_late": "full"}
 
 
 def searched(folder, points, names):

@@ -26,25 +26,29 @@ KEEP = (
 
 
 class Inline(Executor):
-    """Runs what it is given at once, in this process."""
+    """Runs what it is given at once, in this process; what a worker keeps is kept for its jobs alone."""
+
+    def __init__(self):
+        self.kept = {}
 
     def submit(self, fn, /, *args, **kwargs):
         future = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("memcontrol.files.worker_cache._store", self.kept)
+            patch.setattr("memcontrol.files.worker_cache._enabled", False)
+            try:
+                future.set_result(fn(*args, **kwargs))
+            except Exception as error:
+                future.set_exception(error)
         return future
 
 
 @contextlib.contextmanager
 def inline_workers():
-    """Jobs of searches and comparisons run in this process, which forgets afterwards what a worker keeps."""
+    """Jobs of searches and comparisons run in this process."""
     with pytest.MonkeyPatch.context() as patch:
         for room in ("search", "compare"):
             patch.setattr(f"memcontrol.{room}.run.local_workers", lambda *args: Inline())
-        patch.setattr("memcontrol.files.worker_cache._store", {})
-        patch.setattr("memcontrol.files.worker_cache._enabled", False)
         yield
 
 

@@ -29,21 +29,26 @@ def start(folder, count):
     return subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
 
 
-def children(pid):
-    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout.split()
-    return [int(p) for p in found] + [c for p in found for c in children(int(p))]
+def workers_of(process):
+    """Return the workers that a study has started, and that live."""
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
-def at_work(folder, count, rng):
-    """Return what to wait for: the trial that runs now has begun, has a checkpoint, or has a score."""
+def at_work(process, folder, count, rng):
+    """Return what to wait for: a worker, and that the trial that runs now has begun, has a checkpoint, or a score."""
     finished = sum(t.state is TrialState.COMPLETE for t in trials(folder)) if (folder / "study").is_dir() else 0
     run = folder / "study" / "trials" / f"trial-{min(finished, count - 1):04d}"
     seen = rng.choice(["trial.log", "checkpoints/*.ckpt", "rewards.jsonl"])
-    return lambda: any(run.glob(seen))
+    return lambda: workers_of(process) and any(run.glob(seen))
 
 
-def has_others(pid, workers):
-    return lambda: {*children(pid)} - {worker.pid for worker in workers}
+def has_others(process, workers):
+    return lambda: {*workers_of(process)} - {*workers}
 
 
 def killed_study(folder, count, kills, rng):
@@ -51,8 +56,8 @@ def killed_study(folder, count, kills, rng):
     for number in range(kills):
         process = start(folder, count)
         try:
-            wait_until(at_work(folder, count, rng), 120)
-            workers = [psutil.Process(pid) for pid in children(process.pid)]
+            wait_until(at_work(process, folder, count, rng), 120)
+            workers = workers_of(process)
             assert workers
             if number % 3 == 0:
                 process.kill()
@@ -61,7 +66,7 @@ def killed_study(folder, count, kills, rng):
                 assert not alive  # they end with their controller
             if number % 3 == 1:
                 workers[-1].kill()
-                wait_until(has_others(process.pid, workers))  # another one takes its place
+                wait_until(has_others(process, workers))  # another one takes its place
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
