@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from subprocess import CalledProcessError
 
 import pytest
@@ -20,7 +21,7 @@ def _fresh():
 
 def test_revision_and_versions_are_named(monkeypatch):
     def git(command, **options):
-        assert (command[0], command[-2:]) == ("git", ["rev-parse", "HEAD"])
+        assert command == ["git", "-C", str(Path(source.__file__).parent), "rev-parse", "HEAD"]  # not where users are
         return "abc123\n"
 
     monkeypatch.setattr(source, "check_output", git)

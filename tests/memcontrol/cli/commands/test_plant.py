@@ -28,6 +28,8 @@ def test_plant(tmp_path):
     assert [row.split("  ")[0] for row in rows] == ["thumbnail, views", "thumbnail"]
     end = header.index("exact") + len("exact")
     assert [float(row[:end].split()[-1]) for row in rows] == [1.0, 1.0]
+    alarms = header.index("alarms") + len("alarms")
+    assert all(float(row[:alarms].split()[-1]) < 0.5 for row in rows)  # 0.29 of 14 images; 0.64 at alpha 0.5
     mixed = text.split("\n\n")[2]
     assert "(thumbnail, views, level 0.05)" in mixed
     assert all(re.search(rf"^{kind} +[01]\.", mixed, re.MULTILINE) for kind in KINDS)
