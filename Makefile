@@ -19,7 +19,7 @@ demo-full: demo  ## Full fine-tuning with as many trials, and the audit of both 
 
 test: export OMP_NUM_THREADS := 1
 test: setup  ## Run the tests, in two processes
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --durations 30
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations 30
 
 bench: export PYTHONPATH := .
 bench: export OMP_NUM_THREADS := 1

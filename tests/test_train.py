@@ -92,7 +92,7 @@ def test_export_is_what_predict_draws(run, tmp_path):
     assert (torch.load(tmp_path / "x.pt", weights_only=True) - ours).abs().max() <= 1 / 255
 
 
-@pytest.mark.parametrize("at_step", [1, 5])
+@pytest.mark.parametrize("at_step", [pytest.param(1, marks=pytest.mark.slow), 5])
 def test_killed_and_resumed_is_undisturbed(run, tmp_path, at_step):
     args = short_run(tmp_path, "--trust-config")
     callbacks = f"--trainer.callbacks+={{class_path: tests.killer.Killer, init_args: {{at_step: {at_step}}}}}"

@@ -42,7 +42,7 @@ def record(folder):
 
 
 def test_two_runs_are_compared(run, tmp_path):
-    more = ["--model.optimizer.lr=5e-2", "--trainer.max_steps=20", "--trainer.val_check_interval=20"]
+    more = ["--model.optimizer.lr=5e-2", "--trainer.max_steps=8", "--trainer.val_check_interval=8"]
     main(short_run(tmp_path, *DATA, *more, "--trainer.logger.name=other"))
     main(arguments(tmp_path, run, tmp_path / "other" / "version_0"))
     found = record(tmp_path)

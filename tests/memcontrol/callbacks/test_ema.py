@@ -10,7 +10,7 @@ from memcontrol.callbacks import samples
 from memcontrol.cli import main
 from memcontrol.files.checkpoints import find_checkpoint
 from tests.conf import short_run
-from tests.memcontrol.callbacks.test_rewards import REWARDS, points
+from tests.memcontrol.callbacks.test_rewards import FEW_REWARDS, points
 
 EMA = "{class_path: callbacks.EMACallback, init_args: {decay: 0.9}}"
 GRID = "{class_path: callbacks.SampleGridCallback, init_args: {num_images: 2}}"
@@ -62,11 +62,11 @@ def test_some_steps_and_as_many_are_twice_as_many(tmp_path, steps, accumulate):
 
 
 def test_a_point_that_was_cut_off_is_scored_with_the_average(tmp_path):
-    run = averaged_run(tmp_path, callbacks=(EMA, REWARDS, SAVE))
+    run = averaged_run(tmp_path, callbacks=(EMA, FEW_REWARDS, SAVE))
     expected = points(run)[-1]
     lines = (run / "rewards.jsonl").read_text().splitlines(keepends=True)
     (run / "rewards.jsonl").write_text("".join(lines[:-1]))
-    averaged_run(tmp_path, f"--ckpt_path={run}", callbacks=(EMA, REWARDS, SAVE))
+    averaged_run(tmp_path, f"--ckpt_path={run}", callbacks=(EMA, FEW_REWARDS, SAVE))
     found = points(run)[-1]
     assert found["step"] == expected["step"] == 6
     for ours, theirs in zip(found["measures"], expected["measures"], strict=True):

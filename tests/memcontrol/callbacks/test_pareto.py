@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 from memcontrol.cli import main
-from tests.memcontrol.callbacks.test_rewards import PARETO, REWARDS, points, scored_run
+from tests.memcontrol.callbacks.test_rewards import FEW_REWARDS, PARETO, points, scored_run
 
 
 def test_a_validation_that_is_not_scored_is_no_point(tmp_path):
-    every_other = REWARDS.replace("init_args: {", "init_args: {every_n_validations: 2, ", 1)
+    every_other = FEW_REWARDS.replace("init_args: {", "init_args: {every_n_validations: 2, ", 1)
     main(scored_run(tmp_path, every_other, PARETO, extra=("--trainer.val_check_interval=1", "--trainer.max_steps=3")))
     run = tmp_path / "demo" / "version_0"
     scored = {p["step"]: p for p in points(run)}

@@ -30,6 +30,7 @@ def test_config_resolves(name, capsys):
     assert yaml.safe_load(capsys.readouterr().out)["compare"]["seeds"]
 
 
+@pytest.mark.slow
 def test_first_cell_on_mimic(tmp_path):
     root, reports = make_mimic(tmp_path / "mimic", num_studies=48, num_held=24)
     sampling = {"sampling": {"steps": 2, "scheduler": "DPMSolverMultistepScheduler", "batch_size": 8}}

@@ -9,7 +9,8 @@ from tests.conf import short_run
 
 
 def test_default_reward_separates(tmp_path):
-    rewards = "{class_path: callbacks.RewardsCallback, init_args: {scoring: {num_images: 8, num_probes: 0}}}"
+    scoring = "{num_images: 8, num_probes: 0, measures: [membership_auc, own_prompt, kid]}"
+    rewards = f"{{class_path: callbacks.RewardsCallback, init_args: {{scoring: {scoring}}}}}"
     args = [a for a in short_run(tmp_path) if "callbacks" not in a]
     main(
         [

@@ -74,7 +74,7 @@ def killed_study(folder, count, kills, rng):
     assert start(folder, count).wait() == 0
 
 
-@pytest.mark.parametrize(("count", "kills"), [(3, 2), pytest.param(12, 10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("count", "kills"), [(2, 1), pytest.param(12, 10, marks=pytest.mark.slow)])
 def test_killed_study_ends_as_an_undisturbed_one(tmp_path, count, kills):
     killed_study(tmp_path / "killed", count, kills, random.Random(0))
     found = trials(tmp_path / "killed")
