@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from memcontrol.errors import UntrustedConfigError
+from memcontrol.errors import MemControlError, UntrustedConfigError
 
 __all__ = ["load_extensions"]
 
@@ -22,7 +22,7 @@ def load_extensions(names: Sequence[str], trusts: bool) -> None:
 
     Raises:
         UntrustedConfigError: If it is not.
-        ImportError: If there is no such file or module.
+        MemControlError: If there is no such file or module, or its name is taken.
     """
     if names and not trusts:
         raise UntrustedConfigError(
@@ -34,7 +34,16 @@ def load_extensions(names: Sequence[str], trusts: bool) -> None:
         if path.suffix == ".py" or (path / "__init__.py").is_file():
             _import_file(path)
         else:
-            importlib.import_module(name)
+            _import_module(name)
+
+
+def _import_module(name: str) -> None:
+    if "/" in name or importlib.util.find_spec(name.partition(".")[0]) is None:
+        raise MemControlError(
+            f"Argument `extensions` names {name!r}, which is neither a Python file, nor a folder with `__init__.py`, "
+            "nor an importable module. Paths are taken from where you are."
+        )
+    importlib.import_module(name)
 
 
 def _import_file(path: Path) -> None:
@@ -44,13 +53,13 @@ def _import_file(path: Path) -> None:
         known = getattr(sys.modules[name], "__file__", None)
         if known == str(file.resolve()):
             return
-        raise ImportError(
+        raise MemControlError(
             f"Argument `extensions` names {str(path)!r}, but another module is called {name!r} ({known}). Rename the "
             "file."
         )
     spec = importlib.util.spec_from_file_location(name, file.resolve())
     if spec is None or spec.loader is None or not file.is_file():
-        raise ImportError(f"Argument `extensions` names {str(path)!r}, which is no Python file or package here.")
+        raise MemControlError(f"Argument `extensions` names {str(path)!r}, which is no Python file or package here.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
