@@ -4,22 +4,5 @@
 is a file here; a config that names it needs `--trust-config`.
 """
 
-from memcontrol.callbacks import (
-    AdapterCheckpoint,
-    BaselineCallback,
-    EMACallback,
-    ParetoCheckpoint,
-    RewardsCallback,
-    SampleGridCallback,
-    TimingCallback,
-)
-
-__all__ = [
-    "AdapterCheckpoint",
-    "BaselineCallback",
-    "EMACallback",
-    "ParetoCheckpoint",
-    "RewardsCallback",
-    "SampleGridCallback",
-    "TimingCallback",
-]
+from memcontrol.callbacks import *  # noqa: F403 - the same names, from one list
+from memcontrol.callbacks import __all__ as __all__

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC
+
 import numpy as np
 import torch
 
@@ -13,26 +15,32 @@ from memcontrol.measures.measurement import Measurement
 from memcontrol.measures.needs import Evidence
 from memcontrol.measures.samples import Samples
 
-__all__ = ["FID", "KID", "KIDByFinding"]
+__all__ = ["FID", "KID", "FeatureMeasure", "KIDByFinding"]
 
 LEAST_IMAGES = 16
 """Fewest images of a finding on either side that are compared."""
 
 
-class FID(Measure):
+class FeatureMeasure(Measure, ABC):
+    """Compares features of pictures for held-out captions with those of held-out images."""
+
+    group = "quality"
+    needs = (Samples("heldout"),)
+
+    def values(self, evidence: Evidence, scene: Scene) -> Values:
+        """Return features of pictures, with shape `(n, D)`, and of held-out images, with shape `(k, D)`."""
+        sampled, real = evidence[Samples("heldout")], scene.real
+        return Values(sampled.features, sampled.subjects, real.heldout, real.subjects(real.heldout_split))
+
+
+class FID(FeatureMeasure):
     """The Frechet distance (Heusel et al., 2017)."""
 
     name = "fid"
-    group = "quality"
     higher_is_better = False
-    needs = (Samples("heldout"),)
     aggregator = SampleDistance(lambda a, b: rows_of(frechet_distance, a, b), num_replicates=20)
     words = "Frechet distance to held-out patients"
     column = 10
-
-    def values(self, evidence: Evidence, scene: Scene) -> Values:
-        """Return features of pictures and of held-out images."""
-        return _features(evidence, scene)
 
     def note(self, ours: Values, scene: Scene, note: str) -> str:
         """Say where it is biased."""
@@ -41,36 +49,24 @@ class FID(Measure):
         return f"n = {n} is below the feature width {width}: biased, compare at equal n only" if n < width else ""
 
 
-class KID(Measure):
+class KID(FeatureMeasure):
     """The kernel distance (Binkowski et al., 2018)."""
 
     name = "kid"
-    group = "quality"
     higher_is_better = False
-    needs = (Samples("heldout"),)
     aggregator = SampleDistance(kernel_statistic)
     words = "kernel distance to held-out patients"
     column = 20
 
-    def values(self, evidence: Evidence, scene: Scene) -> Values:
-        """Return features of pictures and of held-out images."""
-        return _features(evidence, scene)
 
-
-class KIDByFinding(Measure):
+class KIDByFinding(FeatureMeasure):
     """The kernel distance of each finding with enough images, as `kid/FINDING`, where the data are labelled."""
 
     name = "kid_by_finding"
-    group = "quality"
     higher_is_better = False
-    needs = (Samples("heldout"),)
     aggregator = SampleDistance(kernel_statistic)
     words = "the same of each finding, where the data are labelled"
     is_reward = False
-
-    def values(self, evidence: Evidence, scene: Scene) -> Values:
-        """Return features of pictures and of held-out images."""
-        return _features(evidence, scene)
 
     def measure(self, evidence: Evidence, scene: Scene, base: Evidence | None) -> list[Measurement]:
         """Measure finding by finding."""
@@ -89,11 +85,6 @@ class KIDByFinding(Measure):
             note = f"{len(rows)} drawn, {len(held)} real"
             found.append(Measurement(f"kid/{label}", self.group, value, None, False, None, note))
         return found
-
-
-def _features(evidence: Evidence, scene: Scene) -> Values:
-    sampled, real = evidence[Samples("heldout")], scene.real
-    return Values(sampled.features, sampled.subjects, real.heldout, real.subjects(real.heldout_split))
 
 
 def _of_rows(values: Values, rows: np.ndarray, held: np.ndarray) -> Values:

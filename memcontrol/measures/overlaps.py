@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memcontrol.measures.aggregators import Aggregator, SampleDistance, Statistic, Values
+from memcontrol.measures.aggregators import Aggregator, SampleDistance, Statistic
+from memcontrol.measures.distance import FeatureMeasure
 from memcontrol.measures.functional.manifold import Overlap, overlap
-from memcontrol.measures.measure import Measure, Scene, register
-from memcontrol.measures.needs import Evidence
-from memcontrol.measures.samples import Samples
+from memcontrol.measures.measure import register
 
 __all__ = ["Coverage", "Density", "Precision", "Recall"]
 
@@ -49,17 +48,10 @@ def _statistic(name: str) -> Callable[[Tensor, Tensor], Statistic]:
     return of_samples
 
 
-class _OverlapMeasure(Measure, ABC):
+class _OverlapMeasure(FeatureMeasure, ABC):
     """One of the four figures."""
 
-    group = "quality"
     higher_is_better = True
-    needs = (Samples("heldout"),)
-
-    def values(self, evidence: Evidence, scene: Scene) -> Values:
-        """Return features of pictures and of held-out images."""
-        sampled, real = evidence[Samples("heldout")], scene.real
-        return Values(sampled.features, sampled.subjects, real.heldout, real.subjects(real.heldout_split))
 
 
 def _of(name: str) -> Aggregator:
