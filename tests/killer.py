@@ -51,9 +51,9 @@ class Planted(Callback):
                 parameter.data.fill_(float("nan"))
         if number == 1 and pl_module._batch_size() == 8:
             raise torch.OutOfMemoryError("CUDA out of memory (planted)")
-        if number == 2:
+        if number == 3:
             os._exit(3)
 
     def on_validation_epoch_start(self, trainer, pl_module):
-        if int(trainer.log_dir.rsplit("-", 1)[1]) == 3 and trainer.state.fn == "fit":
+        if int(trainer.log_dir.rsplit("-", 1)[1]) == 2 and trainer.state.fn == "fit":
             raise ValueError("reward raises (planted)")

@@ -44,7 +44,8 @@ def record(folder):
 def test_two_runs_are_compared(run, tmp_path):
     more = ["--model.optimizer.lr=5e-2", "--trainer.max_steps=8", "--trainer.val_check_interval=8"]
     main(short_run(tmp_path, *DATA, *more, "--trainer.logger.name=other"))
-    main(arguments(tmp_path, run, tmp_path / "other" / "version_0"))
+    compared = "--options.scoring.measures=[membership_auc, heldout_loss, noise_norm, amd, replication]"
+    main([*arguments(tmp_path, run, tmp_path / "other" / "version_0"), compared])
     found = record(tmp_path)
     assert [item["kind"] for item in found["audited"]] == ["run", "run"]
     assert not found["audited"][0]["verdict"]["leaks"]
@@ -94,6 +95,7 @@ def test_pictures_are_audited(tmp_path, copies):
 
 
 def test_interrupted_audit_goes_on(run, tmp_path, monkeypatch):
+    args = [*arguments(tmp_path, run), "--options.scoring.measures=[own_prompt, kid]"]
     drawn: list[int] = []
     draw = ScoredModel.sample
 
@@ -106,16 +108,16 @@ def test_interrupted_audit_goes_on(run, tmp_path, monkeypatch):
     monkeypatch.setattr(ScoredModel, "sample", counted)
     limit = True
     with pytest.raises((KeyboardInterrupt, SystemExit)):
-        main(arguments(tmp_path, run))
+        main(args)
     first = sum(drawn)
     kept = len(list((tmp_path / "audit" / "draws").glob("*.png")))
     assert kept == first
     limit = False
-    main(arguments(tmp_path, run))
+    main(args)
     total = len(list((tmp_path / "audit" / "draws").glob("*.png")))
     assert sum(drawn) == total  # nothing was drawn twice
     drawn.clear()
-    main(arguments(tmp_path, run))
+    main(args)
     assert sum(drawn) == 0
 
 

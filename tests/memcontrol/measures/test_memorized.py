@@ -14,8 +14,8 @@ def test_default_reward_separates(tmp_path):
     args = [a for a in short_run(tmp_path) if "callbacks" not in a]
     main(
         [
-            *args, "--config=adapter/full.yaml", "--data.max_train_images=8", "--model.optimizer.lr=1e-3",
-            "--trainer.max_steps=150", "--trainer.val_check_interval=150", "--data.memorization.num_images=0",
+            *args, "--config=adapter/full.yaml", "--data.max_train_images=8", "--model.optimizer.lr=2e-3",
+            "--trainer.max_steps=80", "--trainer.val_check_interval=80", "--data.memorization.num_images=0",
             f"--trainer.callbacks=[{rewards}]",
         ]
     )  # fmt: skip
