@@ -154,7 +154,8 @@ def adapt(
     unet.requires_grad_(False)
     if config is None:
         return AdaptedUNet(unet, None, mask, layout)
-    targeted = make_plan(unet, config, layout).config(mask)
+    plan = make_plan(unet, config, layout)
+    targeted = plan.config(mask)
     if targeted is None:
         if not allow_empty:
             raise MaskError(
@@ -166,9 +167,25 @@ def adapt(
         warnings.filterwarnings("ignore", message=".*already.*peft_config.*")
         try:
             peft_model = get_peft_model(unet, targeted, autocast_adapter_dtype=False)
-        except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
+        except (ValueError, TypeError, RuntimeError, NotImplementedError, AttributeError, ImportError) as error:
             raise AdapterError(
                 f"PEFT could not put {type(config).__name__} into the slots {list(mask.on)}: {error} Narrow "
                 "`target_modules`, or choose options that fit these layers."
             ) from error
-    return AdaptedUNet(unet, peft_model, mask, layout, config)
+    adapted = AdaptedUNet(unet, peft_model, mask, layout, config)
+    _refuse_what_the_mask_does_not_free(adapted, plan.units(mask))
+    return adapted
+
+
+def _refuse_what_the_mask_does_not_free(adapted: AdaptedUNet, units: list[str]) -> None:
+    """Raise an AdapterError if PEFT trains more than the planned units (`modules_to_save`, ...)."""
+    assert adapted.config is not None
+    method, planned = method_of(adapted.config), set(units)
+    further = [name for name in adapted.trainable() if method.unit_of(name) not in planned]
+    if further:
+        adapted.eject()
+        raise AdapterError(
+            f"Argument `adapter` is {type(adapted.config).__name__}, whose options train {len(further)} parameters "
+            f"that the mask does not free, first of all {further[0]!r}. The mask alone says what is trained: leave out "
+            "`modules_to_save`, `target_parameters` and the like."
+        )

@@ -1,12 +1,12 @@
 """Which kinds of layers a PEFT method can adapt, found by trying it on a small one of each.
 
-PEFT does not declare it, and some methods accept a layer that they then get wrong (OFT on 3x3
-convolutions), so a kind counts only if the fresh adapter changes nothing.
+PEFT does not declare it, and some methods accept a layer that they then get wrong (OFT on 3x3 convolutions), so a kind
+counts only if the fresh adapter changes nothing. A config that would change the base itself (PEFT's `bias: all`,
+PiSSA's initial values, ...) is refused: the base is what memorization and quality are compared with.
 """
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable
 from copy import deepcopy
@@ -14,10 +14,14 @@ from dataclasses import replace
 from typing import Final
 
 import torch
-from peft import inject_adapter_in_model
+from peft import PeftModel, get_peft_model
 from peft.config import PeftConfig
-from torch import nn
+from peft.tuners.tuners_utils import check_target_module_exists
+from peft.utils.constants import INCLUDE_LINEAR_LAYERS_SHORTHAND
+from torch import Tensor, nn
 
+from memcontrol.adapters.configs import config_to_plain
+from memcontrol.errors import AdapterError
 from memcontrol.seeds import scoped_seed
 
 __all__ = ["KINDS", "adaptable_kinds", "kind_of", "matches_targets"]
@@ -49,37 +53,96 @@ def adaptable_kinds(config: PeftConfig) -> set[str]:
 
     Returns:
         Kinds on which the method injects, computes, and leaves the output of a fresh adapter within 1e-3
-        of the base's (which is not asked of a config that starts elsewhere on purpose).
+        of the base's.
+
+    Raises:
+        AdapterError: If there is no such kind, or if on one of them the config trains nothing, trains the base itself,
+            or does not give the base back where it is switched off or taken out.
     """
-    return {kind for kind in KINDS if _handles(config, kind)}
+    reasons = {kind: _reason_against(config, kind) for kind in KINDS}
+    kinds = {kind for kind, reason in reasons.items() if not reason}
+    if not kinds:
+        told = "\n".join(f"  {kind}: {reason}" for kind, reason in reasons.items())
+        raise AdapterError(
+            f"Argument `adapter` is {type(config).__name__} with {_changed(config)}, which can adapt no kind of layer "
+            f"that a U-Net has:\n{told}\nLeave these options at their defaults."
+        )
+    return kinds
 
 
-def matches_targets(config: PeftConfig, name: str) -> bool:
-    """Whether a module is among the targets that a user gave, if any were given."""
+def matches_targets(config: PeftConfig, name: str, module: nn.Module) -> bool:
+    """Whether PEFT would take a module, by the targets, layers and exclusions that a user gave, if any were given."""
     targets = getattr(config, "target_modules", None)
-    excluded = getattr(config, "exclude_modules", None)
-    return (not targets or _matches(targets, name)) and not (excluded and _matches(excluded, name))
+    if isinstance(targets, str) and targets.lower() == INCLUDE_LINEAR_LAYERS_SHORTHAND:
+        return isinstance(module, nn.Linear) and matches_targets(_with(config, None), name, module)
+    if not targets:
+        config = _with(config, [name.rsplit(".", 1)[-1]])
+    return bool(check_target_module_exists(config, name))
 
 
-def _matches(targets: str | list[str] | set[str], name: str) -> bool:
-    if isinstance(targets, str):
-        return targets == "all-linear" or re.fullmatch(targets, name) is not None
-    return any(name == target or name.endswith(f".{target}") for target in targets)
+def _with(config: PeftConfig, targets: list[str] | None) -> PeftConfig:
+    return replace(deepcopy(config), target_modules=targets)
 
 
-def _handles(config: PeftConfig, kind: str) -> bool:
+def _reason_against(config: PeftConfig, kind: str) -> str:
+    """Return why a method cannot adapt a kind of layer; empty if it can."""
     with scoped_seed(0, kind), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         layer, shape = KINDS[kind]()
+        holder = nn.ModuleDict({"probe": layer})
+        before = {name: value.clone() for name, value in holder.state_dict().items()}
+        base = list(holder.parameters())
         x = torch.randn(shape)
         expected = layer(x)
-        trial = replace(deepcopy(config), target_modules=["probe"], exclude_modules=None)
         try:
-            model = inject_adapter_in_model(trial, nn.ModuleDict({"probe": layer}))
-            output = model["probe"](x)
-        except (ValueError, TypeError, RuntimeError, NotImplementedError, AttributeError, IndexError):
-            return False
-    has_parameters = any(p.requires_grad for p in model.parameters())
-    starts_elsewhere = False in (getattr(config, "init_lora_weights", 1), getattr(config, "init_weights", 1))
-    error = float((output - expected).detach().abs().max())
-    return has_parameters and (starts_elsewhere or error < FRESH_TOLERANCE)
+            model = get_peft_model(holder, replace(_with(config, ["probe"]), exclude_modules=None))
+            output = holder["probe"](x)
+        except (ValueError, TypeError, RuntimeError, NotImplementedError, AttributeError, IndexError, ImportError) as e:
+            return str(e).split("\n", 1)[0]
+        if not torch.allclose(output, expected, atol=FRESH_TOLERANCE, rtol=0):
+            return f"a fresh adapter changes outputs by {float((output - expected).detach().abs().max()):.2g}"
+        fault = _fault(model, holder, base, before, x, expected)
+    if fault:
+        raise AdapterError(
+            f"Argument `adapter` is {type(config).__name__} with {_changed(config)}: on a layer of the kind {kind}, "
+            f"{fault}. What the base does must stay what it was, since memorization and quality are compared with it. "
+            "Leave these options at their defaults; biases and norms are tuned by "
+            "`memcontrol.adapters.SelectiveConfig`."
+        )
+    return ""
+
+
+def _fault(
+    model: PeftModel,
+    holder: nn.ModuleDict,
+    base: list[nn.Parameter],
+    before: dict[str, Tensor],
+    x: Tensor,
+    expected: Tensor,
+) -> str:
+    """Return what a trained adapter would do to the base; empty if it keeps it."""
+    trained = [p for p in holder.parameters() if p.requires_grad]
+    if not trained:
+        return "it trains nothing"
+    if any(p.requires_grad for p in base):
+        return "it trains parameters of the base itself"
+    with torch.no_grad():
+        for parameter in trained:
+            parameter.add_(0.02 * torch.randn_like(parameter))
+        with model.disable_adapter():
+            if not torch.equal(holder["probe"](x), expected):
+                return "switching it off does not give the base back"
+        model.base_model.unload()
+    after = holder.state_dict()
+    if set(after) != set(before) or any(not torch.equal(after[name], value) for name, value in before.items()):
+        return "taking it out leaves other weights than the base's"
+    return ""
+
+
+def _changed(config: PeftConfig) -> str:
+    """Return the options that are not at their defaults, for messages."""
+    values = config_to_plain(config) or {}
+    plain = config_to_plain(type(config)()) or {}
+    skipped = ("peft_type", "target_modules", "exclude_modules", "peft_version")
+    options = [f"{k}: {v}" for k, v in values.items() if k not in skipped and v != plain.get(k)]
+    return ", ".join(options) or "its defaults"

@@ -116,7 +116,7 @@ class PeftMethod(Method[PeftConfig]):
         return [
             name
             for name, module in leaves(unet).items()
-            if kind_of(module) in kinds and matches_targets(self.config, name)
+            if kind_of(module) in kinds and matches_targets(self.config, name, module)
         ]
 
     def targeting(self, units: list[str]) -> PeftConfig:
