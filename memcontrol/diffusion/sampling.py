@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
+from inspect import signature
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import diffusers
 import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
-from diffusers import SchedulerMixin, StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline
+from diffusers.schedulers import KarrasDiffusionSchedulers
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -28,8 +32,19 @@ __all__ = ["SamplingOptions", "sample", "sample_batches", "scheduler_named"]
 
 log = logging.getLogger(__name__)
 
-# They add noise of their own.
 UNSEEDED: Final = ("CosineDPMSolverMultistepScheduler", "DPMSolverSDEScheduler", "KarrasVeScheduler")
+"""They add noise of their own."""
+FURTHER: Final = ("DDIMParallelScheduler", "DDPMParallelScheduler", "LCMScheduler", "SASolverScheduler", "TCDScheduler")
+
+
+def _samplers() -> tuple[str, ...]:
+    """Return the schedulers that draw with a Stable Diffusion: its pipeline's and a few more, which know of betas."""
+    names = sorted({scheduler.name for scheduler in KarrasDiffusionSchedulers} | set(FURTHER))
+    takes = {name: signature(getattr(diffusers, name).__init__).parameters for name in names}
+    return tuple(n for n in names if n not in UNSEEDED and {"beta_schedule", "prediction_type"} <= set(takes[n]))
+
+
+SAMPLERS: Final = _samplers()
 
 SAMPLER: Final = ("steps", "guidance_scale", "scheduler", "batch_size")
 """Options of the sampler itself; all others change what a model gives, and belong to the model."""
@@ -112,11 +127,25 @@ def scheduler_named(name: str) -> type[Any]:
             f"Argument `sampling.scheduler` is {name!r}, which adds noise that no seed decides: the same prompt and "
             "seed would give other images in each run. Give `EulerAncestralDiscreteScheduler` or another one."
         )
-    found = getattr(diffusers, name, None)
-    if not (isinstance(found, type) and issubclass(found, SchedulerMixin)):
-        known = sorted(n for n in dir(diffusers) if n.endswith("Scheduler") and "Flax" not in n)
-        raise PromptError(f"Argument `sampling.scheduler` must be one of {known}, but got {name!r}.")
+    if name not in SAMPLERS:
+        near = difflib.get_close_matches(name, SAMPLERS, 1)
+        guess = f" Do you mean {near[0]!r}?" if near else ""
+        raise PromptError(f"Argument `sampling.scheduler` must be one of {list(SAMPLERS)}, but got {name!r}.{guess}")
+    found: type[Any] = getattr(diffusers, name)
     return found
+
+
+def _sampler(pipeline: StableDiffusionPipeline, name: str) -> Any:
+    """Return a scheduler as a pipeline of diffusers has it that is made with it.
+
+    Fields that the base's config lacks have that scheduler's own defaults; then the pipeline changes what does not fit
+    latents (it never clips them), and so do we, by its own code.
+    """
+    scheduler = scheduler_named(name).from_config(pipeline.scheduler.config)
+    parts = {**pipeline.components, "scheduler": scheduler}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return StableDiffusionPipeline(**parts, requires_safety_checker=False).scheduler
 
 
 def sample(
@@ -156,7 +185,7 @@ def sample_batches(
     if len(prompts) != len(seeds):
         raise PromptError(f"There must be one seed per prompt, but got {len(prompts)} and {len(seeds)}.")
     trained_with = pipeline.scheduler
-    pipeline.scheduler = scheduler_named(options.scheduler).from_config(trained_with.config)
+    pipeline.scheduler = _sampler(pipeline, options.scheduler)
     pipeline.set_progress_bar_config(disable=True)
     texts = TextCodec(pipeline.tokenizer, pipeline.text_encoder)
     null = texts.encode([""])

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import warnings
+
+import diffusers
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, StableDiffusionPipeline
 
-from memcontrol.diffusion.components import load_components
+from memcontrol.diffusion.components import ALIASES, load_components
 from memcontrol.diffusion.prompt_optimization import PromptOptimization
-from memcontrol.diffusion.sampling import SamplingOptions, sample, sample_batches
+from memcontrol.diffusion.sampling import SAMPLERS, SamplingOptions, _sampler, sample, sample_batches
 from memcontrol.errors import PromptError
 from memcontrol.seeds import generator
 
@@ -133,3 +138,59 @@ def test_another_error_than_memory_is_not_swallowed(pipeline, monkeypatch):
     monkeypatch.setattr(sampling, "_sample_plain", broken)
     with pytest.raises(RuntimeError, match="planted"):
         draw(pipeline)
+
+
+CONFIG = json.loads((ALIASES["embedded"] / "scheduler" / "scheduler_config.json").read_text())
+
+
+def base_lacking(folder, field):
+    """Return a base whose scheduler's config lacks a field."""
+    shutil.copytree(ALIASES["embedded"], folder)
+    lacking = {key: value for key, value in CONFIG.items() if key != field}
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(lacking))
+    return folder
+
+
+def plain_pipeline(folder, name, parts):
+    """Return the pipeline that diffusers makes of a base with a scheduler."""
+    scheduler = getattr(diffusers, name).from_pretrained(folder, subfolder="scheduler")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return StableDiffusionPipeline(
+            vae=parts.vae, text_encoder=parts.text_encoder, tokenizer=parts.tokenizer, unet=parts.unet,
+            scheduler=scheduler, safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("field", [None, *(key for key in CONFIG if not key.startswith("_"))])
+def test_every_sampler_is_the_one_of_diffusers(tmp_path, field):
+    folder = base_lacking(tmp_path / "base", field)
+    parts = load_components(str(folder))
+    for name in SAMPLERS:
+        ours, theirs = _sampler(parts.pipeline(), name), plain_pipeline(folder, name, parts).scheduler
+        assert type(ours) is type(theirs)
+        found, expected = ({k: c[k] for k in c if not k.startswith("_")} for c in (ours.config, theirs.config))
+        assert {key: found[key] for key in expected} == expected, name
+
+
+@pytest.mark.parametrize("field", ["clip_sample", "steps_offset", "beta_schedule"])
+@pytest.mark.parametrize("name", ["DDIMScheduler", "DDPMScheduler"])
+def test_a_base_draws_as_in_plain_diffusers(tmp_path, name, field):
+    folder = base_lacking(tmp_path / "base", field)
+    parts = load_components(str(folder))
+    plain = plain_pipeline(folder, name, parts)
+    ours = sample(parts.pipeline(), PROMPTS[:1], [1], SamplingOptions(**FEW, scheduler=name), 64, progress=False)[0]
+    theirs = plain(PROMPTS[0], height=64, width=64, num_inference_steps=6, guidance_scale=4.0,
+                   generator=[generator(1, "picture")], output_type="pt").images[0]  # fmt: skip
+    assert (ours - theirs).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("scheduler", ["FlowMatchEulerDiscreteScheduler", "DDIMInverseScheduler", "EDMEulerScheduler"])
+def test_a_scheduler_that_draws_nothing_here_is_refused(scheduler):
+    with pytest.raises(PromptError, match="must be one of"):
+        SamplingOptions(scheduler=scheduler)
+
+
+def test_a_misspelt_scheduler_is_guessed():
+    with pytest.raises(PromptError, match="Do you mean 'DDIMScheduler'"):
+        SamplingOptions(scheduler="DDIMSchedular")
