@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -58,6 +58,8 @@ class MemControlModule(LightningModule):
         sampling: How images are drawn.
         mitigations: What is done against memorization in training, see `memcontrol.mitigation`.
         random_init: Whether the base is built from its configs with random weights.
+        truncation_side: Where captions longer than the text encoder reads are cut: `right` as in diffusers, or `left`
+            to keep their end, where a report says what was found.
         seed: Seed of everything random in training.
 
     Raises:
@@ -81,6 +83,7 @@ class MemControlModule(LightningModule):
         sampling: SamplingOptions = SamplingOptions(),  # noqa: B008 - frozen
         mitigations: list[Mitigation] | None = None,
         random_init: bool = False,
+        truncation_side: Literal["right", "left"] = "right",
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -105,6 +108,7 @@ class MemControlModule(LightningModule):
         self.sampling = sampling
         self.mitigations = mitigations or []
         self.random_init = random_init
+        self.truncation_side = truncation_side
         self.seed = seed
         self.image_size = 0
         self.strict_loading = False
@@ -130,6 +134,7 @@ class MemControlModule(LightningModule):
         if self._adapted is not None:
             return
         parts = load_base(self.base, self.random_init, self.seed)
+        parts.truncate(self.truncation_side)
         layout, mask = resolve_mask(parts.unet, self.slots, self.mask_spec)
         self.base_fingerprint = fingerprint(parts.unet)
         self._num_base = sum(p.numel() for p in parts.unet.parameters())
@@ -352,7 +357,15 @@ class MemControlModule(LightningModule):
             step=self.global_step if getattr(self, "_trainer", None) is not None else 0,
             version=version_of("memcontrol"),
             training_set=self._training_set(),
+            truncation_side=self.truncation_side,
+            value_range=self._value_range(),
         )
+
+    def _value_range(self) -> list[float] | None:
+        """Return which values of deep images are black and white, or None where the data has none."""
+        trainer = getattr(self, "_trainer", None)
+        found: list[float] | None = getattr(getattr(trainer, "datamodule", None), "value_range", None)
+        return found
 
     def _training_set(self) -> str | None:
         """Return the digest of what is trained on; of a run that only goes through a checkpoint, that one's."""

@@ -85,6 +85,7 @@ def _from_peft_folder(path: Path, base: str | None, merge: bool) -> Components:
 
 def _load_base(card: Card, base: str | None) -> Components:
     parts = load_components(base or card.base, card.random_init, card.seed)
+    parts.truncate(card.truncation_side)
     if fingerprint(parts.unet) != card.base_fingerprint:
         raise CheckpointError(
             f"The adapter was trained on the base {card.base!r}, but the U-Net of {base or card.base!r} has other "

@@ -60,6 +60,9 @@ class TextEncoder(Protocol):
     def encode(self, texts: list[str]) -> Tensor:
         """Map B captions to states with shape `(B, L, D)`."""
 
+    def say_what_is_cut(self, texts: list[str]) -> None:
+        """Say how many captions are longer than what is read of them."""
+
 
 class FeatureEncoder(Protocol):
     """Turns images into features that distances are taken in."""

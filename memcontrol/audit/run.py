@@ -12,8 +12,6 @@ from typing import Any, Final
 
 import torch
 from diffusers import StableDiffusionPipeline
-from PIL import Image
-from torch import Tensor
 
 from memcontrol.audit.attack import attack
 from memcontrol.audit.audited import Audited
@@ -24,11 +22,12 @@ from memcontrol.audit.sample_cache import CachedModel
 from memcontrol.audit.sources import Source, named, open_source
 from memcontrol.audit.verdict import judge
 from memcontrol.data.base import CaptionedImageDataModule
-from memcontrol.data.images import to_pixels
+from memcontrol.data.features import file_pixels
 from memcontrol.devices import device_named
 from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.errors import CheckpointError
 from memcontrol.files.atomic import write_json
+from memcontrol.files.card import check_value_range
 from memcontrol.files.digests import changes_of
 from memcontrol.files.provenance import versions_of
 from memcontrol.measures import Evidence, RealImages, Sampled, Samples, ScoringOptions, measure, score
@@ -80,6 +79,9 @@ def audit(
         raise CheckpointError("Argument `ckpt_path` is empty. Name at least one run, checkpoint or folder to audit.")
     sources = named([open_source(path, base) for path in paths])
     data.setup("test")
+    for source in sources:
+        if source.card is not None:
+            check_value_range(source.card, data.value_range)
     real = RealImages(data, "test", options.scoring.features(), options.scoring.seed)
     output.mkdir(parents=True, exist_ok=True, mode=0o700)
     device = device_named(device)
@@ -123,7 +125,7 @@ def _audit_one(
     num_sampled = len(set(sampled.subjects))
     num_calibration = len(set(real.calibration_subjects()))
     verdict = judge(measurements, extraction, leaking, num_sampled, num_calibration, scoring.alpha, options.level)
-    if source.training_set not in (None, real.data.training_set()):
+    if source.card is not None and source.card.training_set not in (None, real.data.training_set()):
         log.warning("%s: %s", source.path, OTHER_SET)
         verdict = replace(verdict, details=[OTHER_SET, *verdict.details])
     return Audited(source, evidence, measurements, extraction, verdict)
@@ -159,8 +161,7 @@ def _model(
 
 def _evidence_of_pictures(source: Source, real: RealImages) -> Evidence:
     assert source.pictures is not None
-    size = real.data.transform.size
-    images = torch.stack([_read(path, size) for path in source.pictures["path"]])
+    images = file_pixels(list(source.pictures["path"]), real.data.transform)
     texts = real.texts("train")
     row_of = {text: row for row, text in reversed(list(enumerate(texts)))}
     rows = [row_of.get(text, -1) for text in source.pictures["text"]]
@@ -171,11 +172,6 @@ def _evidence_of_pictures(source: Source, real: RealImages) -> Evidence:
     names = [next(iter(owner)) if len(owner) == 1 else f"picture {i}" for i, owner in enumerate(owners)]
     features, thumbnails = real.encoder.encode(images), real.copy_encoder.encode(images)
     return Evidence({Samples("train"): Sampled(rows, names, images, features, thumbnails)})
-
-
-def _read(path: str, size: int) -> Tensor:
-    image = Image.open(path).convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
-    return to_pixels(image) / 2 + 0.5
 
 
 def _write(

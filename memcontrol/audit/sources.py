@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 from diffusers import StableDiffusionPipeline
 
+from memcontrol.data.tables import name_columns, read_table, tidy
 from memcontrol.diffusion.components import load_components
 from memcontrol.errors import CheckpointError
 from memcontrol.files.card import Card
@@ -35,7 +36,7 @@ class Source:
         pipeline: Loads what draws, where there is a model.
         base: Loads the model before fine-tuning, where it is known.
         pictures: File and prompt of each picture (columns path, text), where there is no model.
-        training_set: Digest of the images that a run was trained on, where it says so.
+        card: What a run says of itself, where it does.
         name: What a report calls it.
     """
 
@@ -44,7 +45,7 @@ class Source:
     pipeline: Load | None = None
     base: Load | None = None
     pictures: pd.DataFrame | None = None
-    training_set: str | None = None
+    card: Card | None = None
     name: str = ""
 
 
@@ -76,9 +77,8 @@ def open_source(path: str, base: str | None = None) -> Source:
     has_run = folder.is_file() or (folder / CHECKPOINTS).is_dir()
     if has_run or (folder / "adapter_config.json").is_file():
         card = read_checkpoint(find_checkpoint(folder))[0] if has_run else Card.read(folder)
-        before = partial(_load, base or card.base, card.random_init, card.seed) if card else None
-        training_set = card.training_set if card else None
-        return Source(folder, "run", partial(load_pipeline, folder, base), before, training_set=training_set)
+        before = partial(_load, base or card.base, card.random_init, card.seed, card.truncation_side) if card else None
+        return Source(folder, "run", partial(load_pipeline, folder, base), before, card=card)
     if folder.is_dir() and any(f.suffix.lower() in PICTURES for f in folder.iterdir()):
         return Source(folder, "pictures", pictures=_read_pictures(folder))
     raise CheckpointError(
@@ -87,8 +87,12 @@ def open_source(path: str, base: str | None = None) -> Source:
     )
 
 
-def _load(base: str, random_init: bool = False, seed: int = 0) -> StableDiffusionPipeline:
-    return load_components(base, random_init, seed).pipeline()
+def _load(
+    base: str, random_init: bool = False, seed: int = 0, truncation_side: str = "right"
+) -> StableDiffusionPipeline:
+    parts = load_components(base, random_init, seed)
+    parts.truncate(truncation_side)
+    return parts.pipeline()
 
 
 def _read_pictures(folder: Path) -> pd.DataFrame:
@@ -96,13 +100,11 @@ def _read_pictures(folder: Path) -> pd.DataFrame:
     if not tables:
         files = sorted(f for f in folder.iterdir() if f.suffix.lower() in PICTURES)
         return pd.DataFrame({"path": [str(f) for f in files], "text": ""})
-    table = pd.read_csv(tables[0])
-    if not {"file_name", "text"} <= set(table.columns):
-        raise CheckpointError(
-            f"{tables[0]} must have the columns file_name and text, but has {list(table.columns)}. Rename them."
-        )
-    paths = [str(folder / str(name)) for name in table["file_name"]]
+    table = read_table(tables[0], "ckpt_path")
+    asked = {"path": "file_name", "text": "text"}
+    table = name_columns(table, asked, tables[0], dict.fromkeys(asked, "the table's header"))
+    paths = [str(folder / str(name)) for name in table["path"]]
     missing = [p for p in paths if not Path(p).is_file()]
     if missing:
         raise CheckpointError(f"{tables[0]} names {len(missing)} pictures that do not exist, e.g. {missing[0]!r}.")
-    return pd.DataFrame({"path": paths, "text": table["text"].fillna("").astype(str)})
+    return pd.DataFrame({"path": paths, "text": tidy(table["text"])})

@@ -20,16 +20,21 @@ from torch.utils.data import DataLoader
 from memcontrol.data.cache import VERDICTS, CacheOptions, clear_cache, fill, open_store
 from memcontrol.data.check import check_rows, raise_or_drop
 from memcontrol.data.dataset import Cached, CaptionedImages
-from memcontrol.data.images import FileReader, ImageReader, Transform, Variant
+from memcontrol.data.images import Transform, Variant
+from memcontrol.data.readers import FileReader, ImageReader, Levels, Look, levels_of
 from memcontrol.data.sampler import EpochSampler, ResumableLoader
-from memcontrol.data.splits import SPLITS, MemorizationSubset, assign_splits, in_share, take
+from memcontrol.data.splits import SPLITS, MemorizationSubset, assign_splits, in_share, split_named, take
 from memcontrol.data.store import key_of
+from memcontrol.data.tables import tidy
 from memcontrol.errors import DataError
 from memcontrol.types import ImageEncoder, TextEncoder
 
 __all__ = ["CaptionedImageDataModule"]
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("memcontrol")
+
+SHARE_SAID = 0.02
+"""Share of a picture that may be cut off without a word."""
 
 
 class CaptionedImageDataModule(LightningDataModule):
@@ -55,9 +60,13 @@ class CaptionedImageDataModule(LightningDataModule):
         cache: Where encoded images and texts are kept.
         on_bad_row: Whether a bad row stops the run (`raise`) or is left out and listed in
             `rejected.csv` (`skip`).
+        captions: Which caption is trained on where an image has several: the `first`, or `any` of them, drawn by seed
+            at each visit. Scores and held-out losses use the first.
+        value_range: Values that are black and white in images deeper than 8 bits; by default one range for all, from
+            the smallest and largest value of all rows that are used (see `memcontrol.data.readers.levels_of`).
 
     Raises:
-        DataError: If a share or a bound is out of range.
+        DataError: If a share, a bound or a range is out of order.
     """
 
     def __init__(
@@ -77,6 +86,8 @@ class CaptionedImageDataModule(LightningDataModule):
         transform: Transform = Transform(),  # noqa: B008 - frozen
         cache: CacheOptions = CacheOptions(),  # noqa: B008 - frozen
         on_bad_row: Literal["raise", "skip"] = "raise",
+        captions: Literal["first", "any"] = "first",
+        value_range: tuple[float, float] | None = None,
     ) -> None:
         super().__init__()
         if not 0 < data_fraction <= 1:
@@ -109,6 +120,8 @@ class CaptionedImageDataModule(LightningDataModule):
         self.transform = transform
         self.cache = cache
         self.on_bad_row = on_bad_row
+        self.captions = captions
+        self.levels = Levels(*value_range) if value_range is not None else None
         self.datasets: dict[str, CaptionedImages] = {}
 
     @abstractmethod
@@ -116,8 +129,8 @@ class CaptionedImageDataModule(LightningDataModule):
         """Return the rows of the source.
 
         Returns:
-            A table with the columns path and text, and where the source knows them subject_id, label and
-            split (`train`, `validate`, `test`).
+            A table with the columns path and text (or a list of texts), and where the source knows them subject_id,
+            label and split (`train`, `validate`, `test`, or what these are usually called).
 
         Raises:
             DataError: If the source is missing or malformed.
@@ -136,11 +149,17 @@ class CaptionedImageDataModule(LightningDataModule):
             return
         if self.cache.clear:
             clear_cache(self.cache)
-        table = self._with_splits(self.rows())
+        table = self._with_splits(_tidied(self.rows()))
         used = pd.concat([self._used(split, table[table["split"] == split]) for split in SPLITS])
         table = self._checked(used.sort_index().reset_index(drop=True))
         for split in SPLITS:
             self.datasets[split] = self._make_dataset(split, table[table["split"] == split])
+        if "captions" in table:
+            log.info(
+                "%d images have several captions; training takes %s, all else the first (see `data.captions`)",
+                int((table["captions"].map(len) > 1).sum()),
+                "the first" if self.captions == "first" else "one of them by seed at each visit",
+            )
 
     def train_dataloader(self) -> ResumableLoader:
         """Return seeded, resumable batches of the training split."""
@@ -167,6 +186,11 @@ class CaptionedImageDataModule(LightningDataModule):
         """Return the digest of the training split's images: another set, or one image more, is another digest."""
         return hashlib.sha256("\n".join(sorted(self.table("train")["content"])).encode()).hexdigest()[:16]
 
+    @property
+    def value_range(self) -> list[float] | None:
+        """Values that are black and white in images deeper than 8 bits, or None where there are none."""
+        return [self.levels.black, self.levels.white] if self.levels is not None else None
+
     def memorized_rows(self) -> np.ndarray:
         """Return the row numbers of the training split that are deliberately repeated."""
         rows, counts = np.unique(self.datasets["train"].order, return_counts=True)
@@ -184,6 +208,7 @@ class CaptionedImageDataModule(LightningDataModule):
         Raises:
             CacheError: If the cache has no room.
         """
+        texts.say_what_is_cut([text for split in splits for text in self.datasets[split].all_texts()])
         if not self.cache.enabled:
             log.info("The cache is off: each step encodes its images and texts")
             return
@@ -204,6 +229,8 @@ class CaptionedImageDataModule(LightningDataModule):
             table = table.assign(subject_id=table["path"])
         if "split" not in table:
             table = table.assign(split=assign_splits(table["subject_id"], self.split_fractions, self.split_seed))
+        else:
+            table = table.assign(split=_named_splits(table["split"]))
         return self._without_the_other_part(table)
 
     def _without_the_other_part(self, table: pd.DataFrame) -> pd.DataFrame:
@@ -217,8 +244,31 @@ class CaptionedImageDataModule(LightningDataModule):
     def _checked(self, table: pd.DataFrame) -> pd.DataFrame:
         ledger = self.cache.path / VERDICTS if self.cache.enabled else None
         folder = self.trainer.log_dir if self.trainer is not None else None
-        checked = check_rows(table, self.reader, ledger)
-        return raise_or_drop(checked, self.on_bad_row, Path(folder or self.cache.path) / "rejected.csv")
+        checked, looks = check_rows(table, self.reader, ledger)
+        good = raise_or_drop(checked, self.on_bad_row, Path(folder or self.cache.path) / "rejected.csv")
+        self._learn([looks[path] for path in good["path"]])
+        _say_what_is_there_twice(good)
+        return good
+
+    def _learn(self, looks: list[Look]) -> None:
+        """Choose the levels of deep images for all, and say what the transform leaves out."""
+        deep = [look.deep for look in looks if look.deep is not None]
+        if deep and self.levels is None:
+            self.levels = levels_of(deep)
+        if deep:
+            log.info(
+                "%d images are deeper than 8 bits: of their values, %s are black and white (see `data.value_range`)",
+                len(deep),
+                self.levels,
+            )
+        lost = [self.transform.cut_off(*look.size) for look in looks]
+        if lost and max(lost) > SHARE_SAID:
+            log.warning(
+                "Square crops cut off %.0f %% of the pictures on average, and up to %.0f %%. To keep all of them, set "
+                "`data.transform.fit` to `pad` or `squash`.",
+                100 * sum(lost) / len(lost),
+                100 * max(lost),
+            )
 
     def _used(self, split: str, table: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of a split that are used: only these are looked at, and a bad one changes no other."""
@@ -237,12 +287,13 @@ class CaptionedImageDataModule(LightningDataModule):
         variants = self.transform.variants() if is_training and not draws else [Variant()]
         return CaptionedImages(
             table,
-            self.reader,
+            self.reader.with_levels(self.levels),
             self.transform,
             variants,
             order=self._training_order(len(table)) if is_training else None,
             seed=self.split_seed,
             fresh_variants=draws,
+            any_caption=is_training and self.captions == "any",
         )
 
     def _num_rows(self, split: str, available: int) -> int:
@@ -265,8 +316,10 @@ class CaptionedImageDataModule(LightningDataModule):
         store = open_store(self.cache, "texts", texts.digest, texts.record_shape)
         keys = dataset.text_keys()
 
-        def encode(rows: list[int]) -> Tensor:
-            return texts.encode([dataset.texts[row] for row in rows])
+        captions = dataset.all_texts()
+
+        def encode(items: list[int]) -> Tensor:
+            return texts.encode([captions[item] for item in items])
 
         fill(store, self.cache, keys, encode, batch_size, "texts")
         return Cached(store, store.positions(keys))
@@ -309,3 +362,45 @@ class CaptionedImageDataModule(LightningDataModule):
         loop = self.trainer.fit_loop
         epoch = loop.epoch_progress.current.processed  # type: ignore[attr-defined]
         return epoch, loop.epoch_loop.batch_progress.current.ready
+
+
+def _tidied(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a source's rows with ids, labels, splits and captions as texts; the first of several is `text`."""
+    table = table.reset_index(drop=True)
+    captions = table["text"].map(_captions_of)
+    texts = {name: tidy(table[name]) for name in ("subject_id", "label", "split") if name in table}
+    table = table.assign(**texts, text=captions.map(lambda found: found[0]))
+    return table.assign(captions=captions) if (captions.map(len) > 1).any() else table
+
+
+def _captions_of(cell: Any) -> tuple[str, ...]:
+    """Return the captions in a cell, at least one, which may be empty."""
+    cells = list(cell) if isinstance(cell, list | tuple | np.ndarray) else [cell]
+    found = tuple(text for text in tidy(pd.Series(cells, dtype=object)) if text)
+    return found or ("",)
+
+
+def _named_splits(names: pd.Series) -> pd.Series:
+    known = {name: split_named(name) for name in names.unique()}
+    unknown = sorted(name for name, split in known.items() if split is None)
+    if unknown:
+        counts = ", ".join(f"{name or '(blank)'} ({int((names == name).sum())} rows)" for name in unknown)
+        raise DataError(
+            f"The column of splits names {counts}. Known are {list(SPLITS)} and what these are usually called "
+            "(training, val, validation, valid, dev, testing, ...). Rename them, leave the rows out with `data.where`, "
+            "or leave the column out to split by patient."
+        )
+    return names.map(known)
+
+
+def _say_what_is_there_twice(table: pd.DataFrame) -> None:
+    twice = table[table["content"].duplicated(keep=False)]
+    if len(twice):
+        patients = twice.groupby("content")["subject_id"].nunique()
+        log.warning(
+            "%d rows hold an image that another row of their split holds too, %d of them under another patient: what "
+            "is repeated is learnt by heart sooner. E.g. %s",
+            len(twice),
+            int((twice["content"].map(patients) > 1).sum()),
+            ", ".join(map(str, twice["path"].head(2))),
+        )

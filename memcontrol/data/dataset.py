@@ -10,7 +10,8 @@ import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
-from memcontrol.data.images import ImageReader, Transform, Variant
+from memcontrol.data.images import Transform, Variant
+from memcontrol.data.readers import ImageReader
 from memcontrol.data.sampler import Pick
 from memcontrol.data.store import ArrayStore, key_of
 from memcontrol.seeds import derive_seed
@@ -35,13 +36,15 @@ class CaptionedImages(Dataset[dict[str, Any]]):
     """Captioned images of one split.
 
     Args:
-        table: Rows with the columns path, text, subject_id and content.
+        table: Rows with the columns path, text, subject_id and content; where images have several captions, also
+            `captions`, of which `text` is the first.
         reader: Reads the images.
         transform: Cuts them.
         variants: Variants that are kept in the cache.
         order: Row of each position; a row that is repeated in training has several.
         seed: Seed of samples that are indexed by a bare position (validation, test).
         fresh_variants: Whether each visit is a fresh variant, which no cache can hold.
+        any_caption: Whether each visit takes one of the image's captions by its seed, instead of the first.
     """
 
     def __init__(
@@ -53,10 +56,14 @@ class CaptionedImages(Dataset[dict[str, Any]]):
         order: np.ndarray | None = None,
         seed: int = 0,
         fresh_variants: bool = False,
+        any_caption: bool = False,
     ) -> None:
         self.table = table
         self.paths = table["path"].tolist()
         self.texts = table["text"].astype(str).tolist()
+        several = any_caption and "captions" in table
+        self.captions: list[tuple[str, ...]] = list(table["captions"]) if several else [(text,) for text in self.texts]
+        self._first_caption = np.cumsum([0, *map(len, self.captions)])
         self.reader = reader
         self.transform = transform
         self.variants = variants
@@ -77,9 +84,10 @@ class CaptionedImages(Dataset[dict[str, Any]]):
         else:
             row = int(self.order[pick])
             seed = derive_seed(self.seed, "sample", str(self.table["content"].iat[row]), row)
-        sample: dict[str, Any] = {"index": row, "seed": seed, "text": self.texts[row]}
+        which = derive_seed(seed, "caption of several") % len(self.captions[row]) if len(self.captions[row]) > 1 else 0
+        sample: dict[str, Any] = {"index": row, "seed": seed, "text": self.captions[row][which]}
         if self.text_states is not None:
-            sample["text_states"] = self.text_states.read(row)
+            sample["text_states"] = self._states(row, which)
         if self.latents is not None:
             sample["latents"] = self.latents.read(row, derive_seed(seed, "variant") % len(self.variants))
         else:
@@ -87,15 +95,19 @@ class CaptionedImages(Dataset[dict[str, Any]]):
         return sample
 
     def plain(self, row: int) -> dict[str, torch.Tensor]:
-        """Return latents (or pixels) of a row in its first variant, and its text states where they are cached."""
+        """Return latents (or pixels) of a row in its first variant, and its first text's states where cached."""
         sample = {}
         if self.latents is not None:
             sample["latents"] = self.latents.read(row, 0)
         else:
             sample["pixels"] = self.pixels(row, Variant())
         if self.text_states is not None:
-            sample["text_states"] = self.text_states.read(row)
+            sample["text_states"] = self._states(row)
         return sample
+
+    def _states(self, row: int, which: int = 0) -> torch.Tensor:
+        assert self.text_states is not None
+        return self.text_states.read(int(self._first_caption[row]) + which)
 
     def _variant(self, seed: int) -> Variant:
         if self.fresh_variants:
@@ -108,12 +120,17 @@ class CaptionedImages(Dataset[dict[str, Any]]):
 
     def image_keys(self) -> list[bytes]:
         """Return the cache key of each row and variant, row by row."""
+        read = self.reader.describe()
         return [
-            key_of(content, self.transform.describe(variant))
+            key_of(content, self.transform.describe(variant), *([read] if read else []))
             for content in self.table["content"]
             for variant in self.variants
         ]
 
     def text_keys(self) -> list[bytes]:
-        """Return the cache key of each row's text."""
-        return [key_of(text) for text in self.texts]
+        """Return the cache key of each caption, row by row."""
+        return [key_of(text) for text in self.all_texts()]
+
+    def all_texts(self) -> list[str]:
+        """Return each caption that can be trained on, row by row."""
+        return [text for captions in self.captions for text in captions]

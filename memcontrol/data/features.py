@@ -11,11 +11,14 @@ from torch import Tensor
 
 from memcontrol.data.base import CaptionedImageDataModule
 from memcontrol.data.cache import fill, open_store
-from memcontrol.data.images import Variant
+from memcontrol.data.check import examine
+from memcontrol.data.images import Transform, Variant
+from memcontrol.data.readers import FileReader, levels_of
 from memcontrol.data.store import key_of
+from memcontrol.errors import DataError
 from memcontrol.types import FeatureEncoder
 
-__all__ = ["split_features", "split_pixels"]
+__all__ = ["file_pixels", "split_features", "split_pixels"]
 
 
 def split_pixels(data: CaptionedImageDataModule, split: str, rows: list[int]) -> Tensor:
@@ -27,6 +30,35 @@ def split_pixels(data: CaptionedImageDataModule, split: str, rows: list[int]) ->
     dataset = data.datasets[split]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return torch.stack(list(pool.map(lambda row: dataset.pixels(row, Variant()), rows))) / 2 + 0.5
+
+
+def file_pixels(paths: list[str], transform: Transform) -> Tensor:
+    """Return images of files as images of a split are: by the same reader, with one pair of levels for all.
+
+    Args:
+        paths: The files.
+        transform: Cuts them, without random crop or flip.
+
+    Returns:
+        Images with shape `(B, 3, size, size)`, values in [0, 1].
+
+    Raises:
+        DataError: If one of them cannot be used.
+    """
+    reader = FileReader()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        looks = dict(zip(paths, pool.map(lambda path: examine(path, reader), paths), strict=True))
+        bad = {path: look.problem for path, look in looks.items() if look.problem}
+        if bad:
+            first = next(iter(bad))
+            raise DataError(
+                f"{len(bad)} of {len(paths)} pictures cannot be used, first of all {first!r}: {bad[first]}. Remove "
+                "them, or save them anew."
+            )
+        deep = levels_of(look.deep for look in looks.values() if look.deep is not None)
+        read = reader.with_levels(deep).read
+        pixels = list(pool.map(lambda path: transform.apply(read(path), Variant()), paths))
+    return torch.stack(pixels) / 2 + 0.5
 
 
 def split_features(data: CaptionedImageDataModule, split: str, encoder: FeatureEncoder, batch_size: int = 64) -> Tensor:
@@ -54,7 +86,8 @@ def split_features(data: CaptionedImageDataModule, split: str, encoder: FeatureE
         return torch.cat([encode(list(range(s, min(s + batch_size, len(dataset.table))))) for s in starts])
     options = replace(data.cache, dtype="float32")
     described = data.transform.describe(Variant())
-    keys = [key_of(content, described) for content in dataset.table["content"]]
+    read = [text for text in (dataset.reader.describe(),) if text]
+    keys = [key_of(content, described, *read) for content in dataset.table["content"]]
     store = open_store(options, "features", key_of(encoder.digest, described).hex(), (encoder.width,))
     fill(store, options, keys, encode, batch_size, "features")
     return torch.from_numpy(store.read(store.positions(keys)).copy())

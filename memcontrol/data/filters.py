@@ -59,7 +59,19 @@ def keep_where(table: pd.DataFrame, where: str) -> pd.DataFrame:
             )
         if isinstance(node, ast.Name) and node.id not in table.columns:
             raise DataError(f"Argument `where` names the column {node.id!r}, but the table has {list(table.columns)}.")
-    kept = table.query(where.strip(), engine="python", local_dict={}, global_dict={})
+    try:
+        kept = table.query(where.strip(), engine="python", local_dict={}, global_dict={})
+    except (TypeError, ValueError) as error:
+        kinds = {name: "numbers" if pd.api.types.is_numeric_dtype(table[name]) else "texts" for name in _names(tree)}
+        raise DataError(
+            f"Argument `where` is {where!r}, which compares columns with what they are not: {kinds}. Put texts into "
+            "quotation marks, and numbers not."
+        ) from error
     if kept.empty:
-        raise DataError(f"Argument `where` is {where!r}, which keeps none of the {len(table)} rows.")
+        found = {name: sorted(map(str, table[name].dropna().unique()))[:8] for name in _names(tree)}
+        raise DataError(f"Argument `where` is {where!r}, which keeps none of the {len(table)} rows; they have {found}.")
     return kept.reset_index(drop=True)
+
+
+def _names(tree: ast.AST) -> list[str]:
+    return sorted({node.id for node in ast.walk(tree) if isinstance(node, ast.Name)})

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
+from PIL import Image
 
 from memcontrol.data.base import CaptionedImageDataModule
 from memcontrol.data.filters import keep_where
-from memcontrol.data.tables import need_columns, read_table
+from memcontrol.data.splits import split_named
+from memcontrol.data.tables import name_columns, read_table
 from memcontrol.errors import DataError
 
 __all__ = ["ImageFolderDataModule"]
 
+log = logging.getLogger("memcontrol")
+
+TABLES: Final = tuple(f"metadata.{suffix}" for suffix in ("csv", "jsonl", "json", "parquet", "tsv", "xlsx"))
+"""Names of a table beside the images, in the order in which they are looked for."""
+
 
 class ImageFolderDataModule(CaptionedImageDataModule):
-    """Images listed in `metadata.csv` or `metadata.jsonl` of their folder.
+    """Images listed in `metadata.csv` (or jsonl, json, parquet, tsv, xlsx) of their folder, or of its subfolders.
+
+    Tables of subfolders (`train/metadata.jsonl`) are put together; a subfolder named as a split is one, where the
+    tables do not say. Columns by other usual names are taken, with a word.
 
     Args:
         root: The folder.
-        text_column: Column of the captions.
+        text_column: Column of the captions, which may be lists of several.
+        path_column: Column of the files, relative to the table's folder.
         subject_column: Column of the subjects; if the table lacks it, each image counts as a subject.
         label_column: Column of the labels, if there is one.
         split_column: Column that names the split of each row, if there is one.
@@ -32,6 +45,7 @@ class ImageFolderDataModule(CaptionedImageDataModule):
         self,
         root: str,
         text_column: str = "text",
+        path_column: str = "file_name",
         subject_column: str = "subject_id",
         label_column: str = "label",
         split_column: str = "split",
@@ -40,27 +54,74 @@ class ImageFolderDataModule(CaptionedImageDataModule):
     ) -> None:
         super().__init__(**kwargs)
         self.root = Path(root).expanduser()
-        self.text_column = text_column
-        self.columns = {subject_column: "subject_id", label_column: "label", split_column: "split"}
+        self.columns = {
+            "path": path_column,
+            "text": text_column,
+            "subject_id": subject_column,
+            "label": label_column,
+            "split": split_column,
+        }
         self.where = where
 
     def rows(self) -> pd.DataFrame:
-        """Read the table beside the images."""
+        """Read the tables beside the images."""
         if not self.root.is_dir():
             raise DataError(
                 f"Argument `root` must be a folder of images, but {str(self.root)!r} does not exist. Give "
                 "yours with `--data.root FOLDER`."
             )
-        path = next((p for p in map(self.root.joinpath, ("metadata.csv", "metadata.jsonl")) if p.is_file()), None)
-        if path is None:
-            raise DataError(
-                f"Argument `root` is {str(self.root)!r}, which has neither metadata.csv nor metadata.jsonl "
-                "(with the columns file_name and text)."
-            )
-        table = read_table(path, "root")
-        need_columns(table, ["file_name", self.text_column], path)
+        table = pd.concat([self._read(path) for path in self._tables()], ignore_index=True)
+        self._say_what_is_not_listed(table["path"])
         if self.where:
             table = keep_where(table, self.where)
-        kept = {"file_name": "path", self.text_column: "text", **self.columns}
-        table = table[[c for c in kept if c in table]].rename(columns=kept)
-        return table.assign(path=[str(self.root / name) for name in table["path"]])
+        return table[[role for role in self.columns if role in table]]
+
+    def _tables(self) -> list[Path]:
+        for folders in ([self.root], sorted(f for f in self.root.iterdir() if f.is_dir())):
+            found = [path for folder in folders if (path := _table_in(folder)) is not None]
+            if found:
+                return found
+        raise DataError(
+            f"Argument `root` is {str(self.root)!r}, which has none of {', '.join(TABLES)}, and neither has a "
+            "subfolder. Write one with the columns file_name, text and subject_id (the patient)."
+        )
+
+    def _read(self, path: Path) -> pd.DataFrame:
+        table = read_table(path, "root")
+        options = {role: f"data.{role.removesuffix('_id')}_column" for role in self.columns}
+        names = name_columns(table, self.columns, path, options)
+        # `where` may name a column as the table does
+        table = names.assign(**{c: table[c] for c in table.columns if c not in names.columns})
+        split = split_named(path.parent.name) if path.parent != self.root else None
+        if split is not None and "split" not in table:
+            table = table.assign(split=split)
+        files = table["path"].astype(str)
+        starts = [path.parent, self.root] if path.parent != self.root else [self.root]
+        start = next((s for s in starts if any((s / name).is_file() for name in files.head(20))), starts[0])
+        return table.assign(path=[str(start / name) for name in files])
+
+    def _say_what_is_not_listed(self, paths: pd.Series) -> None:
+        """Say which images of the folder no row names; they are not used."""
+        suffixes = set(Image.registered_extensions())
+        listed = {os.path.normpath(path.replace("\\", "/").strip()).casefold() for path in paths}
+        others = [
+            os.path.join(folder, name)
+            for folder, _, names in os.walk(self.root)
+            for name in names
+            if os.path.splitext(name)[1].lower() in suffixes
+            and os.path.normpath(os.path.join(folder, name)).casefold() not in listed
+        ]
+        if others:
+            log.warning(
+                "%d images in %s are named by no row of its table and are not used, e.g. %s",
+                len(others),
+                self.root,
+                os.path.relpath(others[0], self.root),
+            )
+
+
+def _table_in(folder: Path) -> Path | None:
+    found = [path for path in map(folder.joinpath, TABLES) if path.is_file()]
+    if len(found) > 1:
+        log.warning("%s holds %s; the first is read", folder, ", ".join(path.name for path in found))
+    return found[0] if found else None

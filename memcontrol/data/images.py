@@ -1,11 +1,9 @@
-"""Read images of any depth and bring them to the size that is trained on."""
+"""Bring images to the size that is trained on."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,75 +13,7 @@ from torch import Tensor
 from memcontrol.errors import DataError
 from memcontrol.seeds import derive_seed, generator
 
-__all__ = ["FileReader", "ImageReader", "Transform", "Variant", "read_image", "to_pixels"]
-
-DEEP_MODES: Final = ("I", "I;16", "I;16B", "I;16L", "F")
-
-
-class ImageReader(Protocol):
-    """Where images come from: files, or a program that draws them."""
-
-    def stamp(self, path: str) -> str:
-        """Return what changes when the image may have changed, without reading it.
-
-        Raises:
-            FileNotFoundError: If there is no such image.
-        """
-
-    def content(self, path: str) -> str:
-        """Return a hex digest of the image's content."""
-
-    def read(self, path: str) -> Image.Image:
-        """Return the image as 8-bit RGB.
-
-        Raises:
-            OSError: If it is truncated or no image.
-        """
-
-
-class FileReader:
-    """Reads image files."""
-
-    def stamp(self, path: str) -> str:
-        """Return size and time of change."""
-        status = Path(path).stat()
-        return f"{status.st_size}:{status.st_mtime_ns}"
-
-    def content(self, path: str) -> str:
-        """Return the SHA-256 of the file."""
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
-    def read(self, path: str) -> Image.Image:
-        """Decode the file."""
-        return read_image(path)
-
-
-def read_image(path: str | Path) -> Image.Image:
-    """Read an image as 8-bit RGB, turned upright.
-
-    Integers deeper than 8 bits are scaled from the smallest depth of 8, 10, 12, 14 or 16 bits that holds
-    their largest value (detectors write 12 bits into 16), floats from their range.
-
-    Raises:
-        OSError: If the file is truncated or no image.
-    """
-    with Image.open(path) as file:
-        image = ImageOps.exif_transpose(file)
-        image.load()
-    if image.mode in DEEP_MODES:
-        image = Image.fromarray(_to_8_bit(np.asarray(image)))
-    return image.convert("RGB")
-
-
-def _to_8_bit(values: np.ndarray) -> np.ndarray:
-    values = values.astype(np.float64)
-    if float(values.min()) < 0 or not np.array_equal(values, np.rint(values)):
-        low, high = float(values.min()), float(values.max())
-    else:
-        depths = [bits for bits in (8, 10, 12, 14, 16, 32) if values.max() < 2**bits]
-        low, high = 0.0, float(2 ** depths[0] - 1)
-    return np.rint(255 * (values - low) / max(high - low, 1e-12)).astype(np.uint8)
+__all__ = ["Transform", "Variant", "to_pixels"]
 
 
 @dataclass(frozen=True)
@@ -100,6 +30,8 @@ class Transform:
 
     Args:
         size: Height and width in pixels, a multiple of 8.
+        fit: What becomes of an image that is not square: `crop` cuts off what lies beyond the square, `pad` adds black
+            beside it, `squash` changes its proportions.
         crop: `center`, or `random` for training images.
         crop_variants: With random crops: how many per image are encoded once and kept; 0 draws a new one
             each time and encodes as it goes.
@@ -111,6 +43,7 @@ class Transform:
     """
 
     size: int = 512
+    fit: Literal["crop", "pad", "squash"] = "crop"
     crop: Literal["center", "random"] = "center"
     crop_variants: int = 4
     random_crop_scale: float = 1.125
@@ -139,7 +72,12 @@ class Transform:
     def describe(self, variant: Variant) -> str:
         """Return what the pixels of a variant depend on, besides the image."""
         scale = 1.0 if variant.crop < 0 else self.random_crop_scale
-        return f"size={self.size} scale={scale} crop={variant.crop} flipped={variant.flipped}"
+        fit = "" if self.fit == "crop" else f"fit={self.fit} "
+        return f"{fit}size={self.size} scale={scale} crop={variant.crop} flipped={variant.flipped}"
+
+    def cut_off(self, width: int, height: int) -> float:
+        """Return the share of an image's area that a centre crop cuts off, in [0, 1)."""
+        return 1 - min(width, height) / max(width, height) if self.fit == "crop" else 0.0
 
     def fresh(self, seed: int) -> Variant:
         """Return a variant that is not kept: a fresh crop."""
@@ -157,12 +95,21 @@ class Transform:
             Pixels with shape `(3, size, size)`, values in [-1, 1].
         """
         shorter = self.size if variant.crop < 0 else round(self.size * self.random_crop_scale)
-        ratio = shorter / min(image.size)
-        width, height = (max(self.size, round(side * ratio)) for side in image.size)
-        image = image.resize((width, height), Image.Resampling.LANCZOS)
+        image = self._resized(image, shorter)
+        width, height = image.size
         left, top = self._corner(width - self.size, height - self.size, variant)
         image = image.crop((left, top, left + self.size, top + self.size))
         return to_pixels(ImageOps.mirror(image) if variant.flipped else image)
+
+    def _resized(self, image: Image.Image, shorter: int) -> Image.Image:
+        """Return the image with its shorter side of so many pixels; a padded or squashed one is square."""
+        if self.fit == "pad":
+            return ImageOps.pad(image, (shorter, shorter), Image.Resampling.LANCZOS, color=0)
+        if self.fit == "squash":
+            return image.resize((shorter, shorter), Image.Resampling.LANCZOS)
+        ratio = shorter / min(image.size)
+        width, height = (max(self.size, round(side * ratio)) for side in image.size)
+        return image.resize((width, height), Image.Resampling.LANCZOS)
 
     def _corner(self, spare_x: int, spare_y: int, variant: Variant) -> tuple[int, int]:
         if variant.crop < 0:

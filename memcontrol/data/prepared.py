@@ -9,25 +9,40 @@ import pandas as pd
 
 from memcontrol.data.base import CaptionedImageDataModule
 from memcontrol.data.filters import keep_where
-from memcontrol.data.tables import need_columns, read_table
+from memcontrol.data.tables import name_columns, read_table
+from memcontrol.errors import DataError
 
 __all__ = ["PreparedTableDataModule"]
 
 
 class PreparedTableDataModule(CaptionedImageDataModule):
-    """Images listed in a csv, xlsx, parquet or jsonl table with the columns path and text.
+    """Images listed in a csv, tsv, xlsx, parquet, json or jsonl table with the columns path and text.
 
-    The columns subject_id, label and split are used where the table has them.
+    The columns subject_id, label and split are used where the table has them. Columns by other usual names are taken,
+    with a word.
 
     Args:
         table: The table.
         image_root: Folder that relative paths start from; by default the table's.
+        columns: Names of the columns where they are others, by role (`path`, `text`, `subject_id`, `label`, `split`).
         where: Which rows to keep, e.g. `view == "PA"`.
         kwargs: See `CaptionedImageDataModule`.
     """
 
-    def __init__(self, table: str, image_root: str | None = None, where: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        table: str,
+        image_root: str | None = None,
+        columns: dict[str, str] | None = None,
+        where: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        roles = ("path", "text", "subject_id", "label", "split")
+        unknown = sorted(set(columns or {}) - set(roles))
+        if unknown:
+            raise DataError(f"Argument `columns` names the roles {unknown}, but must be of {list(roles)}.")
+        self.columns = {role: role for role in roles} | (columns or {})
         self.table_path = Path(table).expanduser()
         self.image_root = Path(image_root).expanduser() if image_root else self.table_path.parent
         self.where = where
@@ -35,8 +50,10 @@ class PreparedTableDataModule(CaptionedImageDataModule):
     def rows(self) -> pd.DataFrame:
         """Read the table."""
         table = read_table(self.table_path, "table")
-        need_columns(table, ["path", "text"], self.table_path)
+        options = {role: f"data.columns.{role}" for role in self.columns}
+        named = name_columns(table, self.columns, self.table_path, options)
+        table = named.assign(**{c: table[c] for c in table.columns if c not in named.columns})
         if self.where:
             table = keep_where(table, self.where)
-        kept = [c for c in ("path", "text", "subject_id", "label", "split") if c in table]
+        kept = [role for role in self.columns if role in table]
         return table[kept].assign(path=[str(self.image_root / str(path)) for path in table["path"]])

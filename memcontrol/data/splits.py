@@ -10,9 +10,26 @@ import pandas as pd
 from memcontrol.errors import DataError
 from memcontrol.seeds import derive_seed
 
-__all__ = ["SPLITS", "MemorizationSubset", "assign_splits", "in_share", "take"]
+__all__ = ["SPLITS", "MemorizationSubset", "assign_splits", "in_share", "split_named", "take"]
 
 SPLITS = ("train", "validate", "test")
+SPLIT_NAMES = {
+    "train": ("train", "training", "trn", "tr"),
+    "validate": ("validate", "validation", "val", "valid", "dev", "development"),
+    "test": ("test", "testing", "tst", "heldout", "held-out", "holdout"),
+}
+"""What a split may be called, in any case."""
+
+
+def split_named(name: str) -> str | None:
+    """Return the split that a name stands for, or None.
+
+    Example:
+        >>> split_named(" Val ")
+        'validate'
+    """
+    folded = name.strip().casefold()
+    return next((split for split, names in SPLIT_NAMES.items() if folded in names), None)
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,10 @@ class Components:
     tokenizer: CLIPTokenizer
     scheduler: DDPMScheduler
 
+    def truncate(self, side: str) -> None:
+        """Cut captions that are too long at their `right` end (diffusers' way) or at their `left` one."""
+        self.tokenizer.truncation_side = side
+
     def pipeline(self) -> StableDiffusionPipeline:
         """Return a diffusers pipeline of these parts, without copying them."""
         return StableDiffusionPipeline(

@@ -12,7 +12,7 @@ from memcontrol.errors import CheckpointError
 from memcontrol.files.atomic import write_json
 from memcontrol.files.run_folder import CARD
 
-__all__ = ["CARD_KEY", "Card", "check_fits"]
+__all__ = ["CARD_KEY", "Card", "check_fits", "check_value_range"]
 
 FORMAT: Final = 1
 CARD_KEY: Final = "memcontrol"
@@ -36,6 +36,8 @@ class Card:
         version: Version of memcontrol.
         format: Version of this record.
         training_set: Digest of the images that were trained on, or None where the data does not tell.
+        truncation_side: Where captions that are too long are cut.
+        value_range: Values that were black and white in images deeper than 8 bits, or None where there were none.
     """
 
     base: str
@@ -49,6 +51,8 @@ class Card:
     version: str
     format: int = FORMAT
     training_set: str | None = None
+    truncation_side: str = "right"
+    value_range: list[float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -117,5 +121,28 @@ def check_fits(checkpoint: dict[str, Any], ours: Card, expected: set[str]) -> No
             f"The checkpoint was trained on the base {theirs.base!r}, whose U-Net has other weights than that of "
             f"{ours.base!r}. Give `--model.base` the model it was trained on."
         )
+    if theirs.truncation_side != ours.truncation_side:
+        raise CheckpointError(
+            f"The checkpoint was trained on captions that were cut at the {theirs.truncation_side}, but "
+            f"`model.truncation_side` is {ours.truncation_side}. Give the one that it was trained with."
+        )
+    check_value_range(theirs, ours.value_range)
     if theirs.training_set not in (None, ours.training_set):
         log.warning("The checkpoint was trained on other images than the config's training split")
+
+
+def check_value_range(card: Card, present: list[float] | None) -> None:
+    """Refuse data whose deep images are read otherwise than those that were trained on.
+
+    Args:
+        card: Record of what was trained.
+        present: Values that are black and white now, or None where no image is deeper than 8 bits.
+
+    Raises:
+        CheckpointError: If both are known and differ.
+    """
+    if card.value_range is not None and present is not None and card.value_range != present:
+        raise CheckpointError(
+            f"The model was trained on images of which the values {card.value_range} were black and white, but now "
+            f"{present} are. Give `--data.value_range '{card.value_range}'`."
+        )

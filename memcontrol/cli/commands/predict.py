@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from torchvision.transforms.functional import to_pil_image
 
-from memcontrol.data.tables import need_columns, read_table
+from memcontrol.data.tables import need_columns, read_table, tidy
 from memcontrol.devices import device_named
 from memcontrol.diffusion.components import load_components
 from memcontrol.diffusion.sampling import SamplingOptions, sample_batches
@@ -75,5 +75,12 @@ def _read_prompts(prompts: list[str] | None, prompts_file: str | None, column: s
         return list(prompts)
     path = Path(str(prompts_file))
     table = read_table(path, "prompts_file")
-    need_columns(table, [column], path)
-    return table[column].astype(str).tolist()
+    need_columns(table, [column], path, "--prompt_column")
+    found = tidy(table[column])
+    blank = [number for number, text in enumerate(found, 1) if not text]
+    if blank:
+        raise PromptError(
+            f"Argument `prompts_file` names {str(path)!r}, of whose {len(found)} prompts {len(blank)} are blank, first "
+            f"of all number {blank[0]}. Remove these rows, or fill them."
+        )
+    return found.tolist()

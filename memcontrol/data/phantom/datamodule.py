@@ -13,12 +13,13 @@ from memcontrol.data.phantom.anatomy import make_body, make_study
 from memcontrol.data.phantom.rendering import RENDERING_VERSION, render
 from memcontrol.data.phantom.reports import findings, report
 from memcontrol.data.phantom.sites import site_named
+from memcontrol.data.readers import ImageReader
 from memcontrol.errors import DataError
 
 __all__ = ["PhantomDataModule", "PhantomReader"]
 
 
-class PhantomReader:
+class PhantomReader(ImageReader):
     """Draws the image that a path like `phantom:C/12/0` names.
 
     Args:

@@ -10,10 +10,11 @@ from PIL import Image
 from memcontrol.data.cache import CacheOptions, clear_cache
 from memcontrol.data.filters import keep_where
 from memcontrol.data.imagefolder import ImageFolderDataModule
-from memcontrol.data.images import Transform, read_image
+from memcontrol.data.images import Transform
 from memcontrol.data.mimic import MimicCxrDataModule
 from memcontrol.data.phantom.datamodule import PhantomDataModule
 from memcontrol.data.prepared import PreparedTableDataModule
+from memcontrol.data.readers import read_image
 from memcontrol.data.splits import MemorizationSubset
 from memcontrol.errors import DataError
 
