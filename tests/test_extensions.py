@@ -158,9 +158,10 @@ SOURCE = """
 import pandas as pd
 from PIL import Image
 from memcontrol.data.base import CaptionedImageDataModule
+from memcontrol.data.readers import ImageReader
 
 
-class StripeReader:
+class StripeReader(ImageReader):
     def stamp(self, path):
         return path
 

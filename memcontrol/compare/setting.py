@@ -23,7 +23,16 @@ from memcontrol.files.moved import old_name
 __all__ = ["Setting", "setting_of"]
 
 OLD_KEYS: Final = ("seed_everything", "model", "data", "trainer")
-ADDED_SINCE: Final[dict[str, Any]] = {"measures": None, "mitigations": []}
+ADDED_SINCE: Final[dict[str, Any]] = {
+    "captions": "first",
+    "columns": None,
+    "fit": "crop",
+    "measures": None,
+    "mitigations": [],
+    "path_column": "file_name",
+    "truncation_side": "right",
+    "value_range": None,
+}
 """Options that version 0.1 did not have, with their defaults."""
 
 
