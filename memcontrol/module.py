@@ -22,19 +22,31 @@ from memcontrol.diffusion.losses import denoising_errors, min_snr_weights
 from memcontrol.diffusion.noising import drop_captions, noise_latents, sample_timesteps
 from memcontrol.diffusion.probes import Denoiser
 from memcontrol.diffusion.sampling import SamplingOptions
+from memcontrol.divergence import diverged, refuse_what_is_not_finite
 from memcontrol.errors import MemControlError
 from memcontrol.files.card import CARD_KEY, Card, check_fits
 from memcontrol.files.digests import fingerprint
 from memcontrol.files.provenance import version_of
 from memcontrol.masks import Mask, MaskSpec
 from memcontrol.mitigation import Mitigation
-from memcontrol.optimizers import OptimizerOptions, make_optimizer, make_schedule, num_steps
+from memcontrol.optimizers import (
+    OptimizerOptions,
+    apply_options,
+    make_optimizer,
+    make_schedule,
+    num_steps,
+    options_of,
+)
+from memcontrol.recipe import RECIPE_KEY, check_recipe, recipe_of
 from memcontrol.seeds import derive_seed
 from memcontrol.types import Batch
 
 __all__ = ["MemControlModule"]
 
 log = logging.getLogger(__name__)
+
+LOST_BATCHES = 10
+"""Batches in a row that a scaler of half precision may lose to overflow before a run counts as diverged."""
 
 
 class MemControlModule(LightningModule):
@@ -111,7 +123,11 @@ class MemControlModule(LightningModule):
         self.truncation_side = truncation_side
         self.seed = seed
         self.image_size = 0
+        self.is_averaged = False
+        """Whether checkpoints hold an average of the weights; the callback that averages says so."""
         self.strict_loading = False
+        self._lost_batches = 0
+        self._is_resumed = False
         self._adapted: AdaptedUNet | None = None
 
     # Parts
@@ -218,9 +234,24 @@ class MemControlModule(LightningModule):
             errors = errors * min_snr_weights(self.parts.scheduler, t, self.snr_gamma)
         # A batch of which nothing is kept has the loss 0, and changes nothing.
         loss = (errors * kept).sum() / kept.sum().clamp_min(1)
+        self._see_that_it_trains(loss.detach())
         loss = loss + (0 * self.placeholder if self.placeholder.requires_grad else 0)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(errors), sync_dist=True)
         return loss
+
+    def _see_that_it_trains(self, loss: Tensor) -> None:
+        """End a run whose loss is no number any more; a scaler of half precision may lose a few batches to overflow."""
+        finite = bool(self.trainer.strategy.reduce_boolean_decision(bool(loss.isfinite()), all=True))
+        self._lost_batches = 0 if finite else self._lost_batches + 1
+        has_scaler = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        if self._lost_batches > (LOST_BATCHES if has_scaler else 0):
+            raise diverged(self.trainer, f"the loss is {float(loss)}")
+
+    def on_train_start(self) -> None:
+        """Train on at the rates of the config: a checkpoint brings those that it was trained with."""
+        if self._is_resumed:
+            for optimizer, schedule in zip(self.trainer.optimizers, self.trainer.lr_scheduler_configs, strict=False):
+                apply_options(optimizer, schedule.scheduler, self._fresh_groups)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Validate the last weights too: an epoch that ends within an accumulation shifts steps against batches."""
@@ -240,6 +271,7 @@ class MemControlModule(LightningModule):
         scale = self.trainer.accumulate_grad_batches * self.trainer.world_size * self._batch_size()
         trainable = self.adapted.trainable() or {"placeholder": self.placeholder}
         optimizer = make_optimizer(trainable, self.adapted.vectors(), self.optimizer_options, scale)
+        self._fresh_groups = options_of(optimizer)
         steps = num_steps(self.trainer, self.optimizer_options.schedule)
         schedule = make_schedule(optimizer, self.optimizer_options, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -249,6 +281,8 @@ class MemControlModule(LightningModule):
         trained = {f"unet.{name}" for name in self.adapted.trainable()}
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
         checkpoint[CARD_KEY] = self.card().to_dict()
+        checkpoint[RECIPE_KEY] = recipe_of(self, self.trainer)
+        refuse_what_is_not_finite(self.trainer, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse weights that were trained under another mask or on another base.
@@ -258,6 +292,10 @@ class MemControlModule(LightningModule):
         """
         self.configure_model()
         check_fits(checkpoint, self.card(), {f"unet.{name}" for name in self.adapted.trainable()})
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            self._is_resumed = True
+            if RECIPE_KEY in checkpoint:
+                check_recipe(checkpoint[RECIPE_KEY], recipe_of(self, self.trainer))
 
     # Losses
 
@@ -377,6 +415,8 @@ class MemControlModule(LightningModule):
         if not self.eval_draws:
             return None
         errors = self.heldout_errors(batch)
+        if not self.trainer.strategy.reduce_boolean_decision(bool(errors.isfinite().all()), all=True):
+            raise diverged(self.trainer, "the held-out loss is not finite")
         self.log(name, errors.mean(), prog_bar=True, batch_size=len(errors), sync_dist=True)
         return {"index": batch["index"], "errors": errors}
 

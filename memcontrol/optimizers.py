@@ -11,11 +11,11 @@ import torch
 from diffusers.optimization import get_scheduler
 from lightning.pytorch import Trainer
 from torch import nn
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from memcontrol.errors import MemControlError
 
-__all__ = ["OptimizerOptions", "make_optimizer", "make_schedule", "num_steps"]
+__all__ = ["OptimizerOptions", "apply_options", "make_optimizer", "make_schedule", "num_steps", "options_of"]
 
 Schedule = Literal["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"]
 
@@ -52,7 +52,7 @@ class OptimizerOptions:
 
     def __post_init__(self) -> None:
         """Check ranges and that the optimizer is there."""
-        if self.lr <= 0 or (self.lr_1d is not None and self.lr_1d < 0):
+        if not 0 < self.lr < math.inf or (self.lr_1d is not None and not 0 <= self.lr_1d < math.inf):
             raise MemControlError(
                 f"Arguments `optimizer.lr` > 0 and `optimizer.lr_1d` >= 0 are needed, but got {self.lr} and "
                 f"{self.lr_1d}."
@@ -95,6 +95,25 @@ def make_optimizer(
         optimizer: torch.optim.Optimizer = AdamW8bit(groups, **settings)
         return optimizer
     return torch.optim.AdamW(groups, **settings)
+
+
+def options_of(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """Return what the config says of each group of an optimizer, before a schedule changes it."""
+    return [{name: group[name] for name in ("lr", "betas", "weight_decay", "eps")} for group in optimizer.param_groups]
+
+
+def apply_options(optimizer: torch.optim.Optimizer, schedule: LRScheduler, options: list[dict[str, Any]]) -> None:
+    """Go on with these options: a checkpoint has put its own into optimizer and schedule.
+
+    Args:
+        optimizer: The optimizer, after its state was loaded.
+        schedule: Its schedule, at the step that was loaded.
+        options: What `options_of` has returned before.
+    """
+    assert isinstance(schedule, LambdaLR)
+    schedule.base_lrs = [group["lr"] for group in options]
+    for group, own, shape in zip(optimizer.param_groups, options, schedule.lr_lambdas, strict=True):
+        group.update(own, initial_lr=own["lr"], lr=own["lr"] * shape(schedule.last_epoch))
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, options: OptimizerOptions, num_steps: int) -> LRScheduler:

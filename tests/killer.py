@@ -18,6 +18,28 @@ class Killer(Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Spoiler(Callback):
+    """Puts a value into trained weights after a step."""
+
+    def __init__(self, at_step: int, value: float) -> None:
+        self.at_step = at_step
+        self.value = value
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == self.at_step:
+            for parameter in pl_module.adapted.trainable().values():
+                parameter.data.fill_(self.value)
+
+
+class AtTheEnd(Callback):
+    """Puts a value into trained weights after the last step."""
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_step == trainer.max_steps:
+            for parameter in pl_module.adapted.trainable().values():
+                parameter.data.fill_(1e30)
+
+
 class Raiser(Callback):
     """Prints a canary, and raises an error with another in its text."""
 

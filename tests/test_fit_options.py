@@ -127,11 +127,12 @@ def test_validate_and_test_score_base_and_checkpoint(tmp_path):
     assert losses["validate", 1] == pytest.approx(json.loads((run / "heldout.json").read_text())["val/loss"], abs=1e-5)
 
 
-def test_svdiff_checkpoint_of_sd15_is_small(tmp_path):
+def test_svdiff_checkpoint_of_sd15_is_small(tmp_path, monkeypatch):
+    monkeypatch.setattr("memcontrol.module.recipe_of", lambda *_: {})
     unet = build_skeleton("sd15")
     layout, mask = resolve_mask(unet, "paper13", "all")
     adapted = adapt(unet, SVDiffConfig(), layout, mask)
-    module = SimpleNamespace(adapted=adapted, card=lambda: SimpleNamespace(to_dict=dict))
+    module = SimpleNamespace(adapted=adapted, trainer=None, card=lambda: SimpleNamespace(to_dict=dict))
     trained = adapted.trainable()
     weights = {f"unet.{name}": torch.zeros(value.shape) for name, value in trained.items()}
     content = {"state_dict": {**weights, "unet.conv_in.weight": torch.zeros(1_000_000)}}

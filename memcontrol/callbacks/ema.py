@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -13,6 +14,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 from memcontrol.module import MemControlModule
 
 __all__ = ["EMACallback", "averaged"]
+
+log = logging.getLogger("memcontrol")
 
 
 class EMACallback(Callback):
@@ -29,6 +32,20 @@ class EMACallback(Callback):
         self.decay = decay
         self.average: EMAModel | None = None
         self._last_step = -1
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Say that checkpoints hold an average: a run cannot go on without it."""
+        if stage == "fit" and isinstance(pl_module, MemControlModule):
+            pl_module.is_averaged = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the decay, to say where a resumed run has another."""
+        return {"decay": self.decay}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the config's decay, and say so."""
+        if state_dict["decay"] != self.decay:
+            log.warning("The run goes on with EMACallback's `decay` %s instead of %s", self.decay, state_dict["decay"])
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start at the present weights, or where another `fit` of the same trainer has ended."""
@@ -100,14 +117,17 @@ class EMACallback(Callback):
         averaged = checkpoint["state_dict"]
         names = [f"unet.{name}" for name in pl_module.adapted.trainable()]
         self.average = self._start(pl_module)
-        self.average.shadow_params = [averaged[name].clone() for name in names]
+        self.average.shadow_params = [averaged[name].float().clone() for name in names]
         self.average.optimization_step = checkpoint["ema_step"]
         self.average.to(device=pl_module.device)
         checkpoint["state_dict"] = checkpoint["current_model_state"]
         trainer.strategy.load_model_state_dict(checkpoint, strict=pl_module.strict_loading)
 
     def _start(self, pl_module: LightningModule) -> EMAModel:
-        return EMAModel(self._trained(pl_module), decay=self.decay, use_ema_warmup=True, power=0.75)
+        average = EMAModel(self._trained(pl_module), decay=self.decay, use_ema_warmup=True, power=0.75)
+        # steps of an average are too small for half precision
+        average.shadow_params = [value.float() for value in average.shadow_params]
+        return average
 
     def _swap_in(self, pl_module: LightningModule) -> None:
         if self.average is not None and not self.is_swapped:

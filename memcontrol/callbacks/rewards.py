@@ -15,7 +15,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from memcontrol.callbacks.ema import averaged
 from memcontrol.callbacks.overdue import is_overdue
-from memcontrol.errors import DivergedError, RewardError
+from memcontrol.divergence import diverged
+from memcontrol.errors import RewardError
 from memcontrol.files import worker_cache
 from memcontrol.measures import (
     Evidence,
@@ -111,7 +112,8 @@ class RewardsCallback(Callback):
         is_last = trainer.global_step >= trainer.max_steps > 0
         if self.real is None or (self._count % self.every_n_validations and not is_last):
             return
-        _check_finite(pl_module, trainer.global_step)
+        if not all(bool(p.isfinite().all()) for p in pl_module.adapted.trainable().values()):
+            raise diverged(trainer, "trained weights are not finite")
         trained = time.monotonic() - self._trained_since
         started = time.monotonic()
         self._record(trainer, pl_module, self._score(trainer, pl_module))
@@ -235,14 +237,6 @@ class RewardsCallback(Callback):
 def scorers(trainer: Trainer) -> list[RewardsCallback]:
     """Return the trainer's callbacks of this kind."""
     return [c for c in trainer.callbacks if isinstance(c, RewardsCallback)]  # type: ignore[attr-defined]
-
-
-def _check_finite(module: MemControlModule, step: int) -> None:
-    if not all(bool(p.isfinite().all()) for p in module.adapted.trainable().values()):
-        raise DivergedError(
-            f"Training has diverged: trained weights are not finite at step {step}. Lower `model.optimizer.lr`, or "
-            "clip gradients with `trainer.gradient_clip_val`."
-        )
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 import memcontrol.callbacks  # noqa: F401 - short class names resolve
 from memcontrol.cli.arguments import TRUST, extensions_of, join_paths, resolve_names
 from memcontrol.cli.extensions import load_extensions
+from memcontrol.cli.identity import continue_in, identified
 from memcontrol.cli.reading import reading
 from memcontrol.cli.trainer import COMMANDS, MemControlTrainer
 from memcontrol.cli.trust import guarded
@@ -92,6 +93,7 @@ class MemControlCLI(LightningCLI):
                 f"`{self.subcommand}` needs data, but the config has no `data` section. Give a config that names some, "
                 "such as `--config demo.yaml` (phantoms), `cxr.yaml` (a folder with metadata.csv) or `mimic.yaml`."
             )
+        self._run: Path | None = None
         if self._ckpt_path is None:
             return
         if not command.reads_checkpoint:
@@ -103,7 +105,24 @@ class MemControlCLI(LightningCLI):
         run = find_run(Path(self._ckpt_path).expanduser())
         if self.subcommand == "fit" and run is not None:
             self.save_config_kwargs["overwrite"] = True
-            _continue_in(run, config["trainer"].get("logger"))
+            self._run = run
+            for logger in self._loggers()[:1]:
+                continue_in(run, logger)
+            _keep_metrics(run)
+
+    def instantiate_classes(self) -> None:
+        """Give a run a folder that no other run takes, and one identity through all loggers."""
+        if self.subcommand is None or not COMMANDS[self.subcommand].trains:
+            super().instantiate_classes()
+            return
+        with identified(self._loggers(), self._run):
+            super().instantiate_classes()
+
+    def _loggers(self) -> list[Any]:
+        """Return the configs of loggers."""
+        found = self._get(self.config, "trainer", default={}).get("logger")
+        found = found if isinstance(found, list) else [found]
+        return [logger for logger in found if logger and not isinstance(logger, bool)]
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Leave loggers and callbacks out where nothing is trained."""
@@ -145,14 +164,8 @@ def _root_of_job() -> dict[str, str]:
     return {"default_root_dir": str(Path("runs") / "slurm" / "-".join(job))} if job else {}
 
 
-def _continue_in(run: Path, logger: Any) -> None:
-    """Make the first logger write into a run folder again, keeping what is there."""
-    first = logger[0] if isinstance(logger, list) else logger
-    if not first or "init_args" not in first:
-        return
-    first["init_args"]["save_dir"] = str(run.parent.parent)
-    first["init_args"]["name"] = run.parent.name
-    first["init_args"]["version"] = run.name
+def _keep_metrics(run: Path) -> None:
+    """Keep the numbers that a run has logged so far: Lightning would write over them."""
     metrics = run / METRICS
     if metrics.is_file():
         number = len(list(run.glob("metrics.*.csv")))

@@ -15,7 +15,6 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
-from huggingface_hub import snapshot_download
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from memcontrol.errors import BaseModelError
@@ -24,6 +23,10 @@ from memcontrol.seeds import scoped_seed
 __all__ = ["Components", "Vae", "build_skeleton", "load_components", "locate"]
 
 Vae: TypeAlias = AutoencoderKL | AutoencoderTiny
+
+CAN_RUN: Final = (
+    "What can be run is Stable Diffusion 1.x and 2.x and their kind: latents, one CLIP text encoder, noise or velocity."
+)
 
 ASSETS: Final = Path(__file__).parents[1] / "assets"
 ALIASES: Final = {"embedded": ASSETS / "phantom-sd", "sd15": ASSETS / "sd15"}
@@ -39,7 +42,16 @@ PARTS: Final = {
     "tokenizer": "tokenizer_config.json",
     "scheduler": "scheduler_config.json",
 }
-HUB_FILES: Final = ["model_index.json", "*.json", "*.txt", "*/*.safetensors"]
+UNUSED: Final = ("safety_checker", "feature_extractor", "image_encoder")
+"""Parts of a pipeline that are neither fetched nor loaded."""
+NEEDS_MORE: Final = {
+    "addition_embed_type": "sizes and a second text encoder (Stable Diffusion XL)",
+    "class_embed_type": "class labels",
+    "encoder_hid_dim_type": "embeddings of images",
+    "num_class_embeds": "class labels",
+    "time_cond_proj_dim": "the guidance scale as an input (latent consistency models)",
+}
+"""Options of a U-Net that cannot run with latents, timestep and text alone, and what it needs besides."""
 
 
 @dataclass
@@ -105,7 +117,7 @@ def locate(base: str, download: bool = True) -> Path | str:
     if not download:
         return base
     try:
-        return Path(snapshot_download(base, allow_patterns=HUB_FILES))
+        return Path(StableDiffusionPipeline.download(base, use_safetensors=True, **dict.fromkeys(UNUSED)))
     except (OSError, ValueError) as error:
         raise BaseModelError(
             f"Argument `base` is {base!r}, which is no folder here and could not be fetched from the hub: "
@@ -130,6 +142,8 @@ def load_components(base: str, random_init: bool = False, seed: int = 0) -> Comp
     _check_unet(json.loads((folder / "unet" / "config.json").read_text()), base)
     try:
         parts = _build(folder, seed) if random_init else _load(folder)
+    except BaseModelError as error:
+        raise BaseModelError(f"The base model {base!r} cannot be run. {error}") from error
     except (OSError, ValueError, RuntimeError) as error:
         raise BaseModelError(f"The base model {base!r} could not be loaded: {error}") from error
     parts.vae.requires_grad_(False).eval()
@@ -187,11 +201,38 @@ def _check_unet(config: dict[str, Any], base: str) -> None:
             f"The base model {base!r} has a {config['_class_name']}, but memcontrol adapts "
             "UNet2DConditionModel (Stable Diffusion 1.x and 2.x)."
         )
+    more = [what for option, what in NEEDS_MORE.items() if config.get(option) is not None]
+    if more:
+        raise BaseModelError(f"The U-Net of {base!r} needs {', '.join(dict.fromkeys(more))} besides text. {CAN_RUN}")
+    if config.get("in_channels", 4) != config.get("out_channels", 4):
+        raise BaseModelError(
+            f"The U-Net of {base!r} takes {config.get('in_channels', 4)} channels and gives "
+            f"{config.get('out_channels', 4)}: it needs more than a latent (inpainting models, a mask and the masked "
+            f"picture). {CAN_RUN}"
+        )
     blocks = [*config.get("down_block_types", ()), *config.get("up_block_types", ())]
     if not any("CrossAttn" in block for block in blocks):
         raise BaseModelError(
             f"The U-Net of {base!r} has no attentions ({blocks}), so there is no text to follow and no slot "
             "to adapt. Give a text-to-image U-Net."
+        )
+
+
+def _check_together(folder: Path) -> None:
+    """Refuse parts that do not fit each other: they load, and fail in the first step."""
+    unet, vae, text = (
+        json.loads((folder / part / PARTS[part]).read_text()) for part in ("unet", "vae", "text_encoder")
+    )
+    channels, wanted = vae.get("latent_channels", 4), unet.get("in_channels", 4)
+    if wanted != channels:
+        more = " Inpainting models also need a mask and the masked picture." if wanted == 2 * channels + 1 else ""
+        raise BaseModelError(
+            f"The U-Net takes {wanted} channels, but the auto-encoder gives {channels}.{more} {CAN_RUN}"
+        )
+    width, wanted = text.get("hidden_size", 512), unet.get("cross_attention_dim", 1280)
+    if wanted != width:
+        raise BaseModelError(
+            f"The U-Net attends to text states of width {wanted}, but the text encoder gives {width}. {CAN_RUN}"
         )
 
 
@@ -216,6 +257,7 @@ def _scheduler(folder: Path) -> DDPMScheduler:
 
 def _load(folder: Path) -> Components:
     options: dict[str, Any] = {"torch_dtype": torch.float32, "low_cpu_mem_usage": True}
+    _check_together(folder)
     return Components(
         unet=UNet2DConditionModel.from_pretrained(folder / "unet", use_safetensors=True, **options),
         vae=_vae_class(folder).from_pretrained(folder / "vae", use_safetensors=True, **options),
@@ -231,6 +273,7 @@ def _build(folder: Path, seed: int) -> Components:
         return content
 
     own = folder / "tokenizer"
+    _check_together(folder)
     with scoped_seed(seed, "random weights"):
         return Components(
             unet=UNet2DConditionModel.from_config(config("unet")),

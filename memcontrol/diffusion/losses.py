@@ -12,6 +12,9 @@ from diffusers import DDPMScheduler
 from diffusers.training_utils import compute_snr
 from torch import Tensor
 
+LARGE = 1e30
+"""Stands for the SNR of a latent without noise, which is infinite."""
+
 __all__ = ["denoising_errors", "min_snr_weights", "prediction_target"]
 
 
@@ -59,6 +62,7 @@ def min_snr_weights(scheduler: DDPMScheduler, t: Tensor, gamma: float) -> Tensor
         https://arxiv.org/abs/2303.09556 (section 3.4).
     """
     snr = compute_snr(scheduler, t)
-    shift = 1 if scheduler.config["prediction_type"] == "v_prediction" else 0
-    weights: Tensor = torch.clamp(snr, max=gamma) / (snr + shift)
-    return weights
+    if scheduler.config["prediction_type"] == "v_prediction":
+        weights: Tensor = torch.clamp(snr, max=gamma) / (snr.clamp_max(LARGE) + 1)
+        return weights
+    return torch.clamp(gamma / snr, max=1)  # 1 where a schedule ends in pure noise, whose SNR is 0

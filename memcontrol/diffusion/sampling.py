@@ -25,7 +25,7 @@ from memcontrol.diffusion.probes import Denoiser
 from memcontrol.diffusion.prompt_optimization import PromptOptimization
 from memcontrol.diffusion.sampling_mitigations import LateGuidance, SamplingMitigation
 from memcontrol.diffusion.trajectory import walk
-from memcontrol.errors import PromptError
+from memcontrol.errors import DivergedError, PromptError
 from memcontrol.seeds import generator, normal_like_seeds
 
 __all__ = ["SamplingOptions", "sample", "sample_batches", "scheduler_named"]
@@ -208,6 +208,12 @@ def sample_batches(
                 at_once = _room[pipeline.unet] = len(states) // 2
                 log.warning("Memory does not take %d images at once; drawing %d.", len(states), at_once)
                 continue
+            if not bool(images.isfinite().all()):
+                raise DivergedError(
+                    f"{int((~images.isfinite()).flatten(1).any(dim=1).sum())} of {len(images)} drawn pictures hold "
+                    "values that are no finite numbers. The model's training may have diverged, or its precision be "
+                    "too low. Take an earlier checkpoint."
+                )
             yield images
             bar.update(len(images))
             start += len(images)

@@ -59,7 +59,8 @@ def read_checkpoint(path: Path) -> tuple[Card, dict[str, Tensor]]:
         The record, and the trained weights by their name in the U-Net (averaged, where the run averaged).
 
     Raises:
-        CheckpointError: If the file is none of ours, is damaged, or holds more than plain data and tensors.
+        CheckpointError: If the file is none of ours, is damaged, holds more than plain data and tensors, or its weights
+            are not finite.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -73,4 +74,11 @@ def read_checkpoint(path: Path) -> tuple[Card, dict[str, Tensor]]:
     if not isinstance(content, dict) or CARD_KEY not in content:
         raise CheckpointError(f"{str(path)!r} was not written by memcontrol: it has no `{CARD_KEY}` record.")
     card = Card.from_dict(content[CARD_KEY], path)
-    return card, {k.removeprefix("unet."): v for k, v in content["state_dict"].items()}
+    weights = {k.removeprefix("unet."): v for k, v in content["state_dict"].items()}
+    bad = [name for name, value in weights.items() if not bool(value.isfinite().all())]
+    if bad:
+        raise CheckpointError(
+            f"{str(path)!r} holds {len(bad)} of {len(weights)} trained tensors with values that are no finite numbers, "
+            f"first of all {bad[0]!r}: its training has diverged. Take an earlier checkpoint."
+        )
+    return card, weights

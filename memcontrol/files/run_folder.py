@@ -11,6 +11,7 @@
 | `rewards.jsonl` | one line per scored validation | `RewardsCallback` |
 | `pareto/` | checkpoints that no other point of the run beats | `ParetoCheckpoint` |
 | `timing.json` | seconds by what they were spent on | `TimingCallback` |
+| `tracking.json` | the run's ids and folders in further loggers | the command line |
 | `trial.log`, `overlay.yaml`, `trial.lock`, `pruned.json` | of a job: output, overlay, lock, mark | jobs |
 """
 
@@ -25,6 +26,7 @@ __all__ = [
     "CHECKPOINTS",
     "CONFIG",
     "HELDOUT",
+    "IDENTITY",
     "LOCK",
     "LOG",
     "METRICS",
@@ -47,6 +49,7 @@ ADAPTER: Final = "adapter"
 CARD: Final = "memcontrol.json"
 SAMPLES: Final = "samples"
 HELDOUT: Final = "heldout.json"
+IDENTITY: Final = "tracking.json"
 REWARDS: Final = "rewards.jsonl"
 PARETO: Final = "pareto"
 REJECTED: Final = "rejected.csv"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import yaml
 
 from memcontrol.files.atomic import write_text
-from memcontrol.files.run_folder import CHECKPOINTS, CONFIG, METRICS, OVERLAY, PRUNED, REWARDS
+from memcontrol.files.run_folder import CHECKPOINTS, CONFIG, METRICS, OVERLAY, PARETO, PRUNED, REWARDS
 from memcontrol.jobs.job import Job, put
 
 __all__ = ["arguments_of"]
@@ -23,7 +24,9 @@ def arguments_of(job: Job) -> list[str]:
     A folder with a checkpoint is gone on with; what an attempt has left that left none is removed.
     """
     folder = Path(job.folder)
-    write_text(folder / OVERLAY, yaml.safe_dump(_overlay(job), sort_keys=False))
+    overlay = _overlay(job)
+    _forget_other_batches(folder, overlay)
+    write_text(folder / OVERLAY, yaml.safe_dump(overlay, sort_keys=False))
     args = ["fit"]
     for config in (job.config, *job.overlays, str(folder / OVERLAY)):
         args += ["--config", config]
@@ -37,6 +40,16 @@ def arguments_of(job: Job) -> list[str]:
     for name in stale:
         (folder / name).unlink(missing_ok=True)
     return args
+
+
+def _forget_other_batches(folder: Path, overlay: dict[str, Any]) -> None:
+    """Remove what an attempt with another batch size has left: a run cannot go on in the midst of other batches."""
+    path = folder / OVERLAY
+    before = (yaml.safe_load(path.read_text()) or {}) if path.is_file() else overlay
+    sizes = [tree.get("data", {}).get("batch_size") for tree in (before, overlay)]
+    if sizes[0] != sizes[1]:
+        for name in (CHECKPOINTS, PARETO):
+            shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _overlay(job: Job) -> dict[str, Any]:

@@ -6,8 +6,10 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from memcontrol.files.run_folder import CHECKPOINTS
 from memcontrol.jobs.job import Job, JobResult
 from memcontrol.jobs.run import run_job
 
@@ -45,6 +47,8 @@ class _Running(Generic[K]):
     key: K
     spec: Any
     attempts: int = 1
+    fruitless: int = 0
+    checkpoint: int = 0
     halved: int = 0
 
 
@@ -53,7 +57,8 @@ class JobLoop(Generic[K]):
 
     Args:
         executor: Runs them.
-        retries: How often a job is started again after its worker died.
+        retries: How often in a row a job is started again after its worker died without a new checkpoint; one that
+            got further (a block of a cluster ends, the job does not) is started again whatever this says.
         function: What is run with each job; `run_job` for runs of `fit`.
         label: What a job is called in messages.
     """
@@ -98,16 +103,19 @@ class JobLoop(Generic[K]):
 
     def _start(self, running: _Running[K]) -> None:
         function = self.function or run_job  # looked up here, so that tests can stand in for it
+        running = replace(running, checkpoint=_newest_checkpoint(running.spec))
         self._running[self.executor.submit(function, running.spec)] = running
 
     def _ended(self, future: Future[Any]) -> Done[K] | None:
         running = self._running.pop(future)
         error = future.exception()
-        if error is not None and running.attempts <= self.retries:
+        progressed = _newest_checkpoint(running.spec) > running.checkpoint
+        fruitless = 0 if progressed else running.fruitless + 1
+        if error is not None and fruitless <= self.retries:
             log.warning(
                 "The worker of %s %s died (%s); it is started again", self.label, running.key, type(error).__name__
             )
-            self._start(replace(running, attempts=running.attempts + 1))
+            self._start(replace(running, attempts=running.attempts + 1, fruitless=fruitless))
             return None
         result = None if error is not None else future.result()
         if isinstance(result, JobResult) and result.out_of_memory and running.halved < 1:
@@ -117,6 +125,12 @@ class JobLoop(Generic[K]):
             self._start(replace(running, spec=replace(running.spec, halved=halved), halved=halved))
             return None
         return Done(running.key, result, error, running.attempts + running.halved)
+
+
+def _newest_checkpoint(spec: Any) -> int:
+    """Return when a run has last saved a checkpoint, or 0."""
+    folder = Path(spec.folder) / CHECKPOINTS if isinstance(spec, Job) else None
+    return max((path.stat().st_mtime_ns for path in folder.glob("*.ckpt")), default=0) if folder is not None else 0
 
 
 def result_of(done: Done[Any]) -> JobResult:

@@ -6,7 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from memcontrol.data.base import CaptionedImageDataModule
+from memcontrol.errors import DivergedError
 from memcontrol.measures.measure import Measure, Scene, chosen_measures, needs_of
 from memcontrol.measures.measurement import Measurement
 from memcontrol.measures.model import ScoredModel
@@ -102,6 +105,9 @@ def collect(
         options: How much, and how.
         needs: What is needed.
         progress: Whether to show bars.
+
+    Raises:
+        DivergedError: If the model computes what is not finite.
     """
     kinds: dict[type[Need[Any]], list[Need[Any]]] = {}
     for need in needs:
@@ -109,7 +115,19 @@ def collect(
     found: dict[Need[Any], Any] = {}
     for kind, together in kinds.items():
         found.update(kind.provide(together, model, real, options, progress))
+    for need, value in found.items():
+        _refuse_what_is_not_finite(need, value)
     return Evidence(found)
+
+
+def _refuse_what_is_not_finite(need: Need[Any], value: Any) -> None:
+    """Refuse a model that computes NaN: no comparison with NaN would ever find anything."""
+    parts = [part for part in vars(value).values() if isinstance(part, Tensor)] if hasattr(value, "__dict__") else []
+    if not all(bool(part.isfinite().all()) for part in parts):
+        raise DivergedError(
+            f"The model gives values that are no finite numbers ({type(need).__name__}), so it cannot be scored. Its "
+            "training may have diverged, or its precision be too low. Take an earlier checkpoint."
+        )
 
 
 def measure(

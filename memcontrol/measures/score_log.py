@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from memcontrol.files.atomic import finite
 from memcontrol.files.run_folder import REWARDS
 from memcontrol.measures.measurement import Measurement
 
@@ -42,7 +43,7 @@ def append_score(run: Path, step: int, measurements: Sequence[Measurement], abou
     is_torn = path.is_file() and path.read_bytes()[-1:] not in (b"", b"\n")
     record = {"step": step, **about, "measures": [m.to_dict() for m in measurements]}
     with path.open("a") as file:
-        file.write(("\n" if is_torn else "") + json.dumps(record) + "\n")
+        file.write(("\n" if is_torn else "") + json.dumps(finite(record)) + "\n")
 
 
 def read_scores(run: Path) -> list[Scored]:

@@ -1,0 +1,82 @@
+"""What a training follows, in plain values, so that a resumed one can tell what has changed."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from lightning.pytorch import Trainer
+
+from memcontrol.errors import CheckpointError
+from memcontrol.files.digests import changes_of
+
+if TYPE_CHECKING:
+    from memcontrol.module import MemControlModule
+
+__all__ = ["RECIPE_KEY", "check_recipe", "recipe_of"]
+
+log = logging.getLogger("memcontrol")
+
+RECIPE_KEY: Final = "memcontrol_recipe"
+"""Where a checkpoint holds it."""
+
+
+def recipe_of(module: MemControlModule, trainer: Trainer) -> dict[str, dict[str, Any]]:
+    """Return what the training follows.
+
+    Returns:
+        `fixed`: what says where in the data a step is and which random numbers it takes; `free`: what may change from
+        one step to the next.
+    """
+    data = getattr(trainer, "datamodule", None)
+    world = trainer.world_size
+    batch = getattr(data, "batch_size", None)
+    return {
+        "fixed": {
+            "model.seed": module.seed,
+            "data.seed": getattr(data, "seed", None),
+            "data.batch_size x devices": batch * world if batch is not None else None,
+            "data.memorization": changes_of(getattr(data, "memorization", None)),
+            "averaged weights (EMACallback)": module.is_averaged,
+        },
+        "free": {
+            **{f"model.optimizer.{name}": changes_of(v) for name, v in asdict(module.optimizer_options).items()},
+            **{f"model.{name}": getattr(module, name) for name in FREE},
+            "model.mitigations": changes_of(module.mitigations),
+            "data.transform": changes_of(getattr(data, "transform", None)),
+            "data.captions": getattr(data, "captions", None),
+            "trainer.precision": trainer.precision,
+            "trainer.accumulate_grad_batches": trainer.accumulate_grad_batches,
+            "trainer.gradient_clip_val": trainer.gradient_clip_val,
+        },
+    }
+
+
+FREE: Final = ("snr_gamma", "noise_offset", "input_perturbation", "caption_dropout")
+
+
+def check_recipe(theirs: dict[str, dict[str, Any]], ours: dict[str, dict[str, Any]]) -> None:
+    """Refuse what a resumed training cannot change, and say what it does change.
+
+    Args:
+        theirs: Recipe of the checkpoint.
+        ours: Recipe of the config.
+
+    Raises:
+        CheckpointError: If something differs that says where in the data the training is.
+    """
+    fixed, free = (
+        {name: (theirs[part][name], ours[part][name]) for name in theirs[part] if name in ours[part]}
+        for part in ("fixed", "free")
+    )
+    for name, (before, now) in fixed.items():
+        if before != now:
+            raise CheckpointError(
+                f"The checkpoint was trained with `{name}` {before}, but the config says {now}. A run that goes on "
+                "cannot change it: its place in the data would be another. Give the same again (config.yaml in the run "
+                "folder), or start a new run without `--ckpt_path`."
+            )
+    for name, (before, now) in free.items():
+        if before != now:
+            log.warning("The run goes on with `%s` %s instead of %s", name, now, before)
