@@ -89,13 +89,14 @@ def _reason_against(config: PeftConfig, kind: str) -> str:
     with scoped_seed(0, kind), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         layer, shape = KINDS[kind]()
-        holder = nn.ModuleDict({"probe": layer})
+        holder = nn.ModuleDict({"probe": layer}).eval()
         before = {name: value.clone() for name, value in holder.state_dict().items()}
         base = list(holder.parameters())
         x = torch.randn(shape)
         expected = layer(x)
         try:
             model = get_peft_model(holder, replace(_with(config, ["probe"]), exclude_modules=None))
+            holder.eval()
             output = holder["probe"](x)
         except (ValueError, TypeError, RuntimeError, NotImplementedError, AttributeError, IndexError, ImportError) as e:
             return str(e).split("\n", 1)[0]
@@ -129,6 +130,8 @@ def _fault(
     with torch.no_grad():
         for parameter in trained:
             parameter.add_(0.02 * torch.randn_like(parameter))
+        if torch.equal(holder["probe"](x), expected):
+            return "it has no effect"
         with model.disable_adapter():
             if not torch.equal(holder["probe"](x), expected):
                 return "switching it off does not give the base back"
