@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from copy import deepcopy
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from peft import LoHaConfig, LoKrConfig, LoraConfig, OFTConfig
 from peft.tuners.lora import config as lora_options
 from peft.tuners.lora.config import LoraRuntimeConfig
@@ -16,7 +18,6 @@ from memcontrol.adapters.kinds import matches_targets
 from memcontrol.adapters.method import method_of
 from memcontrol.adapters.plan import make_plan
 from memcontrol.errors import MemControlError
-from tests.conftest import make_unet
 from tests.memcontrol.adapters.test_contract import disturb, predict
 
 PLAIN = {
@@ -110,6 +111,21 @@ MUST_REFUSE = {
 }
 
 
+def make_unet():
+    """Return a U-Net with all kinds of layers, as small as one can be."""
+    torch.manual_seed(0)
+    return UNet2DConditionModel(
+        sample_size=8, block_out_channels=(32, 32), layers_per_block=1, attention_head_dim=1, cross_attention_dim=32,
+        norm_num_groups=16, down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+    ).eval()  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return make_unet()
+
+
 def cases():
     for kind in PLAIN:
         for field in dataclasses.fields(kind):
@@ -123,23 +139,23 @@ def options_of(kind, name, value, further):
 
 
 @pytest.mark.parametrize(("kind", "name", "value"), cases())
-def test_an_option_keeps_the_contract_or_is_refused(unet, inputs, kind, name, value):
+def test_an_option_keeps_the_contract_or_is_refused(plain, inputs, kind, name, value):
     assert value != "no value in this test", f"PEFT has a new option: add values of `{name}`"
-    base = predict(unet, inputs)
-    before = {key: tensor.clone() for key, tensor in unet.state_dict().items()}
+    base = predict(plain, inputs)
+    before = plain.state_dict()
     outcome = "refused"
     for further in ({}, LINEAR):  # linear layers alone take more of PEFT's options
         try:
             config = kind(**options_of(kind, name, value, further))
         except (ValueError, TypeError):  # PEFT itself refuses it
             continue
-        unet = make_unet()
-        layout, mask = resolve_mask(unet, "attention", "bits:1010101010101010")
+        unet = deepcopy(plain)
+        layout, mask = resolve_mask(unet, "attention", "bits:0101")
         try:
             adapted = adapt(unet, config, layout, mask)
         except MemControlError:
             continue
-        check_contract(adapted, unet, inputs, base, before, config, layout, mask)
+        check_contract(adapted, inputs, base, before, set(make_plan(plain, config, layout).units(mask)))
         outcome = "kept"
         break
     key = (kind.__name__, name, value if isinstance(value, str | bool) else str(value))
@@ -147,12 +163,12 @@ def test_an_option_keeps_the_contract_or_is_refused(unet, inputs, kind, name, va
     assert outcome == "kept" or key in MUST_REFUSE or key[1] in NOT_FOR_UNETS
 
 
-def check_contract(adapted, unet, inputs, base, before, config, layout, mask):
-    unet.eval()
+def check_contract(adapted, inputs, base, before, planned):
+    unet = adapted.unet.eval()
     assert (predict(unet, inputs) - base).abs().max() < 1e-4  # fresh is the identity
-    units = {method_of(config).unit_of(parameter) for parameter in adapted.trainable()}
+    units = {method_of(adapted.config).unit_of(parameter) for parameter in adapted.trainable()}
     assert units
-    assert units <= set(make_plan(make_unet(), config, layout).units(mask))  # the mask says what is trained
+    assert units <= planned  # the mask says what is trained
     disturb(adapted)
     assert (predict(unet, inputs) - base).abs().max() > 1e-6
     with adapted.as_base():
