@@ -48,7 +48,7 @@ class _Running(Generic[K]):
     spec: Any
     attempts: int = 1
     fruitless: int = 0
-    checkpoint: int = 0
+    checkpoints: frozenset[tuple[str, int]] = frozenset()
     halved: int = 0
 
 
@@ -103,13 +103,13 @@ class JobLoop(Generic[K]):
 
     def _start(self, running: _Running[K]) -> None:
         function = self.function or run_job  # looked up here, so that tests can stand in for it
-        running = replace(running, checkpoint=_newest_checkpoint(running.spec))
+        running = replace(running, checkpoints=_checkpoints(running.spec))
         self._running[self.executor.submit(function, running.spec)] = running
 
     def _ended(self, future: Future[Any]) -> Done[K] | None:
         running = self._running.pop(future)
         error = future.exception()
-        progressed = _newest_checkpoint(running.spec) > running.checkpoint
+        progressed = bool(_checkpoints(running.spec) - running.checkpoints)
         fruitless = 0 if progressed else running.fruitless + 1
         if error is not None and fruitless <= self.retries:
             log.warning(
@@ -127,10 +127,10 @@ class JobLoop(Generic[K]):
         return Done(running.key, result, error, running.attempts + running.halved)
 
 
-def _newest_checkpoint(spec: Any) -> int:
-    """Return when a run has last saved a checkpoint, or 0."""
-    folder = Path(spec.folder) / CHECKPOINTS if isinstance(spec, Job) else None
-    return max((path.stat().st_mtime_ns for path in folder.glob("*.ckpt")), default=0) if folder is not None else 0
+def _checkpoints(spec: Any) -> frozenset[tuple[str, int]]:
+    """Return name and time of each checkpoint of a run."""
+    found = (Path(spec.folder) / CHECKPOINTS).glob("*.ckpt") if isinstance(spec, Job) else ()
+    return frozenset((path.name, path.stat().st_mtime_ns) for path in found)
 
 
 def result_of(done: Done[Any]) -> JobResult:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from memcontrol import load_pipeline
-from memcontrol.callbacks import samples
+from memcontrol import MemControlModule, load_pipeline
+from memcontrol.callbacks import EMACallback, samples
 from memcontrol.cli import main
 from memcontrol.files.checkpoints import find_checkpoint
 from tests.conf import short_run
@@ -72,3 +74,24 @@ def test_a_point_that_was_cut_off_is_scored_with_the_average(tmp_path):
     for ours, theirs in zip(found["measures"], expected["measures"], strict=True):
         if ours["value"] is not None and ours["name"] in ("noise_norm", "heldout_loss", "kid"):
             assert ours["value"]["value"] == pytest.approx(theirs["value"]["value"], rel=1e-4), ours["name"]
+
+
+def test_averages_of_half_precision_weights_move():
+    """An average in the weights' own precision stays where it is: its steps round to nothing."""
+    weight = torch.nn.Parameter(torch.ones(4, dtype=torch.bfloat16))
+    module = MemControlModule()
+    module._adapted = SimpleNamespace(trainable=lambda: {"weight": weight})
+    callback = EMACallback(decay=0.99)
+    callback.average = callback._start(module)
+    callback.average.use_ema_warmup = False
+    with torch.no_grad():
+        weight.fill_(1.1)
+    target = float(weight[0])
+    for _ in range(300):
+        callback.average.step([weight])
+    (found,) = callback.average.shadow_params
+    assert found.dtype == torch.float32
+    assert float(found[0]) == pytest.approx(target + (1 - target) * 0.99**300, abs=0.01)
+    callback._swap_in(module)
+    assert weight.dtype == torch.bfloat16
+    assert float(weight[0]) > 1.05

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
+from huggingface_hub.utils import filter_repo_objects
 
-from memcontrol.diffusion.components import ALIASES, PARTS, build_skeleton, load_components
+from memcontrol.diffusion.components import ALIASES, PARTS, build_skeleton, load_components, locate
 from memcontrol.errors import BaseModelError
 
 
@@ -88,3 +90,71 @@ def test_skeleton_without_a_unet(folder):
     shutil.rmtree(folder / "unet")
     with pytest.raises(BaseModelError, match=r"has no unet/config\.json"):
         build_skeleton(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"addition_embed_type": "text_time", "addition_time_embed_dim": 256}, "needs sizes and a second text encoder"),
+        ({"in_channels": 9}, "inpainting models, a mask and the masked picture"),
+        ({"in_channels": 8, "out_channels": 4}, "takes 8 channels and gives 4"),
+        ({"in_channels": 16, "out_channels": 16}, "takes 16 channels, but the auto-encoder gives 4"),
+        ({"class_embed_type": "projection"}, "needs class labels"),
+        ({"num_class_embeds": 10}, "needs class labels"),
+        ({"time_cond_proj_dim": 256}, "latent consistency models"),
+        ({"encoder_hid_dim_type": "ip_image_proj"}, "needs embeddings of images"),
+        ({"cross_attention_dim": 2048}, "text states of width 2048, but the text encoder gives"),
+    ],
+)
+def test_what_cannot_run_is_refused_when_it_is_named(folder, values, said):
+    """Stable Diffusion XL and inpainting U-Nets loaded, and failed in the first step."""
+    change(folder, "unet", **values)
+    text = refusal(folder)
+    assert said in text
+    assert "What can be run is Stable Diffusion 1.x and 2.x" in text
+
+
+def test_only_what_is_loaded_is_fetched(monkeypatch, tmp_path):
+    """A repository with every kind of file that Stable Diffusion 1.5's has."""
+    parts = {
+        "unet": "diffusion_pytorch_model",
+        "vae": "diffusion_pytorch_model",
+        "text_encoder": "model",
+        "safety_checker": "model",
+    }
+    words = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
+    files = [
+        *("README.md", "model_index.json", "v1-inference.yaml", "v1-5-pruned.ckpt", "v1-5-pruned-emaonly.safetensors"),
+        *("feature_extractor/preprocessor_config.json", "scheduler/scheduler_config.json"),
+        *(f"tokenizer/{name}" for name in words),
+        *(f"{part}/config.json" for part in parts),
+        *(f"{p}/{n}{v}.{s}" for p, n in parts.items() for v in ("", ".fp16") for s in ("bin", "safetensors")),
+        *(f"unet/diffusion_pytorch_model.non_ema.{suffix}" for suffix in ("bin", "safetensors")),
+    ]
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "_diffusers_version": "0.6.0",
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "scheduler": ["diffusers", "PNDMScheduler"],
+        "feature_extractor": ["transformers", "CLIPImageProcessor"],
+        "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
+    }
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    hub = "diffusers.pipelines.pipeline_utils"
+    siblings = [SimpleNamespace(rfilename=name) for name in files]
+    monkeypatch.setattr(f"{hub}.model_info", lambda *a, **k: SimpleNamespace(siblings=siblings, sha="0"))
+    monkeypatch.setattr(f"{hub}.hf_hub_download", lambda *a, **k: str(tmp_path / "model_index.json"))
+    fetched = []
+
+    def fetch(*args, allow_patterns, ignore_patterns, **kwargs):
+        fetched.extend(filter_repo_objects(files, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns))
+        return str(tmp_path)
+
+    monkeypatch.setattr(f"{hub}.snapshot_download", fetch)
+    assert locate("someone/stable-diffusion") == tmp_path
+    weights = {name for name in fetched if name.endswith((".bin", ".safetensors", ".ckpt"))}
+    assert weights == {f"{part}/{parts[part]}.safetensors" for part in ("unet", "vae", "text_encoder")}
+    assert not [name for name in fetched if name.startswith(("safety_checker", "feature_extractor"))]
