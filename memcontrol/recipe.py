@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from lightning.pytorch import Trainer
 
 from memcontrol.errors import CheckpointError
 from memcontrol.files.digests import changes_of
-
-if TYPE_CHECKING:
-    from memcontrol.module import MemControlModule
 
 __all__ = ["RECIPE_KEY", "check_recipe", "recipe_of"]
 
@@ -22,8 +19,12 @@ RECIPE_KEY: Final = "memcontrol_recipe"
 """Where a checkpoint holds it."""
 
 
-def recipe_of(module: MemControlModule, trainer: Trainer) -> dict[str, dict[str, Any]]:
+def recipe_of(module: Any, trainer: Trainer) -> dict[str, dict[str, Any]]:
     """Return what the training follows.
+
+    Args:
+        module: The MemControlModule.
+        trainer: Its trainer.
 
     Returns:
         `fixed`: what says where in the data a step is and which random numbers it takes; `free`: what may change from

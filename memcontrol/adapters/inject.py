@@ -14,8 +14,9 @@ from peft.config import PeftConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
+from memcontrol.adapters.kinds import REFUSALS
 from memcontrol.adapters.layer import LeafLayer
-from memcontrol.adapters.method import method_of, owner_of
+from memcontrol.adapters.method import method_of
 from memcontrol.adapters.plan import make_plan
 from memcontrol.adapters.slots import Layout, LayoutName, find_layout
 from memcontrol.errors import AdapterError, MaskError
@@ -167,7 +168,7 @@ def adapt(
         warnings.filterwarnings("ignore", message=".*already.*peft_config.*")
         try:
             peft_model = get_peft_model(unet, targeted, autocast_adapter_dtype=False)
-        except (ValueError, TypeError, RuntimeError, NotImplementedError, AttributeError, ImportError) as error:
+        except REFUSALS as error:
             raise AdapterError(
                 f"PEFT could not put {type(config).__name__} into the slots {list(mask.on)}: {error} Narrow "
                 "`target_modules`, or choose options that fit these layers."
@@ -180,13 +181,6 @@ def adapt(
 def _refuse_what_the_mask_does_not_free(adapted: AdaptedUNet, units: list[str]) -> None:
     """Raise an AdapterError if PEFT trains more than the planned units (`modules_to_save`, ...)."""
     assert adapted.config is not None
-    without_bias = [unit for unit in units if getattr(adapted.unet.get_submodule(owner_of(unit)), "bias", None) is None]
-    if getattr(adapted.config, "lora_bias", False) and without_bias:
-        adapted.eject()
-        raise AdapterError(
-            f"Argument `adapter` has `lora_bias: true`, but {len(without_bias)} layers have no bias that it could be "
-            f"merged into, first of all {without_bias[0]!r}. Leave it out, or target layers with a bias (`to_out.0`)."
-        )
     method, planned = method_of(adapted.config), set(units)
     further = [name for name in adapted.trainable() if method.unit_of(name) not in planned]
     if further:

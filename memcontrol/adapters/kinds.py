@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import torch
 from peft import PeftModel, get_peft_model
@@ -24,10 +25,11 @@ from memcontrol.adapters.configs import config_to_plain
 from memcontrol.errors import AdapterError
 from memcontrol.seeds import scoped_seed
 
-__all__ = ["KINDS", "adaptable_kinds", "kind_of", "matches_targets"]
+__all__ = ["KINDS", "REFUSALS", "adaptable_kinds", "kind_of", "matches_targets"]
 
 KINDS: Final[dict[str, Callable[[], tuple[nn.Module, tuple[int, ...]]]]] = {
     "Linear": lambda: (nn.Linear(64, 64), (2, 64)),
+    "Linear without bias": lambda: (nn.Linear(64, 64, bias=False), (2, 64)),
     "Conv2d 1x1": lambda: (nn.Conv2d(64, 64, 1), (2, 64, 4, 4)),
     "Conv2d": lambda: (nn.Conv2d(64, 64, 3, padding=1), (2, 64, 4, 4)),
     "LayerNorm": lambda: (nn.LayerNorm(64), (2, 64)),
@@ -36,12 +38,24 @@ KINDS: Final[dict[str, Callable[[], tuple[nn.Module, tuple[int, ...]]]]] = {
 """Name of each kind of layer in a U-Net, with a small layer and the shape of its input."""
 
 FRESH_TOLERANCE: Final = 1e-3
+REFUSALS: Final = (
+    AttributeError,
+    ImportError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What PEFT raises where a method cannot take a layer."""
 
 
 def kind_of(module: nn.Module) -> str:
     """Return the kind of a layer, or the name of its class."""
     if isinstance(module, nn.Conv2d):
         return "Conv2d 1x1" if module.kernel_size == (1, 1) else "Conv2d"
+    if isinstance(module, nn.Linear) and module.bias is None:
+        return "Linear without bias"
     return type(module).__name__
 
 
@@ -80,8 +94,10 @@ def matches_targets(config: PeftConfig, name: str, module: nn.Module) -> bool:
     return bool(check_target_module_exists(config, name))
 
 
-def _with(config: PeftConfig, targets: list[str] | None) -> PeftConfig:
-    return replace(deepcopy(config), target_modules=targets)
+def _with(config: PeftConfig, targets: list[str] | None, **options: Any) -> PeftConfig:
+    """Return the config with these targets, and with those of the options that it has."""
+    known = {name: value for name, value in options.items() if hasattr(config, name)}
+    return replace(deepcopy(config), target_modules=targets, **known)
 
 
 def _reason_against(config: PeftConfig, kind: str) -> str:
@@ -95,11 +111,13 @@ def _reason_against(config: PeftConfig, kind: str) -> str:
         x = torch.randn(shape)
         expected = layer(x)
         try:
-            model = get_peft_model(holder, replace(_with(config, ["probe"]), exclude_modules=None))
-            holder.eval()
+            model = _inject(config, holder)
             output = holder["probe"](x)
-        except (ValueError, TypeError, RuntimeError, NotImplementedError, AttributeError, IndexError, ImportError) as e:
-            return str(e).split("\n", 1)[0]
+            merged = _inject(config, nn.ModuleDict({"probe": KINDS[kind]()[0]}))
+            merged.merge_adapter()
+            merged.unmerge_adapter()
+        except REFUSALS as error:
+            return f"{type(error).__name__}: {error}".split("\n", 1)[0]
         if not torch.allclose(output, expected, atol=FRESH_TOLERANCE, rtol=0):
             return f"a fresh adapter changes outputs by {float((output - expected).detach().abs().max()):.2g}"
         fault = _fault(model, holder, base, before, x, expected)
@@ -111,6 +129,12 @@ def _reason_against(config: PeftConfig, kind: str) -> str:
             "`memcontrol.adapters.SelectiveConfig`."
         )
     return ""
+
+
+def _inject(config: PeftConfig, holder: nn.ModuleDict) -> PeftModel:
+    model: PeftModel = get_peft_model(holder, _with(config, ["probe"], exclude_modules=None))
+    holder.eval()
+    return model
 
 
 def _fault(
@@ -144,8 +168,9 @@ def _fault(
 
 def _changed(config: PeftConfig) -> str:
     """Return the options that are not at their defaults, for messages."""
-    values = config_to_plain(config) or {}
-    plain = config_to_plain(type(config)()) or {}
+    values, plain = config_to_plain(config) or {}, {}
+    with suppress(TypeError, ValueError):  # a config that has no defaults
+        plain = config_to_plain(type(config)()) or {}
     skipped = ("peft_type", "target_modules", "exclude_modules", "peft_version")
     options = [f"{k}: {v}" for k, v in values.items() if k not in skipped and v != plain.get(k)]
     return ", ".join(options) or "its defaults"

@@ -54,9 +54,11 @@ class CachedModel(ScoredModel):
 
     @cached_property
     def weights(self) -> str:
-        """Digest of all that a picture depends on: any of the three may have been fine-tuned."""
+        """Digest of all that a picture depends on: weights, noise schedule, and where captions are cut."""
         parts = (self.pipeline.unet, self.pipeline.vae, self.pipeline.text_encoder)
-        return " ".join(weights_digest(part) for part in parts)
+        schedule = {name: value for name, value in self.pipeline.scheduler.config.items() if not name.startswith("_")}
+        further = digest_of(schedule, self.pipeline.tokenizer.truncation_side)
+        return " ".join([*map(weights_digest, parts), further])
 
     def _file(self, weights: str, prompt: str, seed: int) -> Path:
         key = f"{weights} {digest_of(self.sampling)} {self.size} {seed} {prompt}"

@@ -159,7 +159,7 @@ class RewardsCallback(Callback):
         if self.score_base and self.base is None:
             sampling = self.scoring.sampling_of(module.sampling)
             setting = setting_digest(self.real, self.scoring, sampling, module.image_size)
-            key = ("base", module.base_fingerprint, setting)
+            key = ("base", module.base_fingerprint, module.truncation_side, setting)
             found = worker_cache.cached(key, lambda: self._score_of_base(trainer, module))
             self.base = found.evidence
             self._record(trainer, module, found, step=0)

@@ -279,7 +279,8 @@ class CaptionedImageDataModule(LightningDataModule):
         table = table.reset_index(drop=True)
         if table.empty and split != "test":
             raise DataError(
-                f"The split `{split}` has no rows. Change `data.split_fractions` ({self.split_fractions}) or "
+                f"The split `{split}` has no rows. Where the table has a column of splits, name some of its rows "
+                f"`{split}`, or leave the column out; else change `data.split_fractions` ({self.split_fractions}) or "
                 "give more subjects."
             )
         is_training = split == "train"
@@ -370,7 +371,21 @@ def _tidied(table: pd.DataFrame) -> pd.DataFrame:
     captions = table["text"].map(_captions_of)
     texts = {name: tidy(table[name]) for name in ("subject_id", "label", "split") if name in table}
     table = table.assign(**texts, text=captions.map(lambda found: found[0]))
-    return table.assign(captions=captions) if (captions.map(len) > 1).any() else table
+    if (captions.map(len) > 1).any() or table["path"].duplicated().any():
+        table = _with_captions_together(table.assign(captions=captions))
+    return table
+
+
+def _with_captions_together(table: pd.DataFrame) -> pd.DataFrame:
+    """Put rows that differ in their caption alone into one row of several captions."""
+    others = [name for name in table.columns if name not in ("text", "captions")]
+    if table.duplicated([*others, "text"]).any():  # the same row twice, which is a bad one
+        return table if (table["captions"].map(len) > 1).any() else table.drop(columns="captions")
+    together = table.groupby(others, sort=False, dropna=False, as_index=False).agg(
+        text=("text", "first"), captions=("captions", lambda found: tuple(text for texts in found for text in texts))
+    )
+    several = (together["captions"].map(len) > 1).any()
+    return together[[*table.columns]] if several else together[[c for c in table.columns if c != "captions"]]
 
 
 def _captions_of(cell: Any) -> tuple[str, ...]:

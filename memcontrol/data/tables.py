@@ -7,6 +7,7 @@ import difflib
 import gzip
 import io
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -128,7 +129,7 @@ def name_columns(table: pd.DataFrame, asked: Mapping[str, str], path: Path, opti
 
 def tidy(values: pd.Series) -> pd.Series:
     """Return cells as texts: without spaces around them, and whole numbers without a decimal point."""
-    return values.map(_as_text)
+    return values.astype(object).map(_as_text)
 
 
 def _find_column(table: pd.DataFrame, role: str, name: str, path: Path, option: str) -> str | None:
@@ -177,9 +178,23 @@ def _read_csv(path: Path) -> pd.DataFrame:
     if delimiter != "," and path.suffix.lower() != ".tsv":
         log.warning("%s is separated by %r", path.name, delimiter)
     names = next(csv.reader([header], delimiter=delimiter), [])
-    table = pd.read_csv(
-        io.StringIO(text), sep=delimiter, dtype=str, keep_default_na=False, header=0, skipinitialspace=True
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # rows with more cells than the header has names
+        try:
+            table = pd.read_csv(
+                io.StringIO(text),
+                sep=delimiter,
+                dtype=str,
+                keep_default_na=False,
+                header=0,
+                skipinitialspace=True,
+                index_col=False,
+            )
+        except (pd.errors.ParserWarning, pd.errors.ParserError) as error:
+            raise ValueError(
+                f"its rows do not have as many cells as its header has names ({error}). A text with {delimiter!r} in "
+                "it must stand in quotation marks."
+            ) from error
     if len(names) == len(table.columns):  # else pandas renames a column that is there twice
         table.columns = pd.Index([name.strip() for name in names])
     return table
@@ -199,6 +214,8 @@ def _decoded(content: bytes, path: Path) -> str:
 
 def _by_meaning(values: pd.Series) -> pd.Series:
     """Turn a column of texts into one of numbers, if each of them is a number as one would write it."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype(object)
     if values.dtype != object and not pd.api.types.is_string_dtype(values):
         return values
     if not values.map(lambda cell: isinstance(cell, str)).all():

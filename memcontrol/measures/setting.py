@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.files.digests import digest_of
@@ -24,4 +25,7 @@ def setting_digest(real: RealImages, options: ScoringOptions, sampling: Sampling
     data = real.data
     rows = [data.table(split)[["content", "text"]].to_csv() for split in ("train", real.heldout_split)]
     repeated = data.memorized_rows().tolist()
-    return digest_of(replace(options, encoder=None, sampling=None), sampling, real.encoder.digest, size, repeated, rows)
+    read: dict[str, Any] = {"fit": data.transform.fit} if data.transform.fit != "crop" else {}
+    read |= {"value_range": data.value_range} if data.value_range is not None else {}
+    parts = [replace(options, encoder=None, sampling=None), sampling, real.encoder.digest, size, repeated, rows]
+    return digest_of(*parts, *([read] if read else []))

@@ -8,7 +8,7 @@ from copy import deepcopy
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from peft import LoHaConfig, LoKrConfig, LoraConfig, OFTConfig
+from peft import LoHaConfig, LoKrConfig, LoraConfig, OFTConfig, mapping
 from peft.tuners.lora import config as lora_options
 from peft.tuners.lora.config import LoraRuntimeConfig
 from torch import nn
@@ -107,7 +107,6 @@ MUST_REFUSE = {
     ("LoraConfig", "megatron_config", "{'a': 1}"),
     ("LoraConfig", "target_parameters", "['conv_in.weight']"),
     ("LoraConfig", "alora_invocation_tokens", "[1]"),
-    ("LoraConfig", "lora_bias", True),
 }
 
 
@@ -198,3 +197,28 @@ def test_layers_to_transform_is_followed(unet):
         make_plan(unet, config, layout)  # which has one attention
     assert not matches_targets(config, "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q", nn.Linear(1, 1))
     assert matches_targets(config, "down_blocks.0.attentions.1.transformer_blocks.0.attn1.to_q", nn.Linear(1, 1))
+
+
+def test_every_method_of_peft_keeps_the_contract_or_is_refused(plain, inputs):
+    """VeRA, RandLoRA and others once ended in a TypeError."""
+    base, before, kept = predict(plain, inputs), plain.state_dict(), set()
+    for name, kind in mapping.PEFT_TYPE_TO_CONFIG_MAPPING.items():
+        try:
+            config = kind(**({"target_modules": ["to_out.0"]} if "target_modules" in kind.__dataclass_fields__ else {}))
+        except ValueError:  # it needs options that this test does not know
+            continue
+        unet = deepcopy(plain)
+        layout, mask = resolve_mask(unet, "attention", "bits:0101")
+        try:
+            adapted = adapt(unet, config, layout, mask)
+        except MemControlError:
+            continue
+        check_contract(adapted, inputs, base, before, set(make_plan(plain, config, layout).units(mask)))
+        kept.add(str(getattr(name, "value", name)))
+    assert kept >= {"LORA", "LOHA", "LOKR", "OFT", "BOFT", "HRA", "VERA", "RANDLORA", "SVDIFF", "SELECTIVE"}
+
+
+def test_biases_of_lora_go_where_they_can_be_merged(plain):
+    config = LoraConfig(r=4, lora_bias=True, target_modules=["to_q", "to_out.0"])
+    layout, mask = resolve_mask(plain, "attention", "all")
+    assert all(unit.endswith("to_out.0") for unit in make_plan(plain, config, layout).units(mask))

@@ -194,7 +194,31 @@ def wide(folder):
     table().to_csv(folder / "metadata.csv", index=False)
 
 
-NUMBERED = [f"{i}.png" for i in range(COUNT)]
+def rows_of_one_image(folder):
+    images(folder)
+    rows = pd.concat([table(), table().iloc[[3]].assign(text="another view")])
+    rows.to_csv(folder / "metadata.csv", index=False)
+
+
+def unquoted(every):
+    def make(folder):
+        images(folder)
+        lines = [f"{i}.png,image {i}{', enlarged heart' if every or i == 7 else ''},p{i}" for i in range(COUNT)]
+        (folder / "metadata.csv").write_text("\n".join(["file_name,text,subject_id", *lines]))
+
+    return make
+
+
+def same_row_twice(folder):
+    images(folder)
+    pd.concat([table(), table().iloc[[3]]]).to_csv(folder / "metadata.csv", index=False)
+
+
+def categories(folder):
+    images(folder)
+    table(label="x").astype({"subject_id": "category", "label": "category"}).to_parquet(folder / "metadata.parquet")
+
+
 READ = {
     "other names of columns": (renamed(file_name="image", text="caption", subject_id="patient"), "is taken for"),
     "spaces in the header": (spaces_in_header, "'Subject ID' is taken for 'subject_id'"),
@@ -212,6 +236,8 @@ READ = {
     "dev": (splits(("TRAIN", "dev", "Test")), ""),
     "an image that is not listed": (unlisted, "1 images in .* named by no row .* 99.png"),
     "several captions": (several_captions, "1 images have several captions"),
+    "several rows of one image": (rows_of_one_image, "1 images have several captions"),
+    "categories in parquet": (categories, ""),
     "transparent margins": (transparent, ""),
     "14 bits": (deep, r"3 images are deeper than 8 bits: of their values, \[0, 16383\]"),
     "white is zero": (white_is_zero, "2 images are deeper"),
@@ -227,6 +253,10 @@ REFUSED = {
     "a TIFF of two pages": (pages("3.tif"), "1 x 2 pages in one file"),
     "a GIF of two pages": (pages("3.gif"), "1 x 2 pages in one file"),
     "NaN in a float TIFF": (one_nan, "1 x values that are no finite numbers"),
+    "an unquoted comma in each caption": (unquoted(True), "must stand in quotation marks"),
+    "an unquoted comma in one caption": (unquoted(False), "must stand in quotation marks"),
+    "the same row twice": (same_row_twice, "1 x duplicate path"),
+    "no row of a split": (splits(("train", "train", "test")), "name some of its rows `validate`"),
     "two columns that could be meant": (
         columns(caption=["x"] * COUNT, prompt=["y"] * COUNT, text=None),
         r"any of \['caption', 'prompt'\] could be meant. Say which with `data.text_column`",
