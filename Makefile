@@ -18,8 +18,8 @@ demo-full: demo  ## Full fine-tuning with as many trials, and the audit of both 
 	$(BIN)/python train.py audit --config demo.yaml --config audit/demo.yaml --ckpt_path runs/demo runs/demo-full --output runs/audit-full
 
 test: export OMP_NUM_THREADS := 1
-test: setup  ## Run the tests, in three processes: some of them wait
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder --durations 30
+test: setup  ## Run the tests, in two processes
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations 30
 
 bench: export PYTHONPATH := .
 bench: export OMP_NUM_THREADS := 1

@@ -89,7 +89,7 @@ def test_a_rate_that_is_far_too_high(tmp_path, capsys):
     assert not files_that_are_not_finite(tmp_path)
 
 
-@pytest.mark.parametrize("value", [".nan", ".inf", "1.0e+30"])
+@pytest.mark.parametrize("value", [".nan", "1.0e+30"])
 def test_fit(tmp_path, capsys, value):
     spoil = f"--trainer.callbacks+={{class_path: tests.killer.Spoiler, init_args: {{at_step: {STEP}, value: {value}}}}}"
     every = "--trainer.callbacks+={class_path: callbacks.AdapterCheckpoint, init_args: {every_n_train_steps: 1}}"

@@ -19,7 +19,7 @@ from memcontrol.measures.probes import Probe
 from memcontrol.measures.real import RealImages
 from memcontrol.measures.samples import Samples
 
-__all__ = ["Score", "collect", "encode_splits", "measure", "score"]
+__all__ = ["Score", "collect", "encode_splits", "measure", "refuse_what_is_not_finite", "score"]
 
 ENCODED_AT_ONCE = 32
 
@@ -116,11 +116,11 @@ def collect(
     for kind, together in kinds.items():
         found.update(kind.provide(together, model, real, options, progress))
     for need, value in found.items():
-        _refuse_what_is_not_finite(need, value)
+        refuse_what_is_not_finite(need, value)
     return Evidence(found)
 
 
-def _refuse_what_is_not_finite(need: Need[Any], value: Any) -> None:
+def refuse_what_is_not_finite(need: Need[Any], value: Any) -> None:
     """Refuse a model that computes NaN: no comparison with NaN would ever find anything."""
     parts = [part for part in vars(value).values() if isinstance(part, Tensor)] if hasattr(value, "__dict__") else []
     if not all(bool(part.isfinite().all()) for part in parts):

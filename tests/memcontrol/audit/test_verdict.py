@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from memcontrol.audit.run import FOLDERS, _check_finite
+from memcontrol.audit.run import FOLDERS
 from memcontrol.audit.sources import Source, named
 from memcontrol.audit.verdict import detectable_share, judge
-from memcontrol.errors import CheckpointError, RewardError
+from memcontrol.errors import DivergedError, RewardError
 from memcontrol.measures import MEASURES, Evidence, Measurement, Sampled, Samples, Scene
 from memcontrol.measures.probes import LossProbe, Probed
+from memcontrol.measures.score import refuse_what_is_not_finite
 from memcontrol.measures.statistics.intervals import Interval
 from memcontrol.measures.statistics.pvalues import p_exceed
 
@@ -97,8 +98,8 @@ def test_what_is_no_number_is_no_acquittal():
     with pytest.raises(RewardError, match="noise_norm"):
         judge([Measurement("noise_norm", "memorization", value, None, False, float("nan"))], None, [], 9, 9, 0.01, 0.01)
     probed = Probed([0], ["a"], torch.tensor([float("nan")]))
-    with pytest.raises(CheckpointError, match="no finite numbers"):
-        _check_finite(Evidence({LossProbe("train"): probed}), Source(Path("runs/a"), "run"))
+    with pytest.raises(DivergedError, match="no finite numbers"):
+        refuse_what_is_not_finite(LossProbe("train"), probed)
 
 
 def test_sources_are_told_apart():
