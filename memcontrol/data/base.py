@@ -123,6 +123,8 @@ class CaptionedImageDataModule(LightningDataModule):
         self.captions = captions
         self.levels = Levels(*value_range) if value_range is not None else None
         self.datasets: dict[str, CaptionedImages] = {}
+        self._measured: set[str] = set()
+        """Splits of which it was said how many captions are cut."""
 
     @abstractmethod
     def rows(self) -> pd.DataFrame:
@@ -208,7 +210,9 @@ class CaptionedImageDataModule(LightningDataModule):
         Raises:
             CacheError: If the cache has no room.
         """
-        texts.say_what_is_cut([text for split in splits for text in self.datasets[split].all_texts()])
+        new = [split for split in splits if split not in self._measured]
+        self._measured.update(new)
+        texts.say_what_is_cut([text for split in new for text in self.datasets[split].all_texts()])
         if not self.cache.enabled:
             log.info("The cache is off: each step encodes its images and texts")
             return

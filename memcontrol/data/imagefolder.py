@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import unicodedata
 from pathlib import Path
 from typing import Any, Final
 
@@ -103,13 +104,12 @@ class ImageFolderDataModule(CaptionedImageDataModule):
     def _say_what_is_not_listed(self, paths: pd.Series) -> None:
         """Say which images of the folder no row names; they are not used."""
         suffixes = set(Image.registered_extensions())
-        listed = {os.path.normpath(path.replace("\\", "/").strip()).casefold() for path in paths}
+        listed = {_folded(path.replace("\\", "/").strip()) for path in paths}
         others = [
             os.path.join(folder, name)
             for folder, _, names in os.walk(self.root)
             for name in names
-            if os.path.splitext(name)[1].lower() in suffixes
-            and os.path.normpath(os.path.join(folder, name)).casefold() not in listed
+            if os.path.splitext(name)[1].lower() in suffixes and _folded(os.path.join(folder, name)) not in listed
         ]
         if others:
             log.warning(
@@ -118,6 +118,10 @@ class ImageFolderDataModule(CaptionedImageDataModule):
                 self.root,
                 os.path.relpath(others[0], self.root),
             )
+
+
+def _folded(path: str) -> str:
+    return unicodedata.normalize("NFC", os.path.normpath(path)).casefold()
 
 
 def _table_in(folder: Path) -> Path | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import unicodedata
 
 import numpy as np
 import pandas as pd
@@ -194,6 +195,16 @@ def wide(folder):
     table().to_csv(folder / "metadata.csv", index=False)
 
 
+def accents(folder):
+    """A disk that was written on a Mac, and a table that was not."""
+    images(folder)
+    composed = "Übersicht.png"
+    (folder / "3.png").rename(folder / unicodedata.normalize("NFD", composed))
+    table(file_name=[composed if i == 3 else f"{i}.png" for i in range(COUNT)]).to_csv(
+        folder / "metadata.csv", index=False
+    )
+
+
 def rows_of_one_image(folder):
     images(folder)
     rows = pd.concat([table(), table().iloc[[3]].assign(text="another view")])
@@ -230,6 +241,7 @@ READ = {
     "tables of subfolders, names with the folder": (subfolders(True), ""),
     "suffix in another case": (other_case, "12 images are spelled otherwise on disk"),
     "a space at the end": (columns(file_name=[f"{i}.png " for i in range(COUNT)]), ""),
+    "accents in two parts": (accents, "1 images are spelled otherwise"),
     "backslashes": (columns(file_name=[f".\\{i}.png" for i in range(COUNT)]), "spelled otherwise"),
     "val and testing": (splits(("Train", "val", "testing")), ""),
     "training, valid": (splits(("training", "valid", "test")), ""),
