@@ -44,6 +44,10 @@ SILENT: Final[dict[str, Any]] = {
 """Settings under which wandb sends neither arguments, console output, code, paths nor the machine's name."""
 
 
+ELSEWHERE: Final = ("api_key", "base_url", "identity_token_file", "app_url", "http_proxy", "https_proxy")
+"""Settings that say where a run is sent, and as whom."""
+
+
 def numbers_only(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Keep the numbers of a nested mapping, and the few texts that describe a mask.
 
@@ -92,10 +96,12 @@ class PrivateWandbLogger(WandbLogger):
         privacy: `numbers`, or `everything` for Lightning's own behaviour.
         id: Id of the run.
         tags: Tags of the run.
-        settings: Further fields of `wandb.Settings`.
+        settings: Further fields of `wandb.Settings`; under `privacy: numbers`, none that says where a run is sent or
+            that would record more.
 
     Raises:
-        PrivacyError: If a callback sends images, texts, tables or the model under `privacy: numbers`.
+        PrivacyError: If settings name another server under `privacy: numbers`, or a callback sends images, texts,
+            tables or the model.
     """
 
     def __init__(
@@ -111,8 +117,16 @@ class PrivateWandbLogger(WandbLogger):
         settings: dict[str, Any] | None = None,
     ) -> None:
         self.privacy = privacy
-        silent = SILENT if privacy == "numbers" else {}
-        options: dict[str, Any] = {"group": group, "tags": tags, "settings": {**silent, **(settings or {})}}
+        settings = dict(settings or {})
+        if privacy == "numbers":
+            elsewhere = sorted(set(settings) & set(ELSEWHERE))
+            if elsewhere:
+                raise PrivacyError(
+                    f"Argument `settings` has {elsewhere}, which would send the run to where a config says. Say it in "
+                    "the environment (WANDB_BASE_URL, WANDB_API_KEY), or set `privacy: everything`."
+                )
+            settings |= SILENT  # applied last: nothing that a config says makes it speak
+        options: dict[str, Any] = {"group": group, "tags": tags, "settings": settings}
         super().__init__(name=name, save_dir=save_dir, project=project, offline=offline, id=id, **options)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:

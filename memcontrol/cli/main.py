@@ -229,6 +229,7 @@ def main(args: list[str] | None = None) -> MemControlCLI:
     logging.getLogger("memcontrol").setLevel(logging.INFO)
     given = sys.argv[1:] if args is None else args
     kept = sys.argv
+    os.umask(0o077)  # all that is written is made of patients' data
     try:
         names = join_paths(resolve_names(given))
         sys.argv = [kept[0], *names]

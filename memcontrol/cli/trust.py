@@ -35,6 +35,7 @@ from memcontrol.loggers import PrivateWandbLogger
 from memcontrol.measures import encoders
 from memcontrol.module import MemControlModule
 from memcontrol.search.pruning_callback import PruningCallback
+from memcontrol.trusted import trusting
 
 __all__ = ["allowed_classes", "guarded"]
 
@@ -139,6 +140,7 @@ def guarded(trusts: bool) -> Iterator[None]:
         names = [name for kind in allowed_classes() for name in _names_of(kind)]
         set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=names)
     try:
-        yield
+        with trusting(trusts):
+            yield
     finally:
         jsonargparse_common.parsing_settings.update(kept)

@@ -26,9 +26,11 @@ OLD_KEYS: Final = ("seed_everything", "model", "data", "trainer")
 ADDED_SINCE: Final[dict[str, Any]] = {
     "captions": "first",
     "columns": None,
+    "each_image_a_subject": False,
     "fit": "crop",
     "measures": None,
     "mitigations": [],
+    "outside": False,
     "path_column": "file_name",
     "truncation_side": "right",
     "value_range": None,

@@ -62,6 +62,8 @@ class CaptionedImageDataModule(LightningDataModule):
             `rejected.csv` (`skip`).
         captions: Which caption is trained on where an image has several: the `first`, or `any` of them, drawn by seed
             at each visit. Scores and held-out losses use the first.
+        each_image_a_subject: Whether each image is of another patient, where the rows name none: without patients,
+            splits may share them, and every interval and test is too narrow.
         value_range: Values that are black and white in images deeper than 8 bits; by default one range for all, from
             the smallest and largest value of all rows that are used (see `memcontrol.data.readers.levels_of`).
 
@@ -87,6 +89,7 @@ class CaptionedImageDataModule(LightningDataModule):
         cache: CacheOptions = CacheOptions(),  # noqa: B008 - frozen
         on_bad_row: Literal["raise", "skip"] = "raise",
         captions: Literal["first", "any"] = "first",
+        each_image_a_subject: bool = False,
         value_range: tuple[float, float] | None = None,
     ) -> None:
         super().__init__()
@@ -121,6 +124,7 @@ class CaptionedImageDataModule(LightningDataModule):
         self.cache = cache
         self.on_bad_row = on_bad_row
         self.captions = captions
+        self.each_image_a_subject = each_image_a_subject
         self.levels = Levels(*value_range) if value_range is not None else None
         self.datasets: dict[str, CaptionedImages] = {}
         self._measured: set[str] = set()
@@ -229,7 +233,12 @@ class CaptionedImageDataModule(LightningDataModule):
     def _with_splits(self, table: pd.DataFrame) -> pd.DataFrame:
         table = table.reset_index(drop=True)
         if "subject_id" not in table:
-            log.warning("The rows name no subject, so each image counts as one: splits may share patients")
+            if not self.each_image_a_subject:
+                raise DataError(
+                    "The rows name no subject (patient), so splits could share patients, and nothing could be said of "
+                    "leaks. Add a column `subject_id`, name yours (`data.subject_column`), or say that each image "
+                    "is of another patient with `data.each_image_a_subject: true`."
+                )
             table = table.assign(subject_id=table["path"])
         if "split" not in table:
             table = table.assign(split=assign_splits(table["subject_id"], self.split_fractions, self.split_seed))

@@ -39,6 +39,8 @@ class ImageFolderDataModule(CaptionedImageDataModule):
         label_column: Column of the labels, if there is one.
         split_column: Column that names the split of each row, if there is one.
         where: Which rows to keep, e.g. `seen == 0`.
+        outside: Whether names may lead out of the folder, by `..`, absolute paths or links: a table from elsewhere
+            could name any file of this machine.
         kwargs: See `CaptionedImageDataModule`.
     """
 
@@ -51,6 +53,7 @@ class ImageFolderDataModule(CaptionedImageDataModule):
         label_column: str = "label",
         split_column: str = "split",
         where: str | None = None,
+        outside: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -63,6 +66,7 @@ class ImageFolderDataModule(CaptionedImageDataModule):
             "split": split_column,
         }
         self.where = where
+        self.outside = outside
 
     def rows(self) -> pd.DataFrame:
         """Read the tables beside the images."""
@@ -75,6 +79,8 @@ class ImageFolderDataModule(CaptionedImageDataModule):
         self._say_what_is_not_listed(table["path"])
         if self.where:
             table = keep_where(table, self.where)
+        if not self.outside:
+            self._refuse_what_lies_outside(table["path"])
         return table[[role for role in self.columns if role in table]]
 
     def _tables(self) -> list[Path]:
@@ -100,6 +106,18 @@ class ImageFolderDataModule(CaptionedImageDataModule):
         starts = [path.parent, self.root] if path.parent != self.root else [self.root]
         start = next((s for s in starts if any((s / name).is_file() for name in files.head(20))), starts[0])
         return table.assign(path=[str(start / name) for name in files])
+
+    def _refuse_what_lies_outside(self, paths: pd.Series) -> None:
+        """Raise a DataError if a name leads out of the folder."""
+        root = os.path.realpath(self.root)
+        parents = {parent: os.path.realpath(parent) for parent in {os.path.dirname(path) for path in paths}}
+        real = (os.path.realpath(path) if os.path.islink(path) else parents[os.path.dirname(path)] for path in paths)
+        outside = [path for path, found in zip(paths, real, strict=True) if os.path.commonpath([root, found]) != root]
+        if outside:
+            raise DataError(
+                f"{len(outside)} of {len(paths)} names in the table of {str(self.root)!r} lead out of the folder, "
+                f"first of all {outside[0]!r}. If that is meant, set `data.outside: true`."
+            )
 
     def _say_what_is_not_listed(self, paths: pd.Series) -> None:
         """Say which images of the folder no row names; they are not used."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -16,6 +17,12 @@ from memcontrol.errors import DataError
 
 __all__ = ["FileReader", "ImageReader", "Levels", "Look", "levels_of", "read_image"]
 
+FORMATS: Final = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""Formats of medical and photographic images; some others start programs to read them (EPS, Ghostscript)."""
+Image.init()  # else Pillow knows the commonest of them only
+MOST_PIXELS: Final = 150_000_000
+LONGEST: Final = 16
+"""Longest side over shortest one, beyond which resizing would take memory that no picture is worth."""
 DEEP_MODES: Final = ("I", "I;16", "I;16B", "I;16L", "F")
 DEPTHS: Final = (8, 10, 12, 14, 16, 32)
 """Bits per pixel that detectors and files have."""
@@ -122,6 +129,8 @@ class FileReader(ImageReader):
     def stamp(self, path: str) -> str:
         """Return size and time of change."""
         status = Path(path).stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise FileNotFoundError(f"{path} is no regular file")
         return f"{status.st_size}:{status.st_mtime_ns}"
 
     def content(self, path: str) -> str:
@@ -135,8 +144,12 @@ class FileReader(ImageReader):
 
     def look(self, path: str) -> Look:
         """Decode the file once; several pages, and values that are not finite, are problems."""
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
             size, pages = file.size, getattr(file, "n_frames", 1)
+            if size[0] * size[1] > MOST_PIXELS:
+                return Look(problem=f"more than {MOST_PIXELS // 10**6} million pixels", size=size)
+            if max(size) > LONGEST * min(size):
+                return Look(problem=f"one side more than {LONGEST} times the other", size=size)
             if pages > 1 and not _are_previews(file):
                 return Look(problem=f"{pages} pages in one file", size=size)
             file.load()
@@ -145,9 +158,12 @@ class FileReader(ImageReader):
                 values = np.asarray(file)
                 if not np.isfinite(values).all():
                     return Look(problem="values that are no finite numbers", size=size)
+                if values.min() == values.max():
+                    return Look(problem="one value in all pixels", size=size)
                 deep = (float(values.min()), float(values.max()), bool(np.array_equal(values, np.rint(values))))
             else:
-                file.convert("RGB")
+                if _is_constant(file.convert("RGB")):
+                    return Look(problem="one value in all pixels", size=size)
         return Look(self.content(path), size=size, deep=deep)
 
     def with_levels(self, levels: Levels | None) -> FileReader:
@@ -194,7 +210,7 @@ def read_image(path: str | Path, levels: Levels | None = None) -> Image.Image:
     Raises:
         OSError: If the file is truncated or no image.
     """
-    with Image.open(path) as file:
+    with Image.open(path, formats=FORMATS) as file:
         is_inverted = _is_inverted(file)
         image: Image.Image = ImageOps.exif_transpose(file)
         image.load()
@@ -208,6 +224,11 @@ def read_image(path: str | Path, levels: Levels | None = None) -> Image.Image:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
     return image.convert("RGB")
+
+
+def _is_constant(image: Image.Image) -> bool:
+    values = np.asarray(image)
+    return bool((values == values[0, 0]).all())
 
 
 def _is_whole(values: np.ndarray) -> bool:

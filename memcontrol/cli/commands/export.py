@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
 import torch
 
 from memcontrol.errors import CheckpointError
+from memcontrol.files.atomic import write_json
 from memcontrol.pipeline import load_pipeline
 
 __all__ = ["export_pipeline"]
@@ -37,5 +39,14 @@ def export_pipeline(source: str, output: Path, dtype: str = "float32", base: str
     if output.exists() and any(output.iterdir()):
         raise CheckpointError(f"Argument `output` is {str(output)!r}, which is not empty. Name a new folder.")
     load_pipeline(source, base, dtype=DTYPES[dtype]).save_pretrained(str(output), safe_serialization=True)
+    _forget_where_from(output)
     log.info("Wrote the merged pipeline to %s", output)
     return output
+
+
+def _forget_where_from(folder: Path) -> None:
+    """Take the folder of this machine out of the configs of the parts."""
+    for path in folder.glob("**/*.json"):
+        content = json.loads(path.read_text())
+        if isinstance(content, dict) and content.pop("_name_or_path", None) is not None:
+            write_json(path, content)

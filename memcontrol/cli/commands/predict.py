@@ -54,7 +54,9 @@ def sample_prompts(
         for k in range(images_per_prompt)
     ]
     size = size or pipeline.unet.config.sample_size * pipeline.vae_scale_factor
-    output.mkdir(parents=True, exist_ok=True)
+    output.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not (output / ".gitignore").exists():
+        (output / ".gitignore").write_text("*\n")  # what a private model draws is no part of a repository
     table = pd.DataFrame(rows)
     table.to_csv(output / "prompts.csv", index=False)
     names = iter(table["file_name"])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from memcontrol.errors import EncoderError
 from memcontrol.measures.encoders.base import Encoder, missing_package
 
 __all__ = ["InceptionEncoder"]
@@ -42,8 +45,21 @@ class InceptionEncoder(Encoder):
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         except ImportError as error:
             raise missing_package("torch-fidelity", "inception") from error
+        if self.weights is not None:
+            _refuse_pickles(Path(self.weights).expanduser())
         return _Features(FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], self.weights))
 
     def prepare(self, images: Tensor) -> Tensor:
         """Return bytes, which is what the extractor takes."""
         return (images * 255).round().byte()
+
+
+def _refuse_pickles(path: Path) -> None:
+    """Refuse a file that is more than tensors, since torch-fidelity would run what is in it."""
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise EncoderError(
+            f"Argument `weights` is {str(path)!r}, which is no file of plain tensors, and loading it could run code. "
+            "Give a state dict that `torch.save` wrote."
+        ) from error

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from memcontrol.errors import EncoderError
 from memcontrol.measures.encoders.base import Encoder, missing_package
+from memcontrol.trusted import is_trusted
 
 __all__ = ["XrayEncoder"]
 
@@ -34,7 +35,8 @@ class XrayEncoder(Encoder):
 
     Args:
         weights: A plain state dict of the network, or torchxrayvision's own file with `sha256`.
-        sha256: SHA-256 of the file that you trust; not needed for a plain state dict.
+        sha256: SHA-256 of the file that you trust, on the command line with `--trust-config` only; not needed for a
+            plain state dict.
         size: Height and width that images are resized to, in pixels.
         batch_size: Images encoded at once.
         device: Where to encode: `auto` (a GPU where there is one), `cpu`, `cuda`, ...
@@ -83,6 +85,12 @@ class XrayEncoder(Encoder):
                     f"{path} holds a pickled model, which could run code. If you trust the file, give its digest as "
                     "`sha256` (sha256sum prints it)."
                 ) from error
+        if not is_trusted():
+            raise EncoderError(
+                f"{path} would be loaded as a pickled model, which can run code, on the word of a config that names "
+                "its digest. If you wrote the config yourself, add `--trust-config`; or make a plain state dict of it "
+                "(the documentation of XrayEncoder says how)."
+            )
         found = hashlib.sha256(path.read_bytes()).hexdigest()
         if found != self.sha256.lower():
             raise EncoderError(f"{path} has the SHA-256 {found}, but the config pins {self.sha256}. Do not load it.")

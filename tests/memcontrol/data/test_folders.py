@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import unicodedata
 
@@ -205,6 +206,42 @@ def accents(folder):
     )
 
 
+def named(path):
+    """Let a row name another file."""
+
+    def make(folder):
+        images(folder)
+        other = folder.parent / "other.png"
+        Image.fromarray(picture(99)).save(other)
+        names = [f"{i}.png" for i in range(COUNT)]
+        if path == "link":
+            (folder / "3.png").unlink()
+            (folder / "3.png").symlink_to(other)
+        elif path == "fifo":
+            (folder / "3.png").unlink()
+            os.mkfifo(folder / "3.png")
+        else:
+            names[3] = str(other) if path == "absolute" else "../other.png"
+        table(file_name=names).to_csv(folder / "metadata.csv", index=False)
+
+    return make
+
+
+def saved(make_image, name="3.png", **options):
+    def make(folder):
+        images(folder)
+        make_image().save(folder / name, **options)
+        names = [name if i == 3 else f"{i}.png" for i in range(COUNT)]
+        table(file_name=names).to_csv(folder / "metadata.csv", index=False)
+
+    return make
+
+
+def no_patients(folder):
+    images(folder)
+    table().drop(columns="subject_id").to_csv(folder / "metadata.csv", index=False)
+
+
 def rows_of_one_image(folder):
     images(folder)
     rows = pd.concat([table(), table().iloc[[3]].assign(text="another view")])
@@ -269,6 +306,15 @@ REFUSED = {
     "an unquoted comma in one caption": (unquoted(False), "must stand in quotation marks"),
     "the same row twice": (same_row_twice, "1 x duplicate path"),
     "no row of a split": (splits(("train", "train", "test")), "name some of its rows `validate`"),
+    "no patients": (no_patients, "data.each_image_a_subject: true"),
+    "a name that leads out": (named(".."), "1 of 12 names .* lead out of the folder.* `data.outside: true`"),
+    "an absolute name": (named("absolute"), "lead out of the folder"),
+    "a link that leads out": (named("link"), "lead out of the folder"),
+    "a FIFO": (named("fifo"), "1 x missing image"),
+    "an EPS named png": (saved(lambda: Image.new("RGB", (48, 48)), format="EPS"), "1 x unreadable image"),
+    "one value in all pixels": (saved(lambda: Image.new("L", (48, 48), 7)), "1 x one value in all pixels"),
+    "a strip": (saved(lambda: Image.new("1", (8, 60_000))), "1 x one side more than 16 times the other"),
+    "a bomb": (saved(lambda: Image.new("1", (13_000, 13_000))), "1 x more than 150 million pixels"),
     "two columns that could be meant": (
         columns(caption=["x"] * COUNT, prompt=["y"] * COUNT, text=None),
         r"any of \['caption', 'prompt'\] could be meant. Say which with `data.text_column`",
@@ -405,3 +451,11 @@ def test_where_compares_numbers_beside_blanks(tmp_path):
     assert len(data.rows()) == COUNT - 4
     with pytest.raises(DataError, match="compares columns with what they are not"):
         ImageFolderDataModule(str(tmp_path), where="age >= 'x'").rows()
+
+
+def test_what_lies_outside_is_read_if_that_is_said(tmp_path):
+    folder = tmp_path / "data"
+    named("absolute")(folder)
+    assert str(tmp_path / "other.png") in set(
+        pd.concat([open_folder(folder, outside=True).table(s) for s in ("train", "validate", "test")])["path"]
+    )
