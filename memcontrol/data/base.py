@@ -236,8 +236,9 @@ class CaptionedImageDataModule(LightningDataModule):
             if not self.each_image_a_subject:
                 raise DataError(
                     "The rows name no subject (patient), so splits could share patients, and nothing could be said of "
-                    "leaks. Add a column `subject_id`, name yours (`data.subject_column`), or say that each image "
-                    "is of another patient with `data.each_image_a_subject: true`."
+                    "leaks. Add a column `subject_id`, name yours (`data.subject_column`, or `data.columns.subject_id` "
+                    "of a prepared table), or say that each image is of another patient with "
+                    "`data.each_image_a_subject: true`."
                 )
             table = table.assign(subject_id=table["path"])
         if "split" not in table:

@@ -7,6 +7,7 @@ from typing import Final
 
 import pandas as pd
 
+from memcontrol.data.tables import with_numbers
 from memcontrol.errors import DataError
 
 __all__ = ["keep_where"]
@@ -59,10 +60,11 @@ def keep_where(table: pd.DataFrame, where: str) -> pd.DataFrame:
             )
         if isinstance(node, ast.Name) and node.id not in table.columns:
             raise DataError(f"Argument `where` names the column {node.id!r}, but the table has {list(table.columns)}.")
+    numbers = with_numbers(table)
     try:
-        kept = table.query(where.strip(), engine="python", local_dict={}, global_dict={})
+        kept = numbers.query(where.strip(), engine="python", local_dict={}, global_dict={})
     except (TypeError, ValueError) as error:
-        kinds = {name: "numbers" if pd.api.types.is_numeric_dtype(table[name]) else "texts" for name in _names(tree)}
+        kinds = {n: "numbers" if pd.api.types.is_numeric_dtype(numbers[n]) else "texts" for n in _names(tree)}
         raise DataError(
             f"Argument `where` is {where!r}, which compares columns with what they are not: {kinds}. Put texts into "
             "quotation marks, and numbers not."
@@ -70,7 +72,7 @@ def keep_where(table: pd.DataFrame, where: str) -> pd.DataFrame:
     if kept.empty:
         found = {name: sorted(map(str, table[name].dropna().unique()))[:8] for name in _names(tree)}
         raise DataError(f"Argument `where` is {where!r}, which keeps none of the {len(table)} rows; they have {found}.")
-    return kept.reset_index(drop=True)
+    return table.loc[kept.index].reset_index(drop=True)
 
 
 def _names(tree: ast.AST) -> list[str]:

@@ -14,7 +14,7 @@ from PIL import Image
 from memcontrol.data.base import CaptionedImageDataModule
 from memcontrol.data.filters import keep_where
 from memcontrol.data.splits import split_named
-from memcontrol.data.tables import name_columns, read_table
+from memcontrol.data.tables import name_columns, read_table, tidy
 from memcontrol.errors import DataError
 
 __all__ = ["ImageFolderDataModule"]
@@ -35,7 +35,7 @@ class ImageFolderDataModule(CaptionedImageDataModule):
         root: The folder.
         text_column: Column of the captions, which may be lists of several.
         path_column: Column of the files, relative to the table's folder.
-        subject_column: Column of the subjects; if the table lacks it, each image counts as a subject.
+        subject_column: Column of the subjects (patients); without it, see `each_image_a_subject`.
         label_column: Column of the labels, if there is one.
         split_column: Column that names the split of each row, if there is one.
         where: Which rows to keep, e.g. `seen == 0`.
@@ -96,13 +96,11 @@ class ImageFolderDataModule(CaptionedImageDataModule):
     def _read(self, path: Path) -> pd.DataFrame:
         table = read_table(path, "root")
         options = {role: f"data.{role.removesuffix('_id')}_column" for role in self.columns}
-        names = name_columns(table, self.columns, path, options)
-        # `where` may name a column as the table does
-        table = names.assign(**{c: table[c] for c in table.columns if c not in names.columns})
+        table = name_columns(table, self.columns, path, options)
         split = split_named(path.parent.name) if path.parent != self.root else None
         if split is not None and "split" not in table:
             table = table.assign(split=split)
-        files = table["path"].astype(str)
+        files = tidy(table["path"])
         starts = [path.parent, self.root] if path.parent != self.root else [self.root]
         start = next((s for s in starts if any((s / name).is_file() for name in files.head(20))), starts[0])
         return table.assign(path=[str(start / name) for name in files])

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 import pandas as pd
 
 from memcontrol.data.base import CaptionedImageDataModule
-from memcontrol.data.tables import need_columns, read_table
+from memcontrol.data.tables import need_columns, read_table, with_numbers
 from memcontrol.errors import DataError
 
 __all__ = ["MimicCxrDataModule"]
@@ -87,7 +87,7 @@ class MimicCxrDataModule(CaptionedImageDataModule):
         path = next((p for p in (self.root / name, self.root / name.removesuffix(".gz")) if p.is_file()), None)
         if path is None:
             raise DataError(f"Argument `root` is {str(self.root)!r}, which lacks {name} of MIMIC-CXR-JPG.")
-        table = read_table(path, "root")
+        table = with_numbers(read_table(path, "root"))
         need_columns(table, columns, path)
         return table
 

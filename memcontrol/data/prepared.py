@@ -9,7 +9,7 @@ import pandas as pd
 
 from memcontrol.data.base import CaptionedImageDataModule
 from memcontrol.data.filters import keep_where
-from memcontrol.data.tables import name_columns, read_table
+from memcontrol.data.tables import name_columns, read_table, tidy
 from memcontrol.errors import DataError
 
 __all__ = ["PreparedTableDataModule"]
@@ -51,9 +51,8 @@ class PreparedTableDataModule(CaptionedImageDataModule):
         """Read the table."""
         table = read_table(self.table_path, "table")
         options = {role: f"data.columns.{role}" for role in self.columns}
-        named = name_columns(table, self.columns, self.table_path, options)
-        table = named.assign(**{c: table[c] for c in table.columns if c not in named.columns})
+        table = name_columns(table, self.columns, self.table_path, options)
         if self.where:
             table = keep_where(table, self.where)
         kept = [role for role in self.columns if role in table]
-        return table[kept].assign(path=[str(self.image_root / str(path)) for path in table["path"]])
+        return table[kept].assign(path=[str(self.image_root / path) for path in tidy(table["path"])])

@@ -14,9 +14,10 @@ from typing import Any, Final
 
 import pandas as pd
 
+from memcontrol.data.spelling import nearest_name
 from memcontrol.errors import DataError
 
-__all__ = ["ROLES", "name_columns", "need_columns", "read_table", "tidy"]
+__all__ = ["ROLES", "name_columns", "need_columns", "read_table", "tidy", "with_numbers"]
 
 log = logging.getLogger("memcontrol")
 
@@ -38,25 +39,25 @@ ROLES: Final[dict[str, tuple[str, ...]]] = {
 
 
 def read_table(path: Path, argument: str) -> pd.DataFrame:
-    """Read a table by its suffix, every cell by its meaning.
+    """Read a table by its suffix, every cell as it stands there.
 
-    A csv may be separated by comma, semicolon, tab or bar, and encoded as UTF-8, UTF-16 or cp1252. Spaces around names
-    of columns are dropped. A column is one of numbers only where each of its cells that is not blank is a number as one
-    would write it; so `007` is a text, and a column that holds it is one of texts. `NA` and `None` are blank among
-    numbers, and texts among texts.
+    A csv may be separated by comma, semicolon, tab or bar, and encoded as UTF-8, UTF-16 or cp1252. Its cells are texts:
+    `007`, `1e5` and `NA` are no numbers here (see `with_numbers`). Spaces around names of columns are dropped.
 
     Args:
         path: A csv, csv.gz, tsv, xlsx, parquet, json or jsonl file.
         argument: Name of the argument that named the file, for messages.
 
     Returns:
-        The table; a blank cell is NaN in a column of numbers and an empty text in one of texts.
+        The table.
 
     Raises:
         DataError: If the file is missing, of another kind, unreadable, or empty, or names a column twice.
     """
     if not path.is_file():
-        raise DataError(f"Argument `{argument}` names the table {str(path)!r}, which does not exist.{_nearest(path)}")
+        near = nearest_name(path)
+        guess = f" Do you mean {near!r}?" if near else ""
+        raise DataError(f"Argument `{argument}` names the table {str(path)!r}, which does not exist.{guess}")
     try:
         table = _read(path)
     except ImportError as error:
@@ -76,6 +77,15 @@ def read_table(path: Path, argument: str) -> pd.DataFrame:
         raise DataError(
             f"The table {str(path)!r} names the columns {twice} more than once. Rename or remove one of each."
         )
+    return table
+
+
+def with_numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table to compare and join by: columns of numbers hold numbers.
+
+    A column is one of numbers where each of its cells that is not blank is a number as one would write it; so `007` is
+    a text, and a column that holds it is one of texts. `NA` and `None` are blank among numbers, and texts among texts.
+    """
     return table.apply(_by_meaning)
 
 
@@ -98,7 +108,7 @@ def need_columns(table: pd.DataFrame, columns: Sequence[str], path: Path, argume
 
 
 def name_columns(table: pd.DataFrame, asked: Mapping[str, str], path: Path, options: Mapping[str, str]) -> pd.DataFrame:
-    """Give each column the name of its role.
+    """Add each column under the name of its role; it stays under its own, by which a filter may name it.
 
     A column is found by the name that was asked for, in any case; where that is the role's usual name and the table
     lacks it, by another usual name, and a line says so.
@@ -110,21 +120,20 @@ def name_columns(table: pd.DataFrame, asked: Mapping[str, str], path: Path, opti
         options: The option that names the column of a role, by role.
 
     Returns:
-        The table with columns named by role; other columns stay as they are.
+        The table with a column of each role that it has.
 
     Raises:
         DataError: If there is no column of paths or of texts, if one that was asked for by another name than the usual
             one is missing, or if several columns could be meant.
     """
-    renamed: dict[str, str] = {}
+    named: dict[str, pd.Series] = {}
     for role, name in asked.items():
         found = _find_column(table, role, name, path, options[role])
         if found is not None:
-            renamed[found] = role
+            named[role] = table[found]
         elif role in ("path", "text") or name not in ROLES[role]:
             need_columns(table, [name], path, options[role])
-    clash = [role for column, role in renamed.items() if role in table.columns and role != column]
-    return table.drop(columns=clash).rename(columns=renamed)
+    return table.assign(**named)
 
 
 def tidy(values: pd.Series) -> pd.Series:
@@ -235,15 +244,8 @@ def _by_meaning(values: pd.Series) -> pd.Series:
 
 
 def _as_text(cell: Any) -> str:
+    if pd.api.types.is_scalar(cell) and pd.isna(cell):
+        return ""
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
-    if cell is None or (isinstance(cell, float) and cell != cell) or cell is pd.NA or cell is pd.NaT:
-        return ""
     return str(cell).strip()
-
-
-def _nearest(path: Path) -> str:
-    if not path.parent.is_dir():
-        return f" There is no folder {str(path.parent)!r}."
-    near = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir()], 1)
-    return f" Do you mean {near[0]!r}?" if near else ""

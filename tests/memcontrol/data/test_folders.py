@@ -373,9 +373,17 @@ def test_accents_of_cp1252_are_kept(tmp_path):
 
 
 def test_ids_stay_what_they_are(tmp_path):
-    ids = ["7", "007", "12345678901234567", *map(str, range(100, 100 + COUNT - 3))]
+    ids = ["7", "007", "12345678901234567", "1e1", "10", "10.0", *map(str, range(100, 100 + COUNT - 6))]
     columns(subject_id=ids)(tmp_path)
     assert set(texts_of(tmp_path)) == set(ids)
+
+
+def test_ids_that_look_like_numbers_alone_stay_what_they_are(tmp_path):
+    """`1e1` and `10` are two patients, though a column of both is one of numbers."""
+    ids = ["1e1", "10", "10.0", *map(str, range(100, 100 + COUNT - 3))]
+    columns(subject_id=ids)(tmp_path)
+    assert set(texts_of(tmp_path)) == set(ids)
+    assert len(ImageFolderDataModule(str(tmp_path), where="subject_id < 100").rows()) == 3
 
 
 def test_ids_beside_a_blank_one_stay_whole(tmp_path):
