@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from memcontrol.errors import CheckpointError, DivergedError
 from memcontrol.files.checkpoints import find_checkpoint
 
-__all__ = ["diverged", "refuse_what_is_not_finite"]
+__all__ = ["check_checkpoint", "diverged", "is_finite"]
 
 SAVED = ("state_dict", "current_model_state", "optimizer_states")
 """Parts of a checkpoint that hold what was trained."""
@@ -36,19 +36,15 @@ def diverged(trainer: Trainer, what: str) -> DivergedError:
     )
 
 
-def refuse_what_is_not_finite(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+def is_finite(value: Any) -> bool:
+    """Whether all tensors in a nested collection are finite."""
+    found: list[bool] = []
+    apply_to_collection(value, Tensor, lambda tensor: found.append(bool(tensor.isfinite().all())))
+    return all(found)
+
+
+def check_checkpoint(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     """Raise a DivergedError if a checkpoint would hold weights, averages or moments that are not finite."""
     for part in SAVED:
-        if not all(bool(value.isfinite().all()) for value in _tensors(checkpoint.get(part))):
+        if not is_finite(checkpoint.get(part)):
             raise diverged(trainer, f"what is trained is not finite (`{part}`), so it was not saved")
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _tensors(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _tensors(item)

@@ -22,7 +22,7 @@ from memcontrol.diffusion.losses import denoising_errors, min_snr_weights
 from memcontrol.diffusion.noising import drop_captions, noise_latents, sample_timesteps
 from memcontrol.diffusion.probes import Denoiser
 from memcontrol.diffusion.sampling import SamplingOptions
-from memcontrol.divergence import diverged, refuse_what_is_not_finite
+from memcontrol.divergence import check_checkpoint, diverged
 from memcontrol.errors import MemControlError
 from memcontrol.files.card import CARD_KEY, Card, check_fits
 from memcontrol.files.digests import fingerprint
@@ -282,7 +282,7 @@ class MemControlModule(LightningModule):
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
         checkpoint[CARD_KEY] = self.card().to_dict()
         checkpoint[RECIPE_KEY] = recipe_of(self, self.trainer)
-        refuse_what_is_not_finite(self.trainer, checkpoint)
+        check_checkpoint(self.trainer, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse weights that were trained under another mask or on another base.

@@ -17,6 +17,8 @@ log = logging.getLogger("memcontrol")
 
 RECIPE_KEY: Final = "memcontrol_recipe"
 """Where a checkpoint holds it."""
+FREE: Final = ("snr_gamma", "noise_offset", "input_perturbation", "caption_dropout")
+"""Numbers of the module that may change from one step to the next."""
 
 
 def recipe_of(module: Any, trainer: Trainer) -> dict[str, dict[str, Any]]:
@@ -52,9 +54,6 @@ def recipe_of(module: Any, trainer: Trainer) -> dict[str, dict[str, Any]]:
             "trainer.gradient_clip_val": trainer.gradient_clip_val,
         },
     }
-
-
-FREE: Final = ("snr_gamma", "noise_offset", "input_perturbation", "caption_dropout")
 
 
 def check_recipe(theirs: dict[str, dict[str, Any]], ours: dict[str, dict[str, Any]]) -> None:

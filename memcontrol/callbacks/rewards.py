@@ -15,7 +15,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from memcontrol.callbacks.ema import averaged
 from memcontrol.callbacks.overdue import is_overdue
-from memcontrol.divergence import diverged
+from memcontrol.divergence import diverged, is_finite
 from memcontrol.errors import RewardError
 from memcontrol.files import worker_cache
 from memcontrol.measures import (
@@ -112,7 +112,7 @@ class RewardsCallback(Callback):
         is_last = trainer.global_step >= trainer.max_steps > 0
         if self.real is None or (self._count % self.every_n_validations and not is_last):
             return
-        if not all(bool(p.isfinite().all()) for p in pl_module.adapted.trainable().values()):
+        if not is_finite(pl_module.adapted.trainable()):
             raise diverged(trainer, "trained weights are not finite")
         trained = time.monotonic() - self._trained_since
         started = time.monotonic()

@@ -61,13 +61,13 @@ def continue_in(run: Path, logger: Any) -> None:
 
 def _identify(loggers: Sequence[Any], run: Path | None, settings: Settings, made: list[Path]) -> None:
     """Set the version of each logger that writes folders, and the id of each tracker; the run folder keeps them."""
-    if run is None and _writes_folders(loggers[0]):
-        run = _folder_of(loggers[0]["init_args"], made)
-    if run is None:
+    first, *others = loggers
+    if not _writes_folders(first):
         return
+    run = run or _folder_of(first["init_args"], made)
     path = run / IDENTITY
     known: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
-    for logger in loggers[_writes_folders(loggers[0]) :]:
+    for logger in others:
         name, options = str(logger.get("class_path", "")).rpartition(".")[2], logger.get("init_args", {})
         if _writes_folders(logger) and options.get("version") is None:
             if name not in known:
@@ -75,8 +75,7 @@ def _identify(loggers: Sequence[Any], run: Path | None, settings: Settings, made
             _set(options, "version", known[name], settings)
         elif _is_tracker(logger) and options.get("id") is None:
             _set(options, "id", known.setdefault(name, secrets.token_hex(4)), settings)
-    if _writes_folders(loggers[0]):
-        _set(loggers[0]["init_args"], "version", run.name, settings)
+    _set(first["init_args"], "version", run.name, settings)
     if known:
         write_json(path, known)
 

@@ -158,12 +158,12 @@ class FileReader(ImageReader):
                 values = np.asarray(file)
                 if not np.isfinite(values).all():
                     return Look(problem="values that are no finite numbers", size=size)
-                if values.min() == values.max():
-                    return Look(problem="one value in all pixels", size=size)
-                deep = (float(values.min()), float(values.max()), bool(np.array_equal(values, np.rint(values))))
+                deep = _range_of(values)
+                is_constant = deep[0] == deep[1]
             else:
-                if _is_constant(file.convert("RGB")):
-                    return Look(problem="one value in all pixels", size=size)
+                is_constant = file.convert("RGB").getcolors(1) is not None
+            if is_constant:
+                return Look(problem="one value in all pixels", size=size)
         return Look(self.content(path), size=size, deep=deep)
 
     def with_levels(self, levels: Levels | None) -> FileReader:
@@ -216,7 +216,7 @@ def read_image(path: str | Path, levels: Levels | None = None) -> Image.Image:
         image.load()
     if image.mode in DEEP_MODES:
         values = np.asarray(image)
-        chosen = levels or levels_of([(float(values.min()), float(values.max()), _is_whole(values))])
+        chosen = levels or levels_of([_range_of(values)])
         assert chosen is not None
         shown = chosen.to_8_bit(values)
         image = Image.fromarray(255 - shown if is_inverted else shown)
@@ -226,13 +226,9 @@ def read_image(path: str | Path, levels: Levels | None = None) -> Image.Image:
     return image.convert("RGB")
 
 
-def _is_constant(image: Image.Image) -> bool:
-    values = np.asarray(image)
-    return bool((values == values[0, 0]).all())
-
-
-def _is_whole(values: np.ndarray) -> bool:
-    return bool(np.array_equal(values, np.rint(values)))
+def _range_of(values: np.ndarray) -> tuple[float, float, bool]:
+    """Return smallest and largest value, and whether all are whole."""
+    return float(values.min()), float(values.max()), bool(np.array_equal(values, np.rint(values)))
 
 
 def _is_inverted(file: Any) -> bool:

@@ -225,10 +225,7 @@ def _check_together(folder: Path) -> None:
     )
     channels, wanted = vae.get("latent_channels", 4), unet.get("in_channels", 4)
     if wanted != channels:
-        more = " Inpainting models also need a mask and the masked picture." if wanted == 2 * channels + 1 else ""
-        raise BaseModelError(
-            f"The U-Net takes {wanted} channels, but the auto-encoder gives {channels}.{more} {CAN_RUN}"
-        )
+        raise BaseModelError(f"The U-Net takes {wanted} channels, but the auto-encoder gives {channels}. {CAN_RUN}")
     width, wanted = text.get("hidden_size", 512), unet.get("cross_attention_dim", 1280)
     if isinstance(wanted, int) and wanted != width:
         raise BaseModelError(

@@ -12,10 +12,10 @@ from diffusers import DDPMScheduler
 from diffusers.training_utils import compute_snr
 from torch import Tensor
 
+__all__ = ["denoising_errors", "min_snr_weights", "prediction_target"]
+
 LARGE = 1e30
 """Stands for the SNR of a latent without noise, which is infinite."""
-
-__all__ = ["denoising_errors", "min_snr_weights", "prediction_target"]
 
 
 def prediction_target(scheduler: DDPMScheduler, x_0: Tensor, noise: Tensor, t: Tensor) -> Tensor:

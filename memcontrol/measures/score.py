@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
 from memcontrol.data.base import CaptionedImageDataModule
+from memcontrol.divergence import is_finite
 from memcontrol.errors import DivergedError
 from memcontrol.measures.measure import Measure, Scene, chosen_measures, needs_of
 from memcontrol.measures.measurement import Measurement
@@ -122,8 +121,7 @@ def collect(
 
 def refuse_what_is_not_finite(need: Need[Any], value: Any) -> None:
     """Refuse a model that computes NaN: no comparison with NaN would ever find anything."""
-    parts = [part for part in vars(value).values() if isinstance(part, Tensor)] if hasattr(value, "__dict__") else []
-    if not all(bool(part.isfinite().all()) for part in parts):
+    if not is_finite(vars(value) if hasattr(value, "__dict__") else value):
         raise DivergedError(
             f"The model gives values that are no finite numbers ({type(need).__name__}), so it cannot be scored. Its "
             "training may have diverged, or its precision be too low. Take an earlier checkpoint."
