@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -114,22 +115,17 @@ def test_one_identity_through_all_loggers(tmp_path, monkeypatch):
     assert all(logger["init_args"].get("id") is None for logger in loggers if "Wandb" in logger["class_path"])
 
 
-def claim(root, barrier, queue):
-    logger = {"class_path": "CSVLogger", "init_args": {"save_dir": str(root), "name": "demo", "version": None}}
-    barrier.wait()
-    with identified([logger], None):
-        queue.put(logger["init_args"]["version"])
-
-
 def test_runs_that_start_together_take_folders_of_their_own(tmp_path):
-    context = multiprocessing.get_context("fork")
-    barrier, queue = context.Barrier(8), context.Queue()
-    processes = [context.Process(target=claim, args=(tmp_path, barrier, queue)) for _ in range(8)]
-    for process in processes:
-        process.start()
-    found = [queue.get(timeout=60) for _ in processes]
-    for process in processes:
-        process.join()
+    together = threading.Barrier(8)
+
+    def claim(_):
+        logger = {"class_path": "CSVLogger", "init_args": {"save_dir": str(tmp_path), "name": "demo", "version": None}}
+        together.wait(60)
+        with identified([logger], None):
+            return logger["init_args"]["version"]
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(claim, range(8)))
     assert sorted(found) == [f"version_{i}" for i in range(8)]
 
 
