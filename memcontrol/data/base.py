@@ -23,10 +23,11 @@ from memcontrol.data.dataset import Cached, CaptionedImages
 from memcontrol.data.images import Transform, Variant
 from memcontrol.data.readers import FileReader, ImageReader, Levels, Look, levels_of
 from memcontrol.data.sampler import EpochSampler, ResumableLoader
-from memcontrol.data.splits import SPLITS, MemorizationSubset, assign_splits, in_share, split_named, take
+from memcontrol.data.splits import SPLITS, MemorizationSubset, assign_splits, in_share, take
 from memcontrol.data.store import key_of
-from memcontrol.data.tables import tidy
+from memcontrol.data.tidying import named_splits, tidied
 from memcontrol.errors import DataError
+from memcontrol.files import worker_cache
 from memcontrol.types import ImageEncoder, TextEncoder
 
 __all__ = ["CaptionedImageDataModule"]
@@ -155,7 +156,7 @@ class CaptionedImageDataModule(LightningDataModule):
             return
         if self.cache.clear:
             clear_cache(self.cache)
-        table = self._with_splits(_tidied(self.rows()))
+        table = self._with_splits(tidied(self.rows()))
         used = pd.concat([self._used(split, table[table["split"] == split]) for split in SPLITS])
         table = self._checked(used.sort_index().reset_index(drop=True))
         for split in SPLITS:
@@ -216,7 +217,9 @@ class CaptionedImageDataModule(LightningDataModule):
         """
         new = [split for split in splits if split not in self._measured]
         self._measured.update(new)
-        texts.say_what_is_cut([text for split in new for text in self.datasets[split].all_texts()])
+        captions = [text for split in new for text in self.datasets[split].all_texts()]
+        # a worker says it in its first job
+        worker_cache.cached(("cut", texts.digest, key_of(*captions)), lambda: texts.say_what_is_cut(captions))
         if not self.cache.enabled:
             log.info("The cache is off: each step encodes its images and texts")
             return
@@ -244,7 +247,7 @@ class CaptionedImageDataModule(LightningDataModule):
         if "split" not in table:
             table = table.assign(split=assign_splits(table["subject_id"], self.split_fractions, self.split_seed))
         else:
-            table = table.assign(split=_named_splits(table["split"]))
+            table = table.assign(split=named_splits(table["split"]))
         return self._without_the_other_part(table)
 
     def _without_the_other_part(self, table: pd.DataFrame) -> pd.DataFrame:
@@ -377,49 +380,6 @@ class CaptionedImageDataModule(LightningDataModule):
         loop = self.trainer.fit_loop
         epoch = loop.epoch_progress.current.processed  # type: ignore[attr-defined]
         return epoch, loop.epoch_loop.batch_progress.current.ready
-
-
-def _tidied(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a source's rows with ids, labels, splits and captions as texts; the first of several is `text`."""
-    table = table.reset_index(drop=True)
-    captions = table["text"].map(_captions_of)
-    texts = {name: tidy(table[name]) for name in ("subject_id", "label", "split") if name in table}
-    table = table.assign(**texts, text=captions.map(lambda found: found[0]))
-    if (captions.map(len) > 1).any() or table["path"].duplicated().any():
-        table = _with_captions_together(table.assign(captions=captions))
-    return table
-
-
-def _with_captions_together(table: pd.DataFrame) -> pd.DataFrame:
-    """Put rows that differ in their caption alone into one row of several captions."""
-    others = [name for name in table.columns if name not in ("text", "captions")]
-    if table.duplicated([*others, "text"]).any():  # the same row twice, which is a bad one
-        return table if (table["captions"].map(len) > 1).any() else table.drop(columns="captions")
-    together = table.groupby(others, sort=False, dropna=False, as_index=False).agg(
-        text=("text", "first"), captions=("captions", lambda found: tuple(text for texts in found for text in texts))
-    )
-    several = (together["captions"].map(len) > 1).any()
-    return together[[*table.columns]] if several else together[[c for c in table.columns if c != "captions"]]
-
-
-def _captions_of(cell: Any) -> tuple[str, ...]:
-    """Return the captions in a cell, at least one, which may be empty."""
-    cells = list(cell) if isinstance(cell, list | tuple | np.ndarray) else [cell]
-    found = tuple(text for text in tidy(pd.Series(cells, dtype=object)) if text)
-    return found or ("",)
-
-
-def _named_splits(names: pd.Series) -> pd.Series:
-    known = {name: split_named(name) for name in names.unique()}
-    unknown = sorted(name for name, split in known.items() if split is None)
-    if unknown:
-        counts = ", ".join(f"{name or '(blank)'} ({int((names == name).sum())} rows)" for name in unknown)
-        raise DataError(
-            f"The column of splits names {counts}. Known are {list(SPLITS)} and what these are usually called "
-            "(training, val, validation, valid, dev, testing, ...). Rename them, leave the rows out with `data.where`, "
-            "or leave the column out to split by patient."
-        )
-    return names.map(known)
 
 
 def _say_what_is_there_twice(table: pd.DataFrame) -> None:

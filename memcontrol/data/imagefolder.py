@@ -16,6 +16,7 @@ from memcontrol.data.filters import keep_where
 from memcontrol.data.splits import split_named
 from memcontrol.data.tables import name_columns, read_table, tidy
 from memcontrol.errors import DataError
+from memcontrol.files import worker_cache
 
 __all__ = ["ImageFolderDataModule"]
 
@@ -76,7 +77,8 @@ class ImageFolderDataModule(CaptionedImageDataModule):
                 "yours with `--data.root FOLDER`."
             )
         table = pd.concat([self._read(path) for path in self._tables()], ignore_index=True)
-        self._say_what_is_not_listed(table["path"])
+        # a worker goes through the folder in its first job only
+        worker_cache.cached(("unlisted", str(self.root)), lambda: self._say_what_is_not_listed(table["path"]))
         if self.where:
             table = keep_where(table, self.where)
         if not self.outside:

@@ -1,0 +1,62 @@
+"""Bring a source's rows into one form: texts for ids and captions, one row per image, splits by their names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from memcontrol.data.splits import SPLITS, split_named
+from memcontrol.data.tables import tidy
+from memcontrol.errors import DataError
+
+__all__ = ["named_splits", "tidied"]
+
+
+def tidied(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a source's rows with ids, labels, splits and captions as texts; the first of several is `text`."""
+    table = table.reset_index(drop=True)
+    captions = table["text"].map(_captions_of)
+    texts = {name: tidy(table[name]) for name in ("subject_id", "label", "split") if name in table}
+    table = table.assign(**texts, text=captions.map(lambda found: found[0]))
+    if (captions.map(len) > 1).any() or table["path"].duplicated().any():
+        table = _with_captions_together(table.assign(captions=captions))
+    return table
+
+
+def _with_captions_together(table: pd.DataFrame) -> pd.DataFrame:
+    """Put rows that differ in their caption alone into one row of several captions."""
+    others = [name for name in table.columns if name not in ("text", "captions")]
+    if table.duplicated([*others, "text"]).any():  # the same row twice, which is a bad one
+        return table if (table["captions"].map(len) > 1).any() else table.drop(columns="captions")
+    together = table.groupby(others, sort=False, dropna=False, as_index=False).agg(
+        text=("text", "first"), captions=("captions", lambda found: tuple(text for texts in found for text in texts))
+    )
+    several = (together["captions"].map(len) > 1).any()
+    return together[[*table.columns]] if several else together[[c for c in table.columns if c != "captions"]]
+
+
+def _captions_of(cell: Any) -> tuple[str, ...]:
+    """Return the captions in a cell, at least one, which may be empty."""
+    cells = list(cell) if isinstance(cell, list | tuple | np.ndarray) else [cell]
+    found = tuple(text for text in tidy(pd.Series(cells, dtype=object)) if text)
+    return found or ("",)
+
+
+def named_splits(names: pd.Series) -> pd.Series:
+    """Return the splits that names stand for.
+
+    Raises:
+        DataError: If a name stands for none.
+    """
+    known = {name: split_named(name) for name in names.unique()}
+    unknown = sorted(name for name, split in known.items() if split is None)
+    if unknown:
+        counts = ", ".join(f"{name or '(blank)'} ({int((names == name).sum())} rows)" for name in unknown)
+        raise DataError(
+            f"The column of splits names {counts}. Known are {list(SPLITS)} and what these are usually called "
+            "(training, val, validation, valid, dev, testing, ...). Rename them, leave the rows out with `data.where`, "
+            "or leave the column out to split by patient."
+        )
+    return names.map(known)
