@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 unexport PYTHONDONTWRITEBYTECODE  # each process would compile all of torch anew
 
-.PHONY: demo demo-full test bench setup lint base clean
+.PHONY: demo demo-full test bench setup lock lint base clean
 
 demo: setup  ## Search masks on phantoms of a site that the base has never seen, fit the picked one, and audit it
 	$(BIN)/python train.py search --config demo.yaml --config search/demo.yaml
@@ -42,10 +42,17 @@ lint: setup  ## Check style, types, and which room imports which
 
 setup: $(VENV)/.done  ## Install; nothing to do when it is current
 
-$(VENV)/.done: pyproject.toml
+$(VENV)/.done: pyproject.toml requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --no-build-isolation --editable .
 	touch $@
+
+lock:  ## Choose the newest versions that pyproject.toml allows, and write them with their hashes
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev --generate-hashes \
+		--no-annotate --no-header --output-file requirements.lock pyproject.toml
 
 base: setup  ## Make the embedded base anew (about half an hour on two cores)
 	$(BIN)/python tools/make_autoencoder.py base-parts
