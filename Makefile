@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 unexport PYTHONDONTWRITEBYTECODE  # each process would compile all of torch anew
 
-.PHONY: demo demo-full test bench setup lock lint base clean
+.PHONY: demo demo-full test campaign bench setup lock lint base clean
 
 demo: setup  ## Search masks on phantoms of a site that the base has never seen, fit the picked one, and audit it
 	$(BIN)/python train.py search --config demo.yaml --config search/demo.yaml
@@ -20,6 +20,10 @@ demo-full: demo  ## Full fine-tuning with as many trials, and the audit of both 
 test: export OMP_NUM_THREADS := 1
 test: setup  ## Run the tests, in two processes
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations 30
+
+campaign: export OMP_NUM_THREADS := 1
+campaign: setup  ## Run all hostile configs and files and all bad inputs (about twenty minutes); the tests run a sample
+	$(BIN)/python -m tests.security.campaign
 
 bench: export PYTHONPATH := .
 bench: export OMP_NUM_THREADS := 1

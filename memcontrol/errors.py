@@ -7,6 +7,7 @@ __all__ = [
     "BaseModelError",
     "CacheError",
     "CheckpointError",
+    "ConfigError",
     "DataError",
     "DivergedError",
     "EncoderError",
@@ -46,6 +47,10 @@ class CacheError(MemControlError, RuntimeError):
 
 class CheckpointError(MemControlError, ValueError):
     """A run folder, checkpoint or adapter folder cannot be loaded."""
+
+
+class ConfigError(MemControlError):
+    """A config cannot be read, or its options do not go together."""
 
 
 class EncoderError(MemControlError, ValueError):

@@ -44,8 +44,22 @@ SILENT: Final[dict[str, Any]] = {
 """Settings under which wandb sends neither arguments, console output, code, paths nor the machine's name."""
 
 
-ELSEWHERE: Final = ("api_key", "base_url", "identity_token_file", "app_url", "http_proxy", "https_proxy")
-"""Settings that say where a run is sent, and as whom."""
+HARMLESS: Final = (
+    "entity",
+    "init_timeout",
+    "login_timeout",
+    "quiet",
+    "reinit",
+    "resume",
+    "show_errors",
+    "show_info",
+    "show_warnings",
+    "silent",
+    "x_file_stream_timeout_seconds",
+    "x_graphql_timeout_seconds",
+    "x_service_wait",
+)
+"""Settings that a config may give: none of them says where a run is sent, or records more than numbers."""
 
 
 def numbers_only(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -119,11 +133,12 @@ class PrivateWandbLogger(WandbLogger):
         self.privacy = privacy
         settings = dict(settings or {})
         if privacy == "numbers":
-            elsewhere = sorted(set(settings) & set(ELSEWHERE))
-            if elsewhere:
+            further = sorted(set(settings) - set(HARMLESS) - set(SILENT))
+            if further:
                 raise PrivacyError(
-                    f"Argument `settings` has {elsewhere}, which would send the run to where a config says. Say it in "
-                    "the environment (WANDB_BASE_URL, WANDB_API_KEY), or set `privacy: everything`."
+                    f"Argument `settings` has {further}, which could send the run elsewhere, or more of it. Allowed "
+                    f"are {list(HARMLESS)}. Say it in the environment (WANDB_BASE_URL, WANDB_API_KEY), or set "
+                    "`privacy: everything`."
                 )
             settings |= SILENT  # applied last: nothing that a config says makes it speak
         options: dict[str, Any] = {"group": group, "tags": tags, "settings": settings}

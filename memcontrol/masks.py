@@ -8,9 +8,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from memcontrol.errors import MaskError
+from memcontrol.plain import read_plain
 
 __all__ = ["Mask", "MaskSpec"]
 
@@ -129,10 +128,10 @@ class Mask:
     def _read(cls, path: Path, layout: str, names: tuple[str, ...]) -> Mask:
         if not path.is_file():
             raise MaskError(f"Argument `mask` names the file {str(path)!r}, which does not exist.")
-        content = yaml.safe_load(path.read_text())
-        model: dict[str, Any] = content.get("model", content) if isinstance(content, dict) else {"mask": content}
-        model = model.get("init_args") or model
-        if "mask" not in model:
+        content = read_plain(path, MaskError)
+        model = content.get("model", content) if isinstance(content, dict) else {"mask": content}
+        model = (model.get("init_args") or model) if isinstance(model, dict) else {}
+        if not isinstance(model, dict) or not isinstance(model.get("mask"), list | str):
             raise MaskError(
                 f"Argument `mask` names the file {str(path)!r}, which has no `mask` in it. Write a list "
                 "of 0 and 1, or `model: {mask: [...]}`."

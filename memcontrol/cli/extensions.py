@@ -8,12 +8,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
 from memcontrol.errors import MemControlError, UntrustedConfigError
 
 __all__ = ["load_extensions"]
 
 
-def load_extensions(names: Sequence[str], trusts: bool) -> None:
+def load_extensions(names: Sequence[str] | str | None, trusts: bool) -> None:
     """Import what `extensions` names, once in a process; later, its classes can be named as `file.Class`.
 
     Args:
@@ -26,10 +28,12 @@ def load_extensions(names: Sequence[str], trusts: bool) -> None:
     """
     if names and not trusts:
         raise UntrustedConfigError(
-            f"Argument `extensions` names {list(names)}, which would be imported and run. Nothing of it was. If you "
+            f"Argument `extensions` names {names}, which would be imported and run. Nothing of it was. If you "
             "wrote the config and the code yourself, add `--trust-config`."
         )
-    for name in names:
+    if isinstance(names, str) and names:
+        names = list(yaml.safe_load(names)) if names.startswith("[") else [names]
+    for name in names or ():
         path = Path(name).expanduser()
         if path.suffix == ".py" or (path / "__init__.py").is_file():
             _import_file(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,8 +11,10 @@ from typing import Any, Final
 
 from lightning.pytorch.utilities import rank_zero_only
 
+from memcontrol.errors import ConfigError
 from memcontrol.files.atomic import write_json
 from memcontrol.files.run_folder import IDENTITY
+from memcontrol.plain import read_mapping
 
 __all__ = ["continue_in", "identified"]
 
@@ -66,7 +67,7 @@ def _identify(loggers: Sequence[Any], run: Path | None, settings: Settings, made
         return
     run = run or _folder_of(first["init_args"], made)
     path = run / IDENTITY
-    known: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
+    known: dict[str, str] = read_mapping(path, ConfigError) if path.is_file() else {}
     for logger in others:
         name, options = str(logger.get("class_path", "")).rpartition(".")[2], logger.get("init_args", {})
         if _writes_folders(logger) and options.get("version") is None:

@@ -7,21 +7,23 @@ import os
 import sys
 from argparse import ArgumentError
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import yaml
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 import memcontrol.callbacks  # noqa: F401 - short class names resolve
 from memcontrol.cli.arguments import TRUST, extensions_of, join_paths, resolve_names
 from memcontrol.cli.extensions import load_extensions
 from memcontrol.cli.identity import continue_in, identified
+from memcontrol.cli.names import refuse_ways_out
 from memcontrol.cli.reading import reading
 from memcontrol.cli.trainer import COMMANDS, MemControlTrainer
 from memcontrol.cli.trust import guarded
-from memcontrol.errors import DataError, MemControlError, UntrustedConfigError
+from memcontrol.errors import ConfigError, DataError, MemControlError, UntrustedConfigError
 from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint
 from memcontrol.files.configs import ResolvedConfig
 from memcontrol.files.run_folder import METRICS, find_run
@@ -77,6 +79,14 @@ class MemControlCLI(LightningCLI):
                 "The config says `trust_config: true`, but trust is given on the command line only: add "
                 "`--trust-config` if you wrote the config and the code that it names yourself."
             )
+        load_extensions(config.get("extensions"), _trusts(sys.argv))
+        trainer = config.get("trainer") or {}
+        refuse_ways_out(trainer)
+        if trainer.get("model_registry") and not _trusts(sys.argv):
+            raise UntrustedConfigError(
+                f"Argument `trainer.model_registry` is {trainer['model_registry']!r}: each checkpoint would be sent "
+                "there. Leave it out, or add `--trust-config` if you wrote the config yourself."
+            )
         self._ckpt_path = config.get("ckpt_path")
         if "ckpt_path" in config:
             # Lightning would take hyper-parameters, class paths among them, out of the file.
@@ -112,11 +122,17 @@ class MemControlCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Give a run a folder that no other run takes, and one identity through all loggers."""
-        if self.subcommand is None or not COMMANDS[self.subcommand].trains:
-            super().instantiate_classes()
-            return
-        with identified(self._loggers(), self._run):
-            super().instantiate_classes()
+        is_run = self.subcommand is not None and COMMANDS[self.subcommand].trains
+        with identified(self._loggers(), self._run) if is_run else nullcontext():
+            try:
+                super().instantiate_classes()
+            except (ImportError, MisconfigurationException, TypeError, ValueError) as error:
+                if _ours(error) is not None or isinstance(error, ArgumentError):
+                    raise
+                raise ConfigError(
+                    f"What the config describes cannot be made: {_first_cause(error)} Change the option that this is "
+                    "about."
+                ) from error
 
     def _loggers(self) -> list[Any]:
         """Return the configs of loggers."""
@@ -179,6 +195,13 @@ def _ours(error: BaseException | None) -> MemControlError | None:
     return error
 
 
+def _first_cause(error: BaseException) -> str:
+    """Return what was wrong first, in one line, where libraries have wrapped it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split()).rstrip(".") + "."
+
+
 def build(args: list[str]) -> MemControlCLI:
     """Instantiate the trainer, module and data of a config without running anything.
 
@@ -198,7 +221,7 @@ def build(args: list[str]) -> MemControlCLI:
 def _opened(args: list[str]) -> Iterator[None]:
     """Read what arguments name, as far as they are trusted."""
     trusts = _trusts(args)
-    with guarded(trusts), reading(trusts):
+    with guarded(trusts, args), reading(trusts):
         load_extensions(extensions_of(args), trusts)
         yield
 

@@ -1,23 +1,30 @@
 """How the parser reads: its own loader, which renews class paths and loads extensions as it meets them.
 
-Files, nested files and the text of options all go through it, so there is no other reading of a config.
+Files, nested files and the text of options all go through it, so there is no other reading of a config. What it has
+read is measured before anything walks through it, and may name no address unless it is trusted.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Final
 
 import yaml
 from jsonargparse import get_loader, set_loader
 
 import memcontrol.callbacks
 from memcontrol.cli.extensions import load_extensions
+from memcontrol.errors import ConfigError, UntrustedConfigError
 from memcontrol.files.moved import DOOR, new_name
 
 __all__ = ["reading", "renewed"]
+
+MAX_VALUES: Final = 2000
+"""Values of a config, those that aliases repeat counted each time; the longest of ours has 300."""
+ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]*(?:://|::)", re.I)
 
 _trusts: ContextVar[bool] = ContextVar("trusts", default=False)
 
@@ -40,6 +47,27 @@ def renewed(value: Any) -> Any:
     return new_name(value)
 
 
+def _measure(value: Any, sizes: dict[int, int]) -> int:
+    """Return how many values there are, and refuse too many, those that hold themselves, and addresses."""
+    if isinstance(value, str) and not _trusts.get() and ADDRESS.match(value):
+        raise UntrustedConfigError(
+            f"The config names the address {value!r}. What is trained on private data stays on this machine: give a "
+            "path of it, or add `--trust-config` if you wrote the config yourself."
+        )
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in sizes:
+        sizes[id(value)] = MAX_VALUES  # until it is known: one that holds itself is too large
+        items = [*value, *value.values()] if isinstance(value, dict) else value
+        sizes[id(value)] = 1 + sum(_measure(item, sizes) for item in items)
+    if sizes[id(value)] >= MAX_VALUES:
+        raise ConfigError(
+            f"The config holds more than {MAX_VALUES} values, or a value that holds itself. Write its lists out, "
+            "without aliases that repeat each other."
+        )
+    return sizes[id(value)]
+
+
 @contextmanager
 def reading(trusts: bool) -> Iterator[None]:
     """Read configs in this way inside the block.
@@ -50,9 +78,18 @@ def reading(trusts: bool) -> Iterator[None]:
     loader, token = get_loader("yaml"), _trusts.set(trusts)
 
     def load(text: str) -> Any:
-        value = renewed(loader(text))
-        if isinstance(value, dict) and isinstance(value.get("extensions"), list):
-            load_extensions(value["extensions"], _trusts.get())
+        try:
+            value = loader(text)
+            _measure(value, {})
+        except ValueError as error:  # a number of 5000 digits
+            raise yaml.YAMLError(str(error)) from error
+        except RecursionError as error:
+            raise ConfigError("The config has more lists or mappings in each other than can be read.") from error
+        value = renewed(value)
+        if isinstance(value, dict):
+            if "config" in value:
+                raise ConfigError("A config names no other one. Give several: `--config a.yaml --config b.yaml`.")
+            load_extensions(value.get("extensions"), _trusts.get())
         return value
 
     set_loader("yaml", load, exceptions=(yaml.YAMLError,))

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import peft
@@ -18,6 +19,7 @@ import torchmetrics.image
 import torchmetrics.multimodal
 from jsonargparse import _common as jsonargparse_common
 from jsonargparse import set_parsing_settings
+from jsonargparse._paths import Path as JsonargparsePath
 from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch import loggers, profilers, strategies
 from peft.config import PeftConfig
@@ -31,6 +33,7 @@ from memcontrol.data.phantom.datamodule import PhantomDataModule
 from memcontrol.data.prepared import PreparedTableDataModule
 from memcontrol.diffusion.prompt_optimization import PromptOptimization
 from memcontrol.diffusion.sampling_mitigations import LateGuidance
+from memcontrol.errors import UntrustedConfigError
 from memcontrol.loggers import PrivateWandbLogger
 from memcontrol.measures import encoders
 from memcontrol.module import MemControlModule
@@ -50,6 +53,9 @@ OWN = (
     PromptOptimization,
     PruningCallback,
 )
+MAX_PATH = 4096
+READ_TEXT = JsonargparsePath.read_text
+"""The parser's own, also where a command runs another one."""
 LIGHTNING_CALLBACKS = (
     "BatchSizeFinder", "DeviceStatsMonitor", "EarlyStopping", "GradientAccumulationScheduler", "LearningRateFinder",
     "LearningRateMonitor", "ModelCheckpoint", "ModelSummary", "RichModelSummary", "RichProgressBar",
@@ -121,17 +127,43 @@ def _names_of(kind: type) -> Iterator[str]:
             yield f"{'.'.join(parts[:depth])}.{kind.__name__}"
 
 
+class _Files:
+    """The files that the parser may read: those that the command line names, and what lies below its configs.
+
+    Args:
+        args: The arguments of the command line.
+    """
+
+    def __init__(self, args: Sequence[str]) -> None:
+        values = [value for arg in args for value in (arg, arg.partition("=")[2])]
+        self.named = {Path(value).expanduser().absolute() for value in values if len(value) < MAX_PATH}
+        self.homes = [path.resolve().parent for path in self.named if path.suffix in (".yaml", ".yml", ".json")]
+
+    def read(self, file: JsonargparsePath) -> str:
+        """Return the text of a file; any other raises an UntrustedConfigError before it is opened."""
+        path = Path(file.absolute)
+        is_near = path.is_file() and any(path.resolve().is_relative_to(home) for home in self.homes)
+        if not is_near and path not in self.named:
+            raise UntrustedConfigError(
+                f"The config names the file {str(file)!r} as the value of an option, but without trust such a file "
+                "lies below the folder of the config. Put it there, or add `--trust-config` if you wrote both yourself."
+            )
+        return str(READ_TEXT(file))
+
+
 @contextmanager
-def guarded(trusts: bool) -> Iterator[None]:
+def guarded(trusts: bool, args: Sequence[str] = ()) -> Iterator[None]:
     """Let the parser import allowed classes only inside the block, or anything where the user trusts the config.
 
     Args:
         trusts: Whether `--trust-config` stood on the command line.
+        args: The arguments of the command line.
     """
     # The parser's settings are global and can be widened but not taken back, so they are put back as they were: one
     # process may run a trusted config and then another.
-    kept = dict(jsonargparse_common.parsing_settings)
+    kept, reader = dict(jsonargparse_common.parsing_settings), JsonargparsePath.read_text
     set_parsing_settings(
+        validate_subclass_spec_in_any=not trusts,
         instantiate_subclass_spec_in_any=False,
         config_read_mode_fsspec_enabled=False,
         config_read_mode_urls_enabled=False,
@@ -139,8 +171,11 @@ def guarded(trusts: bool) -> Iterator[None]:
     if not trusts:
         names = [name for kind in allowed_classes() for name in _names_of(kind)]
         set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=names)
+        files = _Files(args)
+        JsonargparsePath.read_text = lambda file: files.read(file)  # type: ignore[method-assign, assignment]
     try:
         with trusting(trusts):
             yield
     finally:
         jsonargparse_common.parsing_settings.update(kept)
+        JsonargparsePath.read_text = reader  # type: ignore[method-assign]

@@ -6,7 +6,6 @@ patients, or replicates. Format 1 (until version 0.1) named them one by one, and
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from memcontrol.errors import SearchError
 from memcontrol.files.atomic import write_json
 from memcontrol.measures import MEASURES, Measurement, Point
 from memcontrol.measures.aggregators import Values
+from memcontrol.plain import read_mapping
 
 __all__ = ["Candidate", "CellEvidence", "Extracted"]
 
@@ -126,12 +126,12 @@ class CellEvidence:
             SearchError: If it is none, or of a newer version.
         """
         try:
-            record = json.loads(path.read_text())
+            record = read_mapping(path, SearchError)
             version = int(record.get("format", 1))
             if version > FORMAT:
                 raise SearchError(f"{path} has format {version}, but this version reads up to {FORMAT}.")
             return _of_format_1(record) if version == 1 else _of_format_2(record)
-        except (ValueError, KeyError, TypeError) as error:
+        except (AttributeError, ValueError, KeyError, TypeError) as error:
             raise SearchError(f"{path} holds no evidence of a comparison: {error!r}. Remove it.") from error
 
     def replicates_of(self, name: str, seed: int) -> np.ndarray | None:

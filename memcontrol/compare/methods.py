@@ -12,6 +12,7 @@ import yaml
 from memcontrol.compare.options import CompareOptions
 from memcontrol.errors import SearchError
 from memcontrol.files.configs import CONFIGS
+from memcontrol.plain import read_mapping
 from memcontrol.seeds import derive_seed
 
 __all__ = ["BASE", "FULL", "Method", "is_plain", "methods_of"]
@@ -80,7 +81,7 @@ def _existing(name: str) -> Path:
 
 
 def _method(overlay: Path) -> Method:
-    tree = yaml.safe_load(overlay.read_text()) or {}
+    tree = read_mapping(overlay, SearchError)
     model = tree.get("model") or {}
     sampling = model.get("sampling") or {}
     at_inference = (sampling.get(name) for name in ("mitigations", "guidance_start", "prompt_optimization"))
@@ -99,7 +100,7 @@ def _factor(overlay: Path) -> float:
 
 def _masked(method: Method, study: Path, num_random: int, folder: Path) -> list[Method]:
     """Return the method under the mask of a study's overlay, and under random masks with as many bits."""
-    mask = (yaml.safe_load(study.read_text()) or {}).get("model", {}).get("mask")
+    mask = (read_mapping(study, SearchError).get("model") or {}).get("mask")
     if not isinstance(mask, list) or not set(mask) <= {0, 1}:
         raise SearchError(
             f"{study} has no `model.mask` of bits. Give the best.yaml, or a masks/NNN.yaml, of a study that searched a "
@@ -112,7 +113,7 @@ def _masked(method: Method, study: Path, num_random: int, folder: Path) -> list[
     made = []
     for name, bits in masks.items():
         assert method.overlay is not None
-        tree = yaml.safe_load(method.overlay.read_text())
+        tree = read_mapping(method.overlay, SearchError)
         tree.setdefault("model", {})["mask"] = bits
         path = folder / f"{name}.yaml"
         path.write_text(f"# lr_factor: {method.lr_factor}\n{yaml.safe_dump(tree, sort_keys=False)}")

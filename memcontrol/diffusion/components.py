@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -18,6 +17,7 @@ from diffusers import (
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from memcontrol.errors import BaseModelError
+from memcontrol.plain import read_mapping
 from memcontrol.seeds import scoped_seed
 
 __all__ = ["Components", "Vae", "build_skeleton", "load_components", "locate"]
@@ -139,7 +139,7 @@ def load_components(base: str, random_init: bool = False, seed: int = 0) -> Comp
     """
     folder = Path(locate(base))
     _check_parts(folder, base, random_init)
-    _check_unet(json.loads((folder / "unet" / "config.json").read_text()), base)
+    _check_unet(read_mapping(folder / "unet" / "config.json", BaseModelError), base)
     try:
         parts = _build(folder, seed) if random_init else _load(folder)
     except BaseModelError as error:
@@ -167,7 +167,7 @@ def build_skeleton(base: str) -> UNet2DConditionModel:
                 f"The base model {base!r} has no unet/config.json in {where}. Give the folder of a whole diffusers "
                 "pipeline (unet/, vae/, text_encoder/, tokenizer/, scheduler/), as its `save_pretrained` writes it."
             )
-        config = json.loads(path.read_text())
+        config = read_mapping(path, BaseModelError)
     else:
         try:
             config = UNet2DConditionModel.load_config(where, subfolder="unet")
@@ -221,7 +221,7 @@ def _check_unet(config: dict[str, Any], base: str) -> None:
 def _check_together(folder: Path) -> None:
     """Refuse parts that do not fit each other: they load, and fail in the first step."""
     unet, vae, text = (
-        json.loads((folder / part / PARTS[part]).read_text()) for part in ("unet", "vae", "text_encoder")
+        read_mapping(folder / part / PARTS[part], BaseModelError) for part in ("unet", "vae", "text_encoder")
     )
     channels, wanted = vae.get("latent_channels", 4), unet.get("in_channels", 4)
     if wanted != channels:
@@ -234,7 +234,7 @@ def _check_together(folder: Path) -> None:
 
 
 def _vae_class(folder: Path) -> type[Vae]:
-    name = json.loads((folder / "vae" / "config.json").read_text()).get("_class_name", "AutoencoderKL")
+    name = read_mapping(folder / "vae" / "config.json", BaseModelError).get("_class_name", "AutoencoderKL")
     if name not in ("AutoencoderKL", "AutoencoderTiny"):
         raise BaseModelError(f"The auto-encoder must be AutoencoderKL or AutoencoderTiny, but got {name}.")
     found: type[Vae] = AutoencoderTiny if name == "AutoencoderTiny" else AutoencoderKL
@@ -242,7 +242,7 @@ def _vae_class(folder: Path) -> type[Vae]:
 
 
 def _scheduler(folder: Path) -> DDPMScheduler:
-    config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+    config = read_mapping(folder / "scheduler" / "scheduler_config.json", BaseModelError)
     scheduler = DDPMScheduler.from_config(config)
     if scheduler.config["prediction_type"] not in ("epsilon", "v_prediction"):
         raise BaseModelError(
@@ -266,8 +266,7 @@ def _load(folder: Path) -> Components:
 
 def _build(folder: Path, seed: int) -> Components:
     def config(part: str) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads((folder / part / PARTS[part]).read_text())
-        return content
+        return read_mapping(folder / part / PARTS[part], BaseModelError)
 
     own = folder / "tokenizer"
     _check_together(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Final
 from memcontrol.errors import CheckpointError
 from memcontrol.files.atomic import write_json
 from memcontrol.files.run_folder import CARD
+from memcontrol.plain import read_plain
 
 __all__ = ["CARD_KEY", "Card", "check_fits", "check_value_range"]
 
@@ -79,7 +79,7 @@ class Card:
     def read(cls, folder: Path) -> Card | None:
         """Read the record beside a PEFT folder, if there is one."""
         path = folder / CARD
-        return cls.from_dict(json.loads(path.read_text()), path) if path.is_file() else None
+        return cls.from_dict(read_plain(path, CheckpointError), path) if path.is_file() else None
 
     def write(self, folder: Path) -> None:
         """Write the record beside a PEFT folder."""

@@ -112,10 +112,12 @@ class Journal:
     def _parsed(self, line: bytes) -> dict[str, Any]:
         try:
             event: dict[str, Any] = json.loads(line)
-        except ValueError as error:
+        except (RecursionError, ValueError) as error:
             raise SearchError(
                 f"Line {len(self._events) + 1} of {self.path} is damaged: {error}. Restore it, or remove it."
             ) from error
+        if not isinstance(event, dict) or not {"event", "time"} <= set(event):
+            raise SearchError(f"Line {len(self._events) + 1} of {self.path} is no event. Restore it, or remove it.")
         if event.get("schema", SCHEMA + 1) > SCHEMA:
             raise SearchError(
                 f"{self.path} has schema {event.get('schema')}, but this version reads up to {SCHEMA}. "

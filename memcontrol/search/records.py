@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from memcontrol.errors import SearchError
 from memcontrol.files.journal import Journal
 from memcontrol.jobs.job import overlay_of
 from memcontrol.measures import Point
@@ -111,8 +112,14 @@ class TrialLog:
         events = self.journal.events()
         if len(events) < self._read:  # another journal by that name
             self._found, self._read = {}, 0
-        for event in events[self._read :]:
-            self._take(event)
+        for number, event in enumerate(events[self._read :], self._read + 1):
+            try:
+                self._take(event)
+            except (KeyError, TypeError, ValueError) as error:
+                raise SearchError(
+                    f"Line {number} of {self.journal.path} tells of no trial as a journal does: {error!r}. Restore the "
+                    "journal, or remove the line."
+                ) from error
         self._read = len(events)
         return [self._found[number] for number in sorted(self._found)]
 

@@ -26,6 +26,7 @@ from memcontrol.files.digests import changes_of, digest_of
 from memcontrol.files.journal import Journal
 from memcontrol.files.redaction import paths_of
 from memcontrol.files.run_folder import CONFIG
+from memcontrol.plain import read_plain, read_text
 from memcontrol.search.options import SearchOptions
 from memcontrol.search.records import read_trials
 from memcontrol.search.space import Parameter, SearchSpace
@@ -151,9 +152,9 @@ def _checked(folder: Path, text: str, options: SearchOptions) -> str:
         SearchError: If the folder holds another study, or an older version's that is not finished.
     """
     path = folder / RECORD
-    if not path.is_file() or path.read_text() == text:
+    if not path.exists() or read_text(path, SearchError) == text:
         return text
-    known = yaml.safe_load(path.read_text())
+    known = read_plain(path, SearchError)
     if isinstance(known, dict) and known.get("format", 1) >= FORMAT:
         raise SearchError(_difference(path, text))
     finished = [trial for trial in read_trials(Journal(folder / JOURNAL)) if trial.state.is_finished]
@@ -163,7 +164,7 @@ def _checked(folder: Path, text: str, options: SearchOptions) -> str:
             f"your config, and {options.trials - len(finished)} of its trials are not finished. Finish it with that "
             "version, or name another folder with `--search.study`; what it holds stays readable."
         )
-    return path.read_text()
+    return read_text(path, SearchError)
 
 
 def _config_of_trials(run: dict[str, Any], callbacks: Sequence[Any], options: SearchOptions) -> dict[str, Any]:

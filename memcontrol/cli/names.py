@@ -1,0 +1,45 @@
+"""Names of runs, versions and files in a config: what a thing is called in its folder; they lead nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from jsonargparse import Namespace
+
+from memcontrol.errors import ConfigError
+
+__all__ = ["refuse_ways_out"]
+
+NAMES: Final = ("filename", "id", "name", "sub_dir", "version")
+"""Options of loggers, checkpoints and profilers that are joined to a folder."""
+
+
+def refuse_ways_out(trainer: Any) -> None:
+    """Refuse names that lead out of the folder that they are in.
+
+    Args:
+        trainer: The `trainer` section.
+
+    Raises:
+        ConfigError: If one is absolute or has `..` in it.
+    """
+    for option, name in _names(trainer):
+        if Path(name).is_absolute() or ".." in Path(name).parts or name.startswith("~"):
+            raise ConfigError(
+                f"Option `{option}` in `trainer` is {name!r}, which leads out of the folder that it is a name in. Give "
+                "a plain name, and the folder by `save_dir` or `dirpath`."
+            )
+
+
+def _names(value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _names(item)
+    elif isinstance(value, dict | Namespace):
+        for key, item in vars(value).items() if isinstance(value, Namespace) else value.items():
+            if key in NAMES and isinstance(item, str):
+                yield key, item
+            else:
+                yield from _names(item)
