@@ -23,7 +23,7 @@ test: setup  ## Run the tests, in two processes
 
 campaign: export OMP_NUM_THREADS := 1
 campaign: setup  ## Run all hostile configs and files and all bad inputs (about twenty minutes); the tests run a sample
-	$(BIN)/python -m tests.security.campaign
+	$(BIN)/python -m tests.security.campaign --verbose
 
 bench: export PYTHONPATH := .
 bench: export OMP_NUM_THREADS := 1

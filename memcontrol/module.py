@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -37,6 +37,7 @@ from memcontrol.optimizers import (
     num_steps,
     options_of,
 )
+from memcontrol.ranges import check_ranges
 from memcontrol.recipe import RECIPE_KEY, check_recipe, recipe_of
 from memcontrol.seeds import derive_seed
 from memcontrol.types import Batch
@@ -47,6 +48,17 @@ log = logging.getLogger(__name__)
 
 LOST_BATCHES = 10
 """Batches in a row that a scaler of half precision may lose to overflow before a run counts as diverged."""
+
+
+RANGES: Final = {
+    "snr_gamma": "(0, inf)",
+    "noise_offset": "[0, inf)",
+    "input_perturbation": "[0, inf)",
+    "caption_dropout": "[0, 1]",
+    "eval_draws": "[0, inf)",
+    "encode_batch_size": "[1, inf)",
+    "seed": "[0, 4294967295]",
+}
 
 
 class MemControlModule(LightningModule):
@@ -99,11 +111,6 @@ class MemControlModule(LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not 0 <= caption_dropout <= 1 or eval_draws < 0 or encode_batch_size < 1:
-            raise MemControlError(
-                "Arguments `caption_dropout` in [0, 1], `eval_draws` >= 0 and `encode_batch_size` >= 1 are "
-                f"needed, but got {caption_dropout}, {eval_draws} and {encode_batch_size}."
-            )
         self.adapter = config_from_plain(adapter) if isinstance(adapter, dict) else adapter
         self.save_hyperparameters(ignore=["adapter", "mitigations", "optimizer", "sampling"])
         self.base = base
@@ -126,6 +133,7 @@ class MemControlModule(LightningModule):
         self.is_averaged = False
         """Whether checkpoints hold an average of the weights; the callback that averages says so."""
         self.strict_loading = False
+        check_ranges(MemControlError, "model", self, RANGES)
         self._lost_batches = 0
         self._is_resumed = False
         self._adapted: AdaptedUNet | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 from diffusers.optimization import get_scheduler
@@ -14,10 +14,21 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from memcontrol.errors import MemControlError
+from memcontrol.ranges import check_ranges
 
 __all__ = ["OptimizerOptions", "apply_options", "make_optimizer", "make_schedule", "num_steps", "options_of"]
 
 Schedule = Literal["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"]
+
+
+RANGES: Final = {
+    "lr": "(0, inf)",
+    "lr_1d": "[0, inf)",
+    "betas": "[0, 1)",
+    "weight_decay": "[0, inf)",
+    "eps": "(0, inf)",
+    "warmup_steps": "[0, inf)",
+}
 
 
 @dataclass(frozen=True)
@@ -52,11 +63,7 @@ class OptimizerOptions:
 
     def __post_init__(self) -> None:
         """Check ranges and that the optimizer is there."""
-        if not 0 < self.lr < math.inf or (self.lr_1d is not None and not 0 <= self.lr_1d < math.inf):
-            raise MemControlError(
-                f"Arguments `optimizer.lr` > 0 and `optimizer.lr_1d` >= 0 are needed, but got {self.lr} and "
-                f"{self.lr_1d}."
-            )
+        check_ranges(MemControlError, "optimizer", self, RANGES)
         if self.name == "adamw8bit" and importlib.util.find_spec("bitsandbytes") is None:
             raise MemControlError(
                 "Argument `optimizer.name` is `adamw8bit`, which needs bitsandbytes: pip install "

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionPipeline
-from peft import PeftModel
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
 
 from memcontrol.adapters import adapt, resolve_mask
-from memcontrol.adapters.configs import config_from_plain
-from memcontrol.diffusion.components import Components, load_components
+from memcontrol.adapters.configs import check_peft_folder, config_from_plain
+from memcontrol.adapters.kinds import REFUSALS
+from memcontrol.diffusion.components import Components, build_skeleton, load_components
 from memcontrol.errors import CheckpointError
 from memcontrol.files.card import Card
 from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint
@@ -55,6 +59,7 @@ def load_pipeline(
 
 def _from_checkpoint(path: Path, base: str | None, merge: bool) -> Components:
     card, weights = read_checkpoint(find_checkpoint(path))
+    _check_shapes(path, card, weights, base)
     parts = _load_base(card, base)
     layout, mask = resolve_mask(parts.unet, card.mask["layout"], card.mask["bits"])
     if list(mask.names) != card.mask["names"]:
@@ -76,15 +81,44 @@ def _from_peft_folder(path: Path, base: str | None, merge: bool) -> Components:
     card = Card.read(path)
     if card is None and base is None:
         raise CheckpointError(f"{path} does not name its base: give it as `base`.")
+    skeleton = build_skeleton(base or str(card and card.base), online=base is not None)
+    check_peft_folder(path, [name for name, _ in skeleton.named_modules()])
     parts = _load_base(card, base) if card is not None else load_components(str(base))
-    model = PeftModel.from_pretrained(parts.unet, str(path))
+    try:
+        found = load_file(path / "adapter_model.safetensors")
+        model = PeftModel.from_pretrained(parts.unet, str(path))
+    except (AttributeError, KeyError, SafetensorError, *REFUSALS) as error:
+        raise CheckpointError(f"{path} cannot be put on its base: {_first_line(error)}. It is damaged.") from error
+    expected = get_peft_model_state_dict(model, save_embedding_layers=False)
+    if set(found) != set(expected):
+        raise CheckpointError(f"{path} holds {len(found)} tensors, but its config calls for {len(expected)} others.")
+    if not all(bool(value.isfinite().all()) for value in found.values()):
+        raise CheckpointError(f"{path} holds values that are no finite numbers: its training has diverged.")
     if merge:
         model.merge_and_unload()
     return parts
 
 
+def _check_shapes(path: Path, card: Card, weights: dict[str, Tensor], base: str | None) -> None:
+    """Refuse weights that do not fit their own adapter, mask and base, before a base is loaded."""
+    skeleton = build_skeleton(base or card.base, online=base is not None)
+    layout, mask = resolve_mask(skeleton, card.mask["layout"], card.mask["bits"])
+    expected = adapt(skeleton, config_from_plain(card.adapter), layout, mask, allow_empty=True).trainable()
+    wrong = sorted(set(weights) ^ set(expected))
+    wrong += [name for name in set(weights) & set(expected) if weights[name].shape != expected[name].shape]
+    if wrong:
+        raise CheckpointError(
+            f"{path} holds other weights than its own adapter and mask call for, first of all {wrong[0]!r}. It is "
+            "damaged, or belongs to another base."
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().split("\n")[0] or type(error).__name__).rstrip(".:")
+
+
 def _load_base(card: Card, base: str | None) -> Components:
-    parts = load_components(base or card.base, card.random_init, card.seed)
+    parts = load_components(base or card.base, card.random_init, card.seed, online=base is not None)
     parts.truncate(card.truncation_side)
     if fingerprint(parts.unet) != card.base_fingerprint:
         raise CheckpointError(

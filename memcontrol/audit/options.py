@@ -7,6 +7,7 @@ from typing import Literal
 
 from memcontrol.errors import RewardError
 from memcontrol.measures import ScoringOptions
+from memcontrol.ranges import check_ranges
 
 __all__ = ["AuditOptions", "ExtractionOptions"]
 
@@ -20,12 +21,20 @@ class ExtractionOptions:
         samples: Samples of each prompt.
         clique: Samples that must all match each other.
         tiles: Tiles along each side in which samples are compared.
+
+    Raises:
+        RewardError: If a number is out of range.
     """
 
     prompts: int = 8
     samples: int = 24
     clique: int = 3
     tiles: int = 4
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        ranges = {"prompts": "[0, inf)", "samples": "[2, inf)", "clique": "[2, inf)", "tiles": "[1, inf)"}
+        check_ranges(RewardError, "extraction", self, ranges)
 
 
 @dataclass(frozen=True)
@@ -52,5 +61,4 @@ class AuditOptions:
 
     def __post_init__(self) -> None:
         """Check the level."""
-        if not 0 < self.level < 1:
-            raise RewardError(f"Argument `level` must be in (0, 1), but got {self.level}.")
+        check_ranges(RewardError, "options", self, {"level": "(0, 1)"})

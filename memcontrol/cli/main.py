@@ -17,6 +17,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 import memcontrol.callbacks  # noqa: F401 - short class names resolve
 from memcontrol.cli.arguments import TRUST, extensions_of, join_paths, resolve_names
+from memcontrol.cli.bounds import check_numbers
 from memcontrol.cli.extensions import load_extensions
 from memcontrol.cli.identity import continue_in, identified
 from memcontrol.cli.names import refuse_ways_out
@@ -80,6 +81,7 @@ class MemControlCLI(LightningCLI):
                 "`--trust-config` if you wrote the config and the code that it names yourself."
             )
         load_extensions(config.get("extensions"), _trusts(sys.argv))
+        check_numbers(config)
         trainer = config.get("trainer") or {}
         refuse_ways_out(trainer)
         if trainer.get("model_registry") and not _trusts(sys.argv):
@@ -260,7 +262,7 @@ def main(args: list[str] | None = None) -> MemControlCLI:
             return _cli()
     except Exception as error:
         ours = _ours(error)
-        if ours is None and not isinstance(error, ArgumentError):
+        if ours is None and not isinstance(error, ArgumentError | OSError):
             raise
         print(f"\nError: {ours or _explained(error)}", file=sys.stderr)
         raise SystemExit(2) from error
@@ -270,6 +272,12 @@ def main(args: list[str] | None = None) -> MemControlCLI:
 
 def _explained(error: Exception) -> str:
     """Return a parser's error, with the way out where it would not import something."""
+    if isinstance(error, OSError):
+        what = f"{error.filename!r}: {error.strerror}" if error.filename is not None else str(error)
+        return (
+            f"A file cannot be read or written, {what}. Check that the path is what you meant, that you may write "
+            "there, and that the disk is not full."
+        )
     text = str(error)
     if "is not allowed, denied by" not in text:
         return text

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from jsonargparse import Namespace
-
+from memcontrol.cli.bounds import leaves
 from memcontrol.errors import ConfigError
 
 __all__ = ["refuse_ways_out"]
@@ -25,21 +23,11 @@ def refuse_ways_out(trainer: Any) -> None:
     Raises:
         ConfigError: If one is absolute or has `..` in it.
     """
-    for option, name in _names(trainer):
+    for option, name in leaves(trainer, "trainer"):
+        if option.rpartition(".")[2] not in NAMES or not isinstance(name, str):
+            continue
         if Path(name).is_absolute() or ".." in Path(name).parts or name.startswith("~"):
             raise ConfigError(
-                f"Option `{option}` in `trainer` is {name!r}, which leads out of the folder that it is a name in. Give "
+                f"Argument `{option}` is {name!r}, which leads out of the folder that it is a name in. Give "
                 "a plain name, and the folder by `save_dir` or `dirpath`."
             )
-
-
-def _names(value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, list):
-        for item in value:
-            yield from _names(item)
-    elif isinstance(value, dict | Namespace):
-        for key, item in vars(value).items() if isinstance(value, Namespace) else value.items():
-            if key in NAMES and isinstance(item, str):
-                yield key, item
-            else:
-                yield from _names(item)

@@ -68,6 +68,24 @@ def _measure(value: Any, sizes: dict[int, int]) -> int:
     return sizes[id(value)]
 
 
+def _refuse_what_is_there_twice(root: yaml.Node | None) -> None:
+    """Refuse names that a mapping holds twice: the parser would take the last and say nothing."""
+    waiting, seen = [root], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+            continue
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ConfigError(f"The config says {twice} twice in one place. Put both together, or remove one.")
+        waiting += [value for _, value in node.value]
+
+
 @contextmanager
 def reading(trusts: bool) -> Iterator[None]:
     """Read configs in this way inside the block.
@@ -80,6 +98,7 @@ def reading(trusts: bool) -> Iterator[None]:
     def load(text: str) -> Any:
         try:
             value = loader(text)
+            _refuse_what_is_there_twice(yaml.compose(text, Loader=yaml.CSafeLoader))
             _measure(value, {})
         except ValueError as error:  # a number of 5000 digits
             raise yaml.YAMLError(str(error)) from error

@@ -22,10 +22,12 @@ from jsonargparse import set_parsing_settings
 from jsonargparse._paths import Path as JsonargparsePath
 from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch import loggers, profilers, strategies
+from peft import PeftType, mapping
 from peft.config import PeftConfig
 
 import memcontrol.callbacks
 from memcontrol import adapters, mitigation
+from memcontrol.adapters.configs import LAYERWISE
 from memcontrol.cli.trainer import COMMANDS, MemControlTrainer
 from memcontrol.data.imagefolder import ImageFolderDataModule
 from memcontrol.data.mimic import MimicCxrDataModule
@@ -34,6 +36,7 @@ from memcontrol.data.prepared import PreparedTableDataModule
 from memcontrol.diffusion.prompt_optimization import PromptOptimization
 from memcontrol.diffusion.sampling_mitigations import LateGuidance
 from memcontrol.errors import UntrustedConfigError
+from memcontrol.jobs.slurm import SlurmWorkers
 from memcontrol.loggers import PrivateWandbLogger
 from memcontrol.measures import encoders
 from memcontrol.module import MemControlModule
@@ -52,6 +55,7 @@ OWN = (
     PrivateWandbLogger,
     PromptOptimization,
     PruningCallback,
+    SlurmWorkers,
 )
 MAX_PATH = 4096
 READ_TEXT = JsonargparsePath.read_text
@@ -89,7 +93,9 @@ def allowed_classes() -> list[type]:
     found += LIGHTNING_OTHERS
     found += [getattr(module, name) for module, names in METRICS.items() for name in names if hasattr(module, name)]
     methods = [getattr(module, name) for module in (adapters, peft) for name in module.__all__]
+    layerwise = {mapping.PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(name)] for name in LAYERWISE}
     found += [c for c in methods if isinstance(c, type) and issubclass(c, PeftConfig)]
+    found = [c for c in found if not c.__module__.startswith("peft.") or c in layerwise]
     kinds = [c for c in dict.fromkeys(found) if isinstance(c, type)]
     signatures = [vars(kind).get("__init__") for kind in kinds if not issubclass(kind, PeftConfig)]
     signatures += [getattr(MemControlTrainer, name) for name in COMMANDS]

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from memcontrol.audit.options import ExtractionOptions
 from memcontrol.errors import SearchError
 from memcontrol.measures import ScoringOptions
+from memcontrol.ranges import check_ranges
 
 __all__ = ["CompareOptions"]
+
+
+RANGES: Final = {
+    "random_masks": "[0, inf)",
+    "seeds": "[0, 4294967295]",
+    "lrs": "(0, inf)",
+    "margin": "[0, inf)",
+    "workers": "[1, 1024]",
+    "threads": "[1, 1024]",
+}
 
 
 @dataclass(frozen=True)
@@ -64,16 +75,8 @@ class CompareOptions:
 
     def __post_init__(self) -> None:
         """Check that there is something to compare."""
-        if (
-            not self.methods
-            or not self.seeds
-            or not self.lrs
-            or min(self.lrs) <= 0
-            or (self.workers is not None and self.workers < 1)
-            or self.random_masks < 0
-        ):
-            raise SearchError(
-                "Arguments `compare.methods`, `seeds` and `lrs` (above 0) must not be empty, `workers` at least 1 "
-                f"and `random_masks` at least 0, but got {self.methods}, {self.seeds}, {self.lrs}, {self.workers} and "
-                f"{self.random_masks}."
-            )
+        check_ranges(SearchError, "compare", self, RANGES)
+        for name in ("methods", "seeds", "lrs"):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                raise SearchError(f"Argument `compare.{name}` must name at least one, none twice, but got {values}.")

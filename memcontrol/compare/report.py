@@ -11,6 +11,7 @@ from memcontrol.compare.claims import Claim
 from memcontrol.compare.options import CompareOptions
 from memcontrol.compare.rows import Row, table_of
 from memcontrol.compare.searches import SearchedFront
+from memcontrol.files.sheet import write_sheet
 from memcontrol.measures.statistics.intervals import Z95
 from memcontrol.measures.statistics.objective import reward_of
 from memcontrol.reports.comparison_figures import (
@@ -37,7 +38,7 @@ def write_report(
     """Write `table.csv`, `table.md`, `claims.md`, `tradeoff.png`, `validation.png`, `grid.png` and `report.html`."""
     folder.mkdir(parents=True, exist_ok=True)
     table = table_of(rows)
-    table.to_csv(folder / "table.csv", index=False)
+    write_sheet(table, folder / "table.csv")
     (folder / "table.md").write_text(_markdown(table))
     said = pd.DataFrame(
         {

@@ -8,7 +8,7 @@ import os
 from abc import abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -28,12 +28,25 @@ from memcontrol.data.store import key_of
 from memcontrol.data.tidying import named_splits, tidied
 from memcontrol.errors import DataError
 from memcontrol.files import worker_cache
+from memcontrol.ranges import check_ranges
 from memcontrol.types import ImageEncoder, TextEncoder
 
 __all__ = ["CaptionedImageDataModule"]
 
 log = logging.getLogger("memcontrol")
 
+RANGES: Final = {
+    "batch_size": "[1, 65536]",
+    "eval_batch_size": "[1, 65536]",
+    "num_workers": "[0, 256]",
+    "split_fractions": "[0, 1]",
+    "search_fraction": "[0, 1)",
+    "data_fraction": "(0, 1]",
+    "max_train_images": "[1, inf)",
+    "max_eval_images": "[1, inf)",
+    "seed": "[0, 4294967295]",
+    "split_seed": "[0, 4294967295]",
+}
 SHARE_SAID = 0.02
 """Share of a picture that may be cut off without a word."""
 
@@ -94,21 +107,6 @@ class CaptionedImageDataModule(LightningDataModule):
         value_range: tuple[float, float] | None = None,
     ) -> None:
         super().__init__()
-        if not 0 < data_fraction <= 1:
-            raise DataError(f"Argument `data_fraction` must be in (0, 1], but got {data_fraction}.")
-        if not 0 <= search_fraction < 1 or (train_on == "search" and not search_fraction):
-            raise DataError(
-                f"Argument `search_fraction` must be in [0, 1), and above 0 to train on `search`, but got "
-                f"{search_fraction} with `train_on` {train_on!r}."
-            )
-        for name, bound in (("max_train_images", max_train_images), ("max_eval_images", max_eval_images)):
-            if bound is not None and bound < 1:
-                raise DataError(f"Argument `{name}` must be at least 1, but got {bound}.")
-        if min(batch_size, eval_batch_size) < 1:
-            raise DataError(
-                f"Arguments `batch_size` and `eval_batch_size` must be at least 1, but got {batch_size} and "
-                f"{eval_batch_size}."
-            )
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
@@ -128,6 +126,9 @@ class CaptionedImageDataModule(LightningDataModule):
         self.each_image_a_subject = each_image_a_subject
         self.levels = Levels(*value_range) if value_range is not None else None
         self.datasets: dict[str, CaptionedImages] = {}
+        check_ranges(DataError, "data", self, RANGES)
+        if train_on == "search" and not search_fraction:
+            raise DataError("Argument `data.search_fraction` must be above 0 to train on `search`, but got 0.")
         self._measured: set[str] = set()
         """Splits of which it was said how many captions are cut."""
 

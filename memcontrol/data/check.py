@@ -21,6 +21,7 @@ from tqdm import tqdm
 from memcontrol.data.readers import ImageReader, Look
 from memcontrol.data.spelling import nearest_name, respelled
 from memcontrol.errors import DataError
+from memcontrol.files.sheet import write_sheet
 
 __all__ = ["check_rows", "examine", "find_problems", "raise_or_drop"]
 
@@ -192,7 +193,7 @@ def raise_or_drop(checked: pd.DataFrame, on_bad_row: str, rejected: Path) -> pd.
         )
     rejected.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     rejected.touch(mode=0o600)
-    checked[is_bad].to_csv(rejected, index=False)
+    write_sheet(checked[is_bad], rejected)
     if is_bad.all():
         raise DataError(f"None of the {len(checked)} rows can be used:\n{problems}")
     log.warning("%d of %d rows are left out, see %s:\n%s", int(is_bad.sum()), len(checked), rejected, problems)

@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from memcontrol.errors import DataError
+from memcontrol.ranges import check_ranges
 from memcontrol.seeds import derive_seed, generator
 
 __all__ = ["Transform", "Variant", "to_pixels"]
@@ -53,11 +54,8 @@ class Transform:
         """Check the ranges."""
         if self.size < 8 or self.size % 8:
             raise DataError(f"Argument `transform.size` must be a positive multiple of 8, but got {self.size}.")
-        if self.crop_variants < 0 or self.random_crop_scale < 1:
-            raise DataError(
-                "Arguments `transform.crop_variants` >= 0 and `transform.random_crop_scale` >= 1 are needed, "
-                f"but got {self.crop_variants} and {self.random_crop_scale}."
-            )
+        ranges = {"size": "[8, 8192]", "crop_variants": "[0, inf)", "random_crop_scale": "[1, 16]"}
+        check_ranges(DataError, "transform", self, ranges)
 
     @property
     def is_cacheable(self) -> bool:

@@ -8,6 +8,8 @@ import gzip
 import io
 import logging
 import warnings
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +23,18 @@ __all__ = ["ROLES", "name_columns", "need_columns", "read_table", "tidy", "with_
 
 log = logging.getLogger("memcontrol")
 
+MAX_BYTES: Final = 2 << 30
+UNREADABLE: Final = (
+    csv.Error,
+    KeyError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What libraries raise for a file that is no table."""
 DELIMITERS: Final = ",;\t|"
 NUMBER: Final = r"-?((0|[1-9]\d{0,17})(\.\d*)?|\.\d+)([eE][-+]?\d+)?"
 BLANKS: Final = ("", "na", "n/a", "nan", "null", "none")
@@ -62,8 +76,11 @@ def read_table(path: Path, argument: str) -> pd.DataFrame:
         table = _read(path)
     except ImportError as error:
         raise DataError(f"Reading {path.suffix} needs an extra: pip install 'memcontrol[tables]'.") from error
-    except (ValueError, OSError, pd.errors.ParserError) as error:
-        raise DataError(f"Argument `{argument}` names {str(path)!r}, which is no such table: {error}") from error
+    except UNREADABLE as error:
+        raise DataError(
+            f"Argument `{argument}` names {str(path)!r}, which is no such table ({type(error).__name__}: {error}). "
+            "Open it in the program that wrote it, and save it again."
+        ) from error
     if table is None:
         raise DataError(
             f"Argument `{argument}` must be one of {', '.join(SUFFIXES)}, but got {str(path)!r}. Save it as one of "
@@ -180,7 +197,10 @@ def _read(path: Path) -> pd.DataFrame | None:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    content = gzip.decompress(path.read_bytes()) if path.suffix.lower() == ".gz" else path.read_bytes()
+    with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"it has more than {MAX_BYTES >> 30} GiB")
     text = _decoded(content, path)
     header = text.split("\n", 1)[0]
     delimiter = max(DELIMITERS, key=lambda mark: len(next(csv.reader([header], delimiter=mark), [])))

@@ -14,10 +14,12 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
+from safetensors import SafetensorError
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from memcontrol.errors import BaseModelError
 from memcontrol.plain import read_mapping
+from memcontrol.ranges import check_ranges
 from memcontrol.seeds import scoped_seed
 
 __all__ = ["Components", "Vae", "build_skeleton", "load_components", "locate"]
@@ -52,6 +54,29 @@ NEEDS_MORE: Final = {
     "time_cond_proj_dim": "the guidance scale as an input (latent consistency models)",
 }
 """Options of a U-Net that cannot run with latents, timestep and text alone, and what it needs besides."""
+
+
+SIZES: Final = {
+    "unet": {
+        "block_out_channels": "[1, 8192]",
+        "layers_per_block": "[1, 16]",
+        "transformer_layers_per_block": "[1, 32]",
+        "cross_attention_dim": "[1, 16384]",
+        "sample_size": "[1, 1024]",
+        "in_channels": "[1, 64]",
+        "out_channels": "[1, 64]",
+    },
+    "vae": {"block_out_channels": "[1, 8192]", "layers_per_block": "[1, 16]", "latent_channels": "[1, 64]"},
+    "text_encoder": {
+        "num_hidden_layers": "[1, 128]",
+        "hidden_size": "[1, 16384]",
+        "intermediate_size": "[1, 65536]",
+        "vocab_size": "[1, 1000000]",
+        "max_position_embeddings": "[1, 8192]",
+    },
+    "scheduler": {"num_train_timesteps": "[1, 100000]"},
+}
+"""Sizes that a model of this kind may have."""
 
 
 @dataclass
@@ -90,13 +115,14 @@ class Components:
         )
 
 
-def locate(base: str, download: bool = True) -> Path | str:
+def locate(base: str, download: bool = True, online: bool = True) -> Path | str:
     """Find a base model.
 
     Args:
         base: `embedded` (the phantom model that comes with memcontrol), `sd15` (Stable Diffusion 1.5's
             configs, without weights), a diffusers folder, or a hub id.
         download: Whether a hub id is fetched; if not, the id itself is returned.
+        online: Whether it may be fetched over the network; if not, only what is in the cache is taken.
 
     Returns:
         A folder, or the hub id.
@@ -117,15 +143,25 @@ def locate(base: str, download: bool = True) -> Path | str:
     if not download:
         return base
     try:
-        return Path(StableDiffusionPipeline.download(base, use_safetensors=True, **dict.fromkeys(UNUSED)))
+        options = {"use_safetensors": True, "local_files_only": not online, **dict.fromkeys(UNUSED)}
+        return Path(StableDiffusionPipeline.download(base, **options))
     except (OSError, ValueError) as error:
+        if not online:
+            raise _not_cached(base) from error
         raise BaseModelError(
             f"Argument `base` is {base!r}, which is no folder here and could not be fetched from the hub: "
             f"{str(error).splitlines()[0]} Check the spelling and the network, or give a folder."
         ) from error
 
 
-def load_components(base: str, random_init: bool = False, seed: int = 0) -> Components:
+def _not_cached(base: str) -> BaseModelError:
+    return BaseModelError(
+        f"The base is {base!r} of the hub, which is not in the cache. A file that names a base does not fetch it by "
+        f"itself: if you trust that model, say `--base {base}`."
+    )
+
+
+def load_components(base: str, random_init: bool = False, seed: int = 0, online: bool = True) -> Components:
     """Load a base model, in single precision.
 
     Args:
@@ -133,25 +169,32 @@ def load_components(base: str, random_init: bool = False, seed: int = 0) -> Comp
         random_init: Whether to build the parts from their configs alone, with random weights. What the
             folder lacks of the tokenizer is then taken from the embedded base.
         seed: Seed of the random weights.
+        online: Whether a hub id may be fetched over the network.
 
     Raises:
         BaseModelError: If the model is not found, lacks a part, or has no attentions.
     """
-    folder = Path(locate(base))
+    folder = Path(locate(base, online=online))
     _check_parts(folder, base, random_init)
+    _check_sizes(folder, base)
+    _check_shards(folder)
     _check_unet(read_mapping(folder / "unet" / "config.json", BaseModelError), base)
     try:
         parts = _build(folder, seed) if random_init else _load(folder)
     except BaseModelError as error:
         raise BaseModelError(f"The base model {base!r} cannot be run. {error}") from error
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise BaseModelError(f"The base model {base!r} could not be loaded: {error}") from error
+    for name in ("unet", "vae", "text_encoder"):
+        absent = [key for key, weight in getattr(parts, name).named_parameters() if weight.is_meta]
+        if absent:
+            raise BaseModelError(f"The base model {base!r} lacks {len(absent)} weights of {name}, first {absent[0]!r}.")
     parts.vae.requires_grad_(False).eval()
     parts.text_encoder.requires_grad_(False).eval()
     return parts
 
 
-def build_skeleton(base: str) -> UNet2DConditionModel:
+def build_skeleton(base: str, online: bool = True) -> UNet2DConditionModel:
     """Build the U-Net of a base on the `meta` device: names and shapes, no memory, no weights.
 
     Stable Diffusion 1.x ids need no network: their config comes with the package.
@@ -170,8 +213,10 @@ def build_skeleton(base: str) -> UNet2DConditionModel:
         config = read_mapping(path, BaseModelError)
     else:
         try:
-            config = UNet2DConditionModel.load_config(where, subfolder="unet")
+            config = UNet2DConditionModel.load_config(where, subfolder="unet", local_files_only=not online)
         except OSError as error:
+            if not online:
+                raise _not_cached(base) from error
             raise BaseModelError(f"The hub could not give the config of {base!r}: {error}") from error
     _check_unet(config, base)
     with torch.device("meta"):
@@ -193,6 +238,27 @@ def _check_parts(folder: Path, base: str, random_init: bool) -> None:
             f"The base model {base!r} has no weights (unet/*.safetensors) in {folder}. Give a folder with "
             "weights, or `--model.random_init true` to build it with random ones."
         )
+
+
+def _check_sizes(folder: Path, base: str) -> None:
+    """Refuse parts that no such model has: they would take all memory, or never end."""
+    for part, ranges in SIZES.items():
+        config = read_mapping(folder / part / PARTS[part], BaseModelError)
+        present = {name: config[name] for name in ranges if config.get(name) is not None}
+        try:
+            check_ranges(BaseModelError, f"{base}/{part}", present, {name: ranges[name] for name in present})
+        except TypeError as error:
+            raise BaseModelError(f"{folder / part / PARTS[part]} has sizes that are no numbers: {present}.") from error
+
+
+def _check_shards(folder: Path) -> None:
+    """Refuse an index of weights that names anything but safetensors beside it (see CVE-2026-69112 of accelerate)."""
+    for path in folder.glob("*/*.index.json"):
+        files = read_mapping(path, BaseModelError).get("weight_map", {})
+        names = files.values() if isinstance(files, dict) else [files]
+        bad = [name for name in names if not isinstance(name, str) or "/" in name or not name.endswith(".safetensors")]
+        if bad:
+            raise BaseModelError(f"{path} takes weights from {bad[0]!r}, which is no safetensors file beside it.")
 
 
 def _check_unet(config: dict[str, Any], base: str) -> None:

@@ -26,6 +26,7 @@ from memcontrol.diffusion.prompt_optimization import PromptOptimization
 from memcontrol.diffusion.sampling_mitigations import LateGuidance, SamplingMitigation
 from memcontrol.diffusion.trajectory import walk
 from memcontrol.errors import DivergedError, PromptError
+from memcontrol.ranges import check_ranges
 from memcontrol.seeds import generator, normal_like_seeds
 
 __all__ = ["SamplingOptions", "sample", "sample_batches", "scheduler_named"]
@@ -81,11 +82,8 @@ class SamplingOptions:
 
     def __post_init__(self) -> None:
         """Check ranges and name."""
-        if self.steps < 1 or (self.batch_size is not None and self.batch_size < 1) or self.guidance_scale < 0:
-            raise PromptError(
-                "Arguments `sampling.steps` >= 1, `sampling.batch_size` >= 1 and `sampling.guidance_scale` >= 0 "
-                f"are needed, but got {self.steps}, {self.batch_size} and {self.guidance_scale}."
-            )
+        ranges = {"steps": "[1, 1000]", "batch_size": "[1, inf)", "guidance_scale": "[0, inf)"}
+        check_ranges(PromptError, "sampling", self, ranges)
         LateGuidance(self.guidance_start)
         scheduler_named(self.scheduler)
 

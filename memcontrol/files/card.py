@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,41 @@ FORMAT: Final = 1
 CARD_KEY: Final = "memcontrol"
 
 log = logging.getLogger(__name__)
+
+
+def _is_mask(value: Any) -> bool:
+    """Whether a value is a layout with names and bits of its slots."""
+    if not isinstance(value, dict) or not isinstance(value.get("layout"), str):
+        return False
+    names, bits = value.get("names"), value.get("bits")
+    if not isinstance(names, list) or not isinstance(bits, list) or len(names) != len(bits):
+        return False
+    return all(isinstance(name, str) for name in names) and all(bit in (0, 1) for bit in bits)
+
+
+def _is_in(low: int, high: int) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+RULES: Final[dict[str, Callable[[Any], bool]]] = {
+    "base": _is_text,
+    "base_fingerprint": _is_text,
+    "random_init": lambda value: isinstance(value, bool),
+    "seed": _is_in(0, 2**63),
+    "adapter": lambda value: value is None or isinstance(value, dict),
+    "mask": _is_mask,
+    "image_size": lambda value: _is_in(8, 8192)(value) and value % 8 == 0,
+    "step": _is_in(0, 2**63),
+    "version": _is_text,
+    "training_set": lambda value: value is None or isinstance(value, str),
+    "truncation_side": lambda value: value in ("right", "left"),
+    "value_range": lambda value: value is None or (isinstance(value, list) and len(value) == 2),
+}
+"""What the fields of a record may be."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +101,24 @@ class Card:
         Raises:
             CheckpointError: If something is missing or from a newer version.
         """
-        if not isinstance(values, dict) or values.get("format", FORMAT + 1) > FORMAT:
+        version = values.get("format") if isinstance(values, dict) else None
+        if not isinstance(version, int) or version > FORMAT:
             raise CheckpointError(
                 f"{source} holds no record of memcontrol that this version reads (format {FORMAT}). Was it "
                 "written by memcontrol, or by a newer one?"
             )
         try:
-            return cls(**values)
+            card = cls(**values)
         except TypeError as error:
             raise CheckpointError(f"{source} holds an incomplete record of memcontrol: {error}") from error
+        wrong = sorted(name for name, is_valid in RULES.items() if not is_valid(getattr(card, name)))
+        if wrong:
+            found = {name: getattr(card, name) for name in wrong}
+            raise CheckpointError(
+                f"{source} holds a record of memcontrol that makes no sense: {str(found)[:300]}. It is damaged, or not "
+                "what it says it is."
+            )
+        return card
 
     @classmethod
     def read(cls, folder: Path) -> Card | None:

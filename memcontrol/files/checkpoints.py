@@ -31,7 +31,9 @@ def find_checkpoint(path: str | Path) -> Path:
         return path
     if not path.is_dir():
         raise CheckpointError(f"{str(path)!r} does not exist. Give a checkpoint file or a run folder.")
-    found = [p for p in (path / CHECKPOINTS).glob("*.ckpt") if not p.is_symlink() and zipfile.is_zipfile(p)]
+    found = [
+        p for p in (path / CHECKPOINTS).glob("*.ckpt") if not p.is_symlink() and p.is_file() and zipfile.is_zipfile(p)
+    ]
     if not found:
         raise CheckpointError(
             f"{str(path)!r} has no checkpoint in checkpoints/. Give a run folder (with checkpoints/*.ckpt) or "
@@ -74,7 +76,13 @@ def read_checkpoint(path: Path) -> tuple[Card, dict[str, Tensor]]:
     if not isinstance(content, dict) or CARD_KEY not in content:
         raise CheckpointError(f"{str(path)!r} was not written by memcontrol: it has no `{CARD_KEY}` record.")
     card = Card.from_dict(content[CARD_KEY], path)
-    weights = {k.removeprefix("unet."): v for k, v in content["state_dict"].items()}
+    state = content.get("state_dict")
+    if not isinstance(state, dict) or not all(isinstance(name, str) and _is_whole(v) for name, v in state.items()):
+        raise CheckpointError(
+            f"{str(path)!r} holds no trained weights as memcontrol writes them (`state_dict`, dense tensors of "
+            "floating point numbers). It is damaged, or not what it says it is."
+        )
+    weights = {k.removeprefix("unet."): v for k, v in state.items()}
     bad = [name for name, value in weights.items() if not bool(value.isfinite().all())]
     if bad:
         raise CheckpointError(
@@ -82,3 +90,13 @@ def read_checkpoint(path: Path) -> tuple[Card, dict[str, Tensor]]:
             f"first of all {bad[0]!r}: its training has diverged. Take an earlier checkpoint."
         )
     return card, weights
+
+
+def _is_whole(value: object) -> bool:
+    """Whether a value is a dense tensor of floating point numbers that is all there, and not one number repeated."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.is_floating_point()
+        and value.untyped_storage().nbytes() >= value.numel() * value.element_size()
+    )

@@ -116,9 +116,9 @@ class Journal:
             raise SearchError(
                 f"Line {len(self._events) + 1} of {self.path} is damaged: {error}. Restore it, or remove it."
             ) from error
-        if not isinstance(event, dict) or not {"event", "time"} <= set(event):
+        if not isinstance(event, dict) or "event" not in event or not isinstance(event.get("time"), int | float):
             raise SearchError(f"Line {len(self._events) + 1} of {self.path} is no event. Restore it, or remove it.")
-        if event.get("schema", SCHEMA + 1) > SCHEMA:
+        if not isinstance(event.get("schema"), int) or event["schema"] > SCHEMA:
             raise SearchError(
                 f"{self.path} has schema {event.get('schema')}, but this version reads up to {SCHEMA}. "
                 "Update memcontrol."

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.errors import RewardError
 from memcontrol.measures.encoders import Encoder, LiteEncoder
+from memcontrol.ranges import check_ranges
 
 __all__ = ["ScoringOptions"]
 
@@ -42,11 +43,10 @@ class ScoringOptions:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.num_images < 8 or self.num_probes < 0 or self.draws < 1 or not 0 < self.alpha < 1:
-            raise RewardError(
-                "Arguments `num_images` >= 8, `num_probes` >= 0, `draws` >= 1 and `alpha` in (0, 1) are needed, but "
-                f"got {self.num_images}, {self.num_probes}, {self.draws} and {self.alpha}."
-            )
+        ranges = {"num_images": "[8, inf)", "num_probes": "[0, inf)", "draws": "[1, inf)", "alpha": "(0, 1)"}
+        check_ranges(RewardError, "scoring", self, ranges)
+        if self.measures is not None and not self.measures:
+            raise RewardError("Argument `scoring.measures` is empty. Name measures, or give null for all of them.")
 
     def sampling_of(self, model: SamplingOptions) -> SamplingOptions:
         """Return how a model is drawn with, from its own sampling: mitigations at inference are part of the model."""

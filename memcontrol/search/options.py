@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from memcontrol.errors import SearchError
+from memcontrol.ranges import check_ranges
 from memcontrol.search.bayes import NAME
 from memcontrol.search.space import Parameter
 
 __all__ = ["SearchOptions"]
+
+
+RANGES: Final = {
+    "trials": "[1, inf)",
+    "hours": "(0, inf)",
+    "patience": "[1, inf)",
+    "workers": "[1, 1024]",
+    "devices_per_trial": "[1, 1024]",
+    "threads": "[1, 1024]",
+    "rescore_factor": "[0, inf)",
+    "retries": "[0, inf)",
+    "heartbeat_s": "(0, inf)",
+    "seed": "[0, 4294967295]",
+}
 
 
 @dataclass(frozen=True)
@@ -72,11 +87,7 @@ class SearchOptions:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.trials < 1 or (self.workers is not None and self.workers < 1) or self.devices_per_trial < 1:
-            raise SearchError(
-                "Arguments `search.trials`, `search.workers` and `search.devices_per_trial` must be at least 1, but "
-                f"got {self.trials}, {self.workers} and {self.devices_per_trial}."
-            )
+        check_ranges(SearchError, "search", self, RANGES)
         if self.lr is not None and (len(self.lr) != 2 or not 0 < self.lr[0] < self.lr[1]):
             raise SearchError(f"Argument `search.lr` must be two numbers 0 < low < high, but got {self.lr}.")
         if not self.objectives or len(set(self.objectives)) < len(self.objectives):

@@ -141,7 +141,7 @@ def _asked(event: dict[str, Any]) -> TrialRecord:
     return TrialRecord(
         number=event["number"],
         state=TrialState.RUNNING,
-        mask=tuple(event["mask"]),
+        mask=tuple(map(int, event["mask"])),
         units=tuple(event["units"]),
         values=event["values"],
         digest=event["digest"],

@@ -10,6 +10,7 @@ import pandas as pd
 import yaml
 
 from memcontrol.files.atomic import replacing, write_text
+from memcontrol.files.sheet import write_sheet
 from memcontrol.jobs.job import put
 from memcontrol.search.front import FrontPoint, pick
 from memcontrol.search.records import TrialRecord
@@ -47,7 +48,7 @@ def write_results(study: Study, points: Sequence[FrontPoint], records: Sequence[
     if not points:
         return None
     with replacing(study.folder / "pareto.csv") as partial:
-        front_table(study, points, records).to_csv(partial, index=False)
+        write_sheet(front_table(study, points, records), partial)
     folder = study.folder / "masks"
     folder.mkdir(exist_ok=True)
     for old in folder.glob("*.yaml"):

@@ -155,7 +155,9 @@ def _checked(folder: Path, text: str, options: SearchOptions) -> str:
     if not path.exists() or read_text(path, SearchError) == text:
         return text
     known = read_plain(path, SearchError)
-    if isinstance(known, dict) and known.get("format", 1) >= FORMAT:
+    if not isinstance(known, dict):
+        raise SearchError(f"{path} is no record of a study. Restore it, or name another folder with `--search.study`.")
+    if known.get("format", 1) >= FORMAT:
         raise SearchError(_difference(path, text))
     finished = [trial for trial in read_trials(Journal(folder / JOURNAL)) if trial.state.is_finished]
     if len(finished) < options.trials:

@@ -20,11 +20,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tests.security import hostile_configs
+from tests.security import bad_inputs, hostile_configs, hostile_files
 from tests.security.sandbox import Outcome, watched
 
 Cases = dict[str, tuple[str, Any]]
-PARTS: dict[str, Any] = {"configs": hostile_configs}
+PARTS: dict[str, Any] = {"configs": hostile_configs, "files": hostile_files, "inputs": bad_inputs}
 
 
 def free_port() -> int:
@@ -50,8 +50,10 @@ def sample(names: Iterable[str], number: int) -> list[str]:
     return random.Random(str(datetime.date.today())).sample(found, min(number, len(found)))
 
 
-def harm_of(part: Any, outcome: Outcome) -> str:
+def harm_of(part: Any, outcome: Outcome, case: Any) -> str:
     """Return what a case did that it must not; empty if nothing. A part may expect more than this."""
+    if hasattr(part, "harm_of"):
+        return str(part.harm_of(outcome, case))
     if hasattr(part, "harm"):
         return str(part.harm(outcome))
     if outcome.seen:
@@ -59,25 +61,27 @@ def harm_of(part: Any, outcome: Outcome) -> str:
     return {"hang": "it hangs", "traceback": "a traceback"}.get(outcome.kind, "")
 
 
-def run(name: str, wanted: str, say: Callable[[str], None]) -> int:
+def run(name: str, wanted: str, verbose: bool, say: Callable[[str], None]) -> int:
     """Run the cases of a part whose names match, print them by kind and outcome, and return how many did harm."""
     part = PARTS[name]
     chosen = {case: of for case, of in part.cases().items() if re.search(wanted, case)}
-    with ThreadPoolExecutor(2) as pool:
-        ends = list(tqdm(pool.map(lambda of: run_case(part, of[1]), chosen.values()), name, len(chosen), delay=5))
     table: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
-    bad = 0
-    for (case, (kind, _)), end in zip(chosen.items(), ends, strict=True):
-        found = harm_of(part, end)
-        table[kind][f"HARM ({end.kind})" if found else end.kind] += 1
-        if found:
-            bad += 1
-            say(f"{case}: {found}\n    {end.said[-600:] if end.kind == 'traceback' else end.error[:300]}")
+    bad, slowest, largest = 0, 0.0, 0
+    with ThreadPoolExecutor(2) as pool:
+        ends = tqdm(pool.map(lambda of: run_case(part, of[1]), chosen.values()), name, len(chosen), delay=5)
+        for (case, (kind, of)), end in zip(chosen.items(), ends, strict=True):
+            found = harm_of(part, end, of)
+            table[kind][f"HARM ({end.kind})" if found else end.kind] += 1
+            slowest, largest = max(slowest, end.seconds), max(largest, end.memory)
+            if found:
+                bad += 1
+                say(f"HARM {case}: {found}\n    {end.said[-600:] if end.kind == 'traceback' else end.error[:300]}")
+            elif verbose:
+                say(f"{end.kind} {case}: {' '.join(end.error.split())[:300]}")
     for kind, counts in table.items():
         say(f"{name} | {kind:40} | {dict(counts)}")
-    slowest = max(e.seconds for e in ends)
-    say(f"{name}: {len(chosen)} cases of {len(table)} kinds, {bad} did harm; slowest {slowest:.1f} s, most "
-        f"memory {max(e.memory for e in ends) / 2**30:.2f} GiB")  # fmt: skip
+    say(f"{name}: {len(chosen)} cases of {len(table)} kinds, {bad} did harm; slowest {slowest:.1f} s, most memory "
+        f"{largest / 2**30:.2f} GiB")  # fmt: skip
     return bad
 
 
@@ -86,8 +90,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", default=list(PARTS), help="of " + ", ".join(PARTS))
     parser.add_argument("--only", default="", help="pattern of the names of cases")
+    parser.add_argument("--verbose", action="store_true", help="print how each case ended")
     given = parser.parse_args()
-    sys.exit(int(sum(run(part, given.only, print) for part in given.parts) > 0))
+    sys.exit(int(sum(run(part, given.only, given.verbose, print) for part in given.parts) > 0))
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ def chosen():
 @pytest.mark.parametrize(("part", "name"), chosen(), ids=lambda value: value)
 def test_no_harm_is_done(part, name):
     room = campaign.PARTS[part]
-    end = campaign.run_case(room, room.cases()[name][1])
-    assert not campaign.harm_of(room, end), end.said[-2000:]
+    case = room.cases()[name][1]
+    end = campaign.run_case(room, case)
+    assert not campaign.harm_of(room, end, case), end.said[-2000:]
 
 
 def test_there_are_enough_cases():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from memcontrol.audit.planted import Detector, clean_sets, found_shares, mixed_sets
 from memcontrol.data.base import CaptionedImageDataModule
+from memcontrol.errors import RewardError
 from memcontrol.measures.encoders import Encoder, LiteEncoder, ThumbnailEncoder
+from memcontrol.ranges import check_ranges
 
 __all__ = ["plant"]
 
@@ -18,6 +20,9 @@ def plant(data: CaptionedImageDataModule, encoders: list[Encoder] | None, alpha:
         alpha: Share of false alarms at which thresholds are set.
         level: Level of the verdict.
     """
+    check_ranges(RewardError, "", {"alpha": alpha, "level": level}, {"alpha": "(0, 1)", "level": "(0, 1)"})
+    if encoders is not None and not encoders:
+        raise RewardError("Argument `encoders` is empty. Name some, or leave it out for the default ones.")
     data.setup("test")
     compared = encoders or [ThumbnailEncoder(), LiteEncoder()]
     detectors = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Final
 
 import pandas as pd
 from torchvision.transforms.functional import to_pil_image
@@ -13,10 +14,14 @@ from memcontrol.devices import device_named
 from memcontrol.diffusion.components import load_components
 from memcontrol.diffusion.sampling import SamplingOptions, sample_batches
 from memcontrol.errors import PromptError
+from memcontrol.files.sheet import write_sheet
 from memcontrol.pipeline import load_pipeline
+from memcontrol.ranges import check_ranges
 from memcontrol.seeds import derive_seed
 
 __all__ = ["sample_prompts"]
+
+RANGES: Final = {"images_per_prompt": "[1, inf)", "seed": "[0, 4294967295]", "size": "[8, 8192]"}
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +49,10 @@ def sample_prompts(
         PromptError: If there are no prompts, or not as described.
     """
     texts = _read_prompts(prompts, prompts_file, prompt_column)
-    if images_per_prompt < 1:
-        raise PromptError(f"Argument `images_per_prompt` must be at least 1, but got {images_per_prompt}.")
+    given = {"images_per_prompt": images_per_prompt, "seed": seed, "size": size}
+    check_ranges(PromptError, "", given, RANGES)
+    if size is not None and size % 8:
+        raise PromptError(f"Argument `size` must be a multiple of 8, but got {size}.")
     pipeline = load_pipeline(source, moved_base) if source else load_components(base).pipeline()
     pipeline.to(device_named(device))
     rows = [
@@ -58,7 +65,7 @@ def sample_prompts(
     if not (output / ".gitignore").exists():
         (output / ".gitignore").write_text("*\n")  # what a private model draws is no part of a repository
     table = pd.DataFrame(rows)
-    table.to_csv(output / "prompts.csv", index=False)
+    write_sheet(table, output / "prompts.csv")
     names = iter(table["file_name"])
     for images in sample_batches(pipeline, list(table["text"]), list(table["seed"]), sampling, size):
         for image in images:
@@ -74,6 +81,9 @@ def _read_prompts(prompts: list[str] | None, prompts_file: str | None, column: s
             f"`{column}`), but got {'both' if prompts else 'neither'}."
         )
     if prompts:
+        blank = [number for number, text in enumerate(prompts, 1) if not text.strip()]
+        if blank:
+            raise PromptError(f"Argument `prompts` has nothing in number {blank[0]}. Remove it, or fill it.")
         return list(prompts)
     path = Path(str(prompts_file))
     table = read_table(path, "prompts_file")

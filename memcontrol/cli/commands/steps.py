@@ -20,6 +20,7 @@ from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.errors import CheckpointError, PromptError
 from memcontrol.files.checkpoints import find_checkpoint
 from memcontrol.files.journal import Journal
+from memcontrol.files.sheet import write_sheet
 from memcontrol.measures import MEASURES, RealImages, Samples, ScoredModel, ScoringOptions, score
 from memcontrol.measures.setting import setting_digest
 from memcontrol.measures.statistics.agreement import AGAIN, FEWEST, FIRST, agreement
@@ -73,7 +74,7 @@ def compare_steps(
     with journal.writing():
         scores = _score(checkpoints, real, scoring, sampling, numbers, journal, device)
     found = agreement(scores, steps, reference)
-    found.to_csv(output / "agreement.csv", index=False)
+    write_sheet(found, output / "agreement.csv")
     (output / "agreement.png").write_bytes(agreement_figure(found, reference))
     return found
 

@@ -115,7 +115,7 @@ def test_trust_ends_with_the_command(tmp_path, monkeypatch, capsys):
 
 
 def overlays():
-    alone = ("sweep.yaml", "slurm.yaml")
+    alone = ("sweep.yaml",)
     return [path for path in sorted(CONFIGS.rglob("*.yaml")) if path.name not in alone]
 
 

@@ -16,12 +16,17 @@ import psutil
 import pytest
 
 from memcontrol.cli import main
+from memcontrol.errors import SearchError
 from memcontrol.files.journal import Journal
+from memcontrol.jobs.slurm import SlurmWorkers
 from memcontrol.search.records import TrialState
+from memcontrol.trusted import trusting
 from tests.conf import wait_until
 from tests.memcontrol.search.conf import arguments, trials
 
 pytest.importorskip("parsl")
+
+from memcontrol.jobs.parsl import slurm_workers
 
 
 def study(folder, count, provider, **options):
@@ -155,9 +160,38 @@ def test_parsl_runs_the_same_study_on_two_hosts(tmp_path, hosts):
     check(tmp_path, 4)
 
 
-def test_shell_commands_of_a_config_need_trust(capsys):
+def test_parsl_s_own_classes_need_trust(tmp_path, capsys):
+    args = study(tmp_path, 1, {"class_path": "parsl.providers.LocalProvider"})
     with pytest.raises(SystemExit):
-        main(["search", *(f"--config={name}.yaml" for name in ("demo", "search/demo", "search/slurm"))])
+        main([arg for arg in args if arg != "--trust-config"])
     said = capsys.readouterr().err
     assert "Importing 'memcontrol.jobs.parsl.ParslWorkers' is not allowed" in said
     assert "add `--trust-config`" in said
+
+
+def test_slurm_needs_no_trust_but_for_other_commands():
+    with trusting(False):
+        workers = SlurmWorkers("gpu", setup=["module load cuda/12.4", "export NCCL_DEBUG=INFO"], trials_per_job=2)
+        for line in ("rm -rf /", "module load x; id", "export LD_PRELOAD=x.so", "source bin/activate"):
+            with pytest.raises(SearchError, match="add `--trust-config`"):
+                SlurmWorkers(setup=[line])
+    for options in ({"partition": "gpu\nid"}, {"time": "1"}, {"jobs": 0}, {"qos": "a b"}):
+        with pytest.raises(SearchError):
+            SlurmWorkers(**options)
+    provider = slurm_workers(workers).executor.provider
+    assert provider.worker_init.splitlines()[:2] == workers.setup
+    assert slurm_workers(workers).executor.available_accelerators == ["0", "1"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("sinfo") is None, reason="needs SLURM")
+def test_trials_are_slurm_jobs(tmp_path):
+    """The shipped overlay with this cluster's partition, and no trust."""
+    cluster = ["--search.executor.partition=cpu", "--search.executor.gpus_per_trial=0", "--search.executor.jobs=1"]
+    share = ["--search.executor.trials_per_job=1", "--search.executor.cpus_per_trial=1"]
+    args = [*arguments(tmp_path, 2, "--search.optimizer=RandomSearch"), "--config=search/slurm.yaml", *cluster, *share]
+    args += [f"--search.executor.run_dir={tmp_path / 'parsl'}", "--search.workers=1", "--search.threads=1"]
+    args += [a for a in arguments(tmp_path, 2) if a.startswith("--search.study")]
+    with running(args) as process:
+        assert process.wait(400) == 0
+    check(tmp_path, 2)
