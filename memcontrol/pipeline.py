@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from memcontrol.adapters import adapt, resolve_mask
-from memcontrol.adapters.configs import check_peft_folder, config_from_plain
+from memcontrol.adapters.configs import config_from_plain, read_peft_config
 from memcontrol.adapters.kinds import REFUSALS
 from memcontrol.diffusion.components import Components, build_skeleton, load_components
 from memcontrol.errors import CheckpointError
@@ -82,11 +82,11 @@ def _from_peft_folder(path: Path, base: str | None, merge: bool) -> Components:
     if card is None and base is None:
         raise CheckpointError(f"{path} does not name its base: give it as `base`.")
     skeleton = build_skeleton(base or str(card and card.base), online=base is not None)
-    check_peft_folder(path, [name for name, _ in skeleton.named_modules()])
+    config = read_peft_config(path, [name for name, _ in skeleton.named_modules()])
     parts = _load_base(card, base) if card is not None else load_components(str(base))
     try:
         found = load_file(path / "adapter_model.safetensors")
-        model = PeftModel.from_pretrained(parts.unet, str(path))
+        model = PeftModel.from_pretrained(parts.unet, str(path), config=config)
     except (AttributeError, KeyError, SafetensorError, *REFUSALS) as error:
         raise CheckpointError(f"{path} cannot be put on its base: {_first_line(error)}. It is damaged.") from error
     expected = get_peft_model_state_dict(model, save_embedding_layers=False)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from inspect import signature
 from pathlib import Path
@@ -12,11 +13,12 @@ from typing import Any, Final
 import regex
 from peft import mapping
 from peft.config import PeftConfig
+from peft.utils.constants import INCLUDE_LINEAR_LAYERS_SHORTHAND
 
 from memcontrol.errors import AdapterError
 from memcontrol.plain import read_mapping
 
-__all__ = ["check_peft_folder", "config_class_of", "config_from_plain", "config_to_plain"]
+__all__ = ["config_class_of", "config_from_plain", "config_to_plain", "read_peft_config"]
 
 LAYERWISE: Final = (
     "ADALORA", "ADAMSS", "BEFT", "BOFT", "C3A", "DEFT", "DELORA", "FOURIERFT", "FROD", "GLORA", "GRALORA", "HIRA",
@@ -73,12 +75,15 @@ def config_class_of(peft_type: Any) -> type[PeftConfig]:
     return found
 
 
-def check_peft_folder(folder: Path, names: Iterable[str]) -> None:
-    """Check the config of a PEFT folder that somebody else may have written, before PEFT reads it.
+def read_peft_config(folder: Path, names: Sequence[str]) -> PeftConfig:
+    """Read the config of a PEFT folder that somebody else may have written.
 
     Args:
         folder: A folder with `adapter_config.json`.
         names: Names of the modules of the U-Net.
+
+    Returns:
+        The config, in which a pattern of targets has become the names that it matches.
 
     Raises:
         AdapterError: If its type is none that works on layers, it has options that this PEFT does not know, or its
@@ -90,20 +95,25 @@ def check_peft_folder(folder: Path, names: Iterable[str]) -> None:
     further = sorted(name for name, value in values.items() if name not in known and value not in IGNORED)
     if further:
         raise AdapterError(
-            f"{path} has the options {further}, which PEFT {version('peft')} does not know. Update PEFT."
+            f"{path} has the options {further}, which PEFT {version('peft')} does not know. Update it, or remove them."
         )
     for option in ("target_modules", "exclude_modules"):
         targets = values.get(option)
-        if isinstance(targets, str):
-            _check_pattern(targets, names, path)
-        elif targets is not None and not (isinstance(targets, list) and all(isinstance(t, str) for t in targets)):
+        if isinstance(targets, str) and targets.lower() != INCLUDE_LINEAR_LAYERS_SHORTHAND:
+            values[option] = _matched(targets, names, path)
+        elif not isinstance(targets, list | str | None) or not all(isinstance(t, str) for t in targets or ()):
             raise AdapterError(f"{path} has {option!r}: {str(targets)[:100]}, which are no names of modules.")
+    found = config_from_plain({name: value for name, value in values.items() if name in known})
+    assert found is not None
+    return found
 
 
-def _check_pattern(pattern: str, names: Iterable[str], path: Path) -> None:
+def _matched(pattern: str, names: Sequence[str], path: Path) -> list[str]:
+    """Return the names that a pattern matches whole, as PEFT would, but within two seconds."""
     try:
-        for name in names:
-            regex.fullmatch(pattern, name, timeout=0.2)
+        compiled = regex.compile(pattern)
+        end = time.monotonic() + 2
+        return [name for name in names if compiled.fullmatch(name, timeout=max(end - time.monotonic(), 0.001))]
     except (TimeoutError, regex.error) as error:
         raise AdapterError(
             f"{path} chooses modules by the pattern {pattern[:100]!r}, which cannot be compared with their names "

@@ -75,6 +75,9 @@ def audit(
     """
     if not paths:
         raise CheckpointError("Argument `ckpt_path` is empty. Name at least one run, checkpoint or folder to audit.")
+    twice = sorted({path for path in paths if paths.count(path) > 1})
+    if twice:
+        raise CheckpointError(f"Argument `ckpt_path` names {twice} twice. Name each model once.")
     sources = named([open_source(path, base) for path in paths])
     data.setup("test")
     for source in sources:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Final
 
 import yaml
@@ -10,7 +11,7 @@ import yaml
 from memcontrol.cli.reading import renewed
 from memcontrol.files.configs import find_config
 
-__all__ = ["TRUST", "extensions_of", "join_paths", "resolve_names"]
+__all__ = ["TRUST", "configs_of", "extensions_of", "join_paths", "resolve_names"]
 
 FLAGS: Final = ("--config", "-c")
 PATHS: Final = "--ckpt_path"
@@ -45,6 +46,12 @@ def join_paths(args: list[str]) -> list[str]:
     if end - start == 1 and parts[start].startswith("["):
         return parts
     return [*parts[:start], json.dumps(parts[start:end]), *parts[end:]]
+
+
+def configs_of(args: Sequence[str]) -> list[str]:
+    """Return the files that `--config` names among arguments."""
+    pairs = zip(["", *args], args, strict=False)
+    return [arg.partition("=")[2] or arg for before, arg in pairs if before in FLAGS or arg.startswith("--config=")]
 
 
 def extensions_of(args: list[str]) -> list[str]:

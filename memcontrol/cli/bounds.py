@@ -60,8 +60,13 @@ def check_numbers(config: Namespace) -> None:
     check_ranges(ConfigError, "trainer", options, shares)
     most = max(16, os.cpu_count() or 1, torch.cuda.device_count())
     devices = trainer.get("devices")
+    if isinstance(devices, str) and devices.lstrip("-").isdigit():
+        devices = int(devices)
     if isinstance(devices, int) and devices != -1:
         check_ranges(ConfigError, "trainer", {"devices": devices}, {"devices": f"[1, {most}]"})
+    search = config.get("search")
+    if search is not None:
+        check_ranges(ConfigError, "search", search, {"devices_per_trial": f"[1, {most}]"})
 
 
 def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

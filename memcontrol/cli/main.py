@@ -16,10 +16,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 import memcontrol.callbacks  # noqa: F401 - short class names resolve
-from memcontrol.cli.arguments import TRUST, extensions_of, join_paths, resolve_names
+from memcontrol.cli.arguments import TRUST, configs_of, extensions_of, join_paths, resolve_names
 from memcontrol.cli.bounds import check_numbers
 from memcontrol.cli.extensions import load_extensions
 from memcontrol.cli.identity import continue_in, identified
+from memcontrol.cli.messages import explained
 from memcontrol.cli.names import refuse_ways_out
 from memcontrol.cli.reading import reading
 from memcontrol.cli.trainer import COMMANDS, MemControlTrainer
@@ -48,7 +49,7 @@ class MemControlCLI(LightningCLI):
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """Make parsers that raise their errors, so that these end in one place."""
-        return super().init_parser(**{**kwargs, "exit_on_error": False})
+        return super().init_parser(**{**kwargs, "exit_on_error": False, "allow_abbrev": False})
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Pass the one seed on, allow the switch that trusts a config, and extensions."""
@@ -253,7 +254,7 @@ def main(args: list[str] | None = None) -> MemControlCLI:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("memcontrol").setLevel(logging.INFO)
     given = sys.argv[1:] if args is None else args
-    kept = sys.argv
+    kept, names = sys.argv, list(given)
     os.umask(0o077)  # all that is written is made of patients' data
     try:
         names = join_paths(resolve_names(given))
@@ -262,27 +263,20 @@ def main(args: list[str] | None = None) -> MemControlCLI:
             return _cli()
     except Exception as error:
         ours = _ours(error)
-        if ours is None and not isinstance(error, ArgumentError | OSError):
+        if ours is None and not isinstance(error, ArgumentError | OSError | UnicodeDecodeError):
             raise
-        print(f"\nError: {ours or _explained(error)}", file=sys.stderr)
+        print(f"\nError: {ours or _explained(error, names)}", file=sys.stderr)
         raise SystemExit(2) from error
     finally:
         sys.argv = kept
 
 
-def _explained(error: Exception) -> str:
-    """Return a parser's error, with the way out where it would not import something."""
+def _explained(error: Exception, args: Sequence[str]) -> str:
+    """Return an error of the parser or of the machine in one line."""
     if isinstance(error, OSError):
         what = f"{error.filename!r}: {error.strerror}" if error.filename is not None else str(error)
         return (
             f"A file cannot be read or written, {what}. Check that the path is what you meant, that you may write "
             "there, and that the disk is not full."
         )
-    text = str(error)
-    if "is not allowed, denied by" not in text:
-        return text
-    return (
-        f"{text}\nNothing of it was imported: without trust, a config may name the classes that come with memcontrol "
-        "and a few of Lightning, PEFT and torchmetrics. If you wrote the config and the code yourself, add "
-        "`--trust-config`."
-    )
+    return explained(str(error), configs_of(args))

@@ -22,8 +22,7 @@ from memcontrol.files.moved import DOOR, new_name
 
 __all__ = ["reading", "renewed"]
 
-MAX_VALUES: Final = 2000
-"""Values of a config, those that aliases repeat counted each time; the longest of ours has 300."""
+MAX_VALUES: Final = 2000  # those that aliases repeat counted each time; the longest config of ours has 300
 ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]*(?:://|::)", re.I)
 
 _trusts: ContextVar[bool] = ContextVar("trusts", default=False)

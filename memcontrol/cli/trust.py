@@ -16,7 +16,6 @@ from typing import Any, get_args, get_type_hints
 
 import peft
 import torchmetrics.image
-import torchmetrics.multimodal
 from jsonargparse import _common as jsonargparse_common
 from jsonargparse import set_parsing_settings
 from jsonargparse._paths import Path as JsonargparsePath
@@ -57,7 +56,6 @@ OWN = (
     PruningCallback,
     SlurmWorkers,
 )
-MAX_PATH = 4096
 READ_TEXT = JsonargparsePath.read_text
 """The parser's own, also where a command runs another one."""
 LIGHTNING_CALLBACKS = (
@@ -80,9 +78,8 @@ METRICS = {
         "SpectralAngleMapper", "SpectralDistortionIndex", "StructuralSimilarityIndexMeasure", "TotalVariation",
         "UniversalImageQualityIndex", "VisualInformationFidelity",
     ),
-    torchmetrics.multimodal: ("CLIPScore",),
 }  # fmt: skip
-"""Metrics without a parameter that loads weights from a file, follows a class path, or takes any object."""
+"""Metrics without a parameter that loads weights from a file or the hub, follows a class path, or takes any object."""
 
 
 def allowed_classes() -> list[type]:
@@ -142,7 +139,7 @@ class _Files:
 
     def __init__(self, args: Sequence[str]) -> None:
         values = [value for arg in args for value in (arg, arg.partition("=")[2])]
-        self.named = {Path(value).expanduser().absolute() for value in values if len(value) < MAX_PATH}
+        self.named = {Path(value).expanduser().absolute() for value in values if len(value) < 4096}
         self.homes = [path.resolve().parent for path in self.named if path.suffix in (".yaml", ".yml", ".json")]
 
     def read(self, file: JsonargparsePath) -> str:

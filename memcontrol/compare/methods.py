@@ -66,7 +66,10 @@ def _files(names: list[str]) -> list[Path]:
     files: dict[str, Path] = {}
     for name in names:
         path = _existing(name)
-        for file in sorted(path.glob("*.yaml")) if path.is_dir() else [path]:
+        overlays = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+        if not overlays:
+            raise SearchError(f"`compare.methods` names the folder {name!r}, which holds no overlay (*.yaml).")
+        for file in overlays:
             if file.stem in files:
                 raise SearchError(f"Two methods are called {file.stem!r}: {files[file.stem]} and {file}. Rename one.")
             files[file.stem] = file

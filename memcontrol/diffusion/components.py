@@ -14,6 +14,7 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
+from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -140,25 +141,28 @@ def locate(base: str, download: bool = True, online: bool = True) -> Path | str:
             f"Argument `base` is {base!r}, which is no folder. Allowed are `embedded`, a diffusers folder "
             "(with unet/, vae/, ...), or a hub id such as stable-diffusion-v1-5/stable-diffusion-v1-5."
         )
+    if not online:
+        return _cached(base)
     if not download:
         return base
     try:
-        options = {"use_safetensors": True, "local_files_only": not online, **dict.fromkeys(UNUSED)}
-        return Path(StableDiffusionPipeline.download(base, **options))
+        return Path(StableDiffusionPipeline.download(base, use_safetensors=True, **dict.fromkeys(UNUSED)))
     except (OSError, ValueError) as error:
-        if not online:
-            raise _not_cached(base) from error
         raise BaseModelError(
             f"Argument `base` is {base!r}, which is no folder here and could not be fetched from the hub: "
             f"{str(error).splitlines()[0]} Check the spelling and the network, or give a folder."
         ) from error
 
 
-def _not_cached(base: str) -> BaseModelError:
-    return BaseModelError(
-        f"The base is {base!r} of the hub, which is not in the cache. A file that names a base does not fetch it by "
-        f"itself: if you trust that model, say `--base {base}`."
-    )
+def _cached(base: str) -> Path:
+    """Return the folder of a hub id that was fetched before, without a word to the network."""
+    found = try_to_load_from_cache(base, "model_index.json")
+    if not isinstance(found, str):
+        raise BaseModelError(
+            f"The base is {base!r} of the hub, which is not in the cache. A file that names a base does not fetch it "
+            f"by itself: if you trust that model, say `--base {base}`."
+        )
+    return Path(found).parent
 
 
 def load_components(base: str, random_init: bool = False, seed: int = 0, online: bool = True) -> Components:
@@ -189,6 +193,11 @@ def load_components(base: str, random_init: bool = False, seed: int = 0, online:
         absent = [key for key, weight in getattr(parts, name).named_parameters() if weight.is_meta]
         if absent:
             raise BaseModelError(f"The base model {base!r} lacks {len(absent)} weights of {name}, first {absent[0]!r}.")
+    for part in (
+        parts.unet,
+        parts.vae,
+    ):  # what is written from them names the hub's model, but no folder of this machine
+        part.register_to_config(_name_or_path="" if Path(base).expanduser().exists() else base)
     parts.vae.requires_grad_(False).eval()
     parts.text_encoder.requires_grad_(False).eval()
     return parts
@@ -199,10 +208,14 @@ def build_skeleton(base: str, online: bool = True) -> UNet2DConditionModel:
 
     Stable Diffusion 1.x ids need no network: their config comes with the package.
 
+    Args:
+        base: See `locate`.
+        online: Whether the config of a hub id may be fetched over the network.
+
     Raises:
         BaseModelError: If the config is not found, or has no attentions.
     """
-    where = ALIASES["sd15"] if base in SD15_IDS else locate(base, download=False)
+    where = ALIASES["sd15"] if base in SD15_IDS else locate(base, download=False, online=online)
     if isinstance(where, Path):
         path = where / "unet" / "config.json"
         if not path.is_file():
@@ -213,10 +226,8 @@ def build_skeleton(base: str, online: bool = True) -> UNet2DConditionModel:
         config = read_mapping(path, BaseModelError)
     else:
         try:
-            config = UNet2DConditionModel.load_config(where, subfolder="unet", local_files_only=not online)
+            config = UNet2DConditionModel.load_config(where, subfolder="unet")
         except OSError as error:
-            if not online:
-                raise _not_cached(base) from error
             raise BaseModelError(f"The hub could not give the config of {base!r}: {error}") from error
     _check_unet(config, base)
     with torch.device("meta"):

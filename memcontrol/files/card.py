@@ -127,8 +127,9 @@ class Card:
         return cls.from_dict(read_plain(path, CheckpointError), path) if path.is_file() else None
 
     def write(self, folder: Path) -> None:
-        """Write the record beside a PEFT folder."""
-        write_json(folder / CARD, self.to_dict())
+        """Write the record beside a PEFT folder, which may be given away: of a base in a folder, its name alone."""
+        base = Path(self.base).expanduser()
+        write_json(folder / CARD, {**self.to_dict(), "base": base.name if base.is_dir() else self.base})
 
     @property
     def bits(self) -> str:

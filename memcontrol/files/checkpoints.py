@@ -15,6 +15,9 @@ from memcontrol.files.run_folder import CHECKPOINTS, newest_run, pareto_checkpoi
 
 __all__ = ["checkpoint_of", "find_checkpoint", "read_checkpoint"]
 
+DAMAGED = (AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile)
+"""What torch raises for files that it did not write, besides what it refuses."""
+
 
 def find_checkpoint(path: str | Path) -> Path:
     """Return the checkpoint file that a path stands for.
@@ -71,7 +74,16 @@ def read_checkpoint(path: Path) -> tuple[Card, dict[str, Tensor]]:
             f"{str(path)!r} was refused: it holds more than tensors and plain values, and loading it could run "
             "code. Load it only in an environment that you can throw away."
         ) from error
-    except (OSError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
+    except (
+        AttributeError,
+        EOFError,
+        LookupError,
+        OSError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+        zipfile.BadZipFile,
+    ) as error:
         raise CheckpointError(f"{str(path)!r} is damaged or no checkpoint: {error}") from error
     if not isinstance(content, dict) or CARD_KEY not in content:
         raise CheckpointError(f"{str(path)!r} was not written by memcontrol: it has no `{CARD_KEY}` record.")

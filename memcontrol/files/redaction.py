@@ -1,4 +1,4 @@
-"""What a text of an error may say outside this machine: no path, no file of an image, no id of a patient or study.
+"""What a text of an error may say outside this machine: no path, file of an image, id of a patient or record, caption.
 
 The whole text stays in the log of its run, which only the owner reads.
 """
@@ -18,6 +18,7 @@ __all__ = ["open_private", "paths_of", "shareable", "without_paths"]
 
 PATH: Final = "<path>"
 ID: Final = "<id>"
+TEXT: Final = "<text>"
 ROWS = re.compile(r"^(\s*\d+ x [^:\n]*: ).+$", re.M)
 """A line of `data.check`, which ends with the names of rows."""
 EXTENSION: Final = r"\.(?:jpe?g|png|dcm|dicom|tiff?|bmp|gif|webp|np[yz]|nii|gz|txt)"
@@ -30,6 +31,14 @@ TOKEN = re.compile(r"""(?:[a-zA-Z]:\\|\\\\|[^\s'"`,;=({\[]*/)\S*?(?=[.,:;!?)\]}'
 FILE = re.compile(rf"[^\s'\"`=(\[{{/]+{EXTENSION}\b", re.I)
 IDS = re.compile(r"(?<!\d)(?<!\d\.)[ps]?\d{8}(?!\d)|[0-9a-f]{8}(?:-[0-9a-f]{8}){4}", re.I)
 """Patients, studies and pictures as MIMIC-CXR names them."""
+NUMBERS = re.compile(
+    r"\b(MRN|medical record|record|patient|subject|study|accession|case)( ?(?:no|number|id|nr)\b\.?)?"
+    r"[ :#=]*\d[\d-]{3,}\b",
+    re.I,
+)
+"""A number that a text says is that of a patient, a record or a study."""
+CAPTION = re.compile(r"""(?<!\w)(['"])(?:(?!\1)[^\n]){40,}\1""")
+"""A quoted text as long as a report's sentence."""
 NO_PATH = re.compile(r"/|\d{1,4}/\d{1,4}|reward/\w+|(?:train|val|test)/loss|and/or|n/a|I/O", re.I)
 """Words with a slash that are none."""
 
@@ -51,7 +60,7 @@ def _paths(config: Any, key: str = "") -> Iterator[str]:
 
 
 def without_paths(text: str, known: Iterable[str] = ()) -> str:
-    """Replace what is a path or looks like one by `<path>`, and what looks like an id of MIMIC by `<id>`.
+    """Replace paths by `<path>`, ids and record numbers by `<id>`, and quoted texts of a caption's length by `<text>`.
 
     Args:
         text: Text of an error.
@@ -68,6 +77,7 @@ def without_paths(text: str, known: Iterable[str] = ()) -> str:
     text = ROWS.sub(rf"\1{PATH}", text)
     text = QUOTED.sub(lambda found: f"{found[0][0]}{PATH}{found[0][0]}", text)
     text = TOKEN.sub(lambda found: found[0] if NO_PATH.fullmatch(found[0]) else PATH, text)
+    text = CAPTION.sub(TEXT, NUMBERS.sub(lambda found: f"{found[1]}{found[2] or ''} {ID}", text))
     return IDS.sub(ID, FILE.sub(PATH, text))
 
 

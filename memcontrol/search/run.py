@@ -66,6 +66,11 @@ def search(
         SearchError: If the study cannot be run as configured, another process runs it, it was stopped as its trials
             fail one after another (see `stop`), or no trial has left a point.
     """
+    if model.adapter is None and options.search_mask:
+        raise SearchError(
+            "`search` looks for a mask, but `model.adapter` is null: there is nothing that a mask could free. Add an "
+            "overlay such as `--config adapter/svdiff.yaml`, or set `search.search_mask: false`."
+        )
     trains_without, names = _slots(model)
     study = open_study(config, callbacks, names, options, entry, build, trust)
     workers, threads = _shares(options)

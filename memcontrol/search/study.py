@@ -152,6 +152,10 @@ def _checked(folder: Path, text: str, options: SearchOptions) -> str:
         SearchError: If the folder holds another study, or an older version's that is not finished.
     """
     path = folder / RECORD
+    if folder.is_dir() and not path.exists() and not (folder / JOURNAL).exists() and any(folder.iterdir()):
+        raise SearchError(
+            f"Argument `search.study` is {str(folder)!r}, which holds other files and no study. Name a new folder."
+        )
     if not path.exists() or read_text(path, SearchError) == text:
         return text
     known = read_plain(path, SearchError)

@@ -44,7 +44,7 @@ COMMANDS = {
         "steps",
         *DEMO,
         *SHORT[:4],
-        "--ckpt_path=[run]",
+        "--ckpt_path=[run,run1,run2,run3]",
         "--sampler_steps=[2]",
         "--reference=3",
         *(f"--scoring.{option}" for option in SCORING),
@@ -98,6 +98,9 @@ def lay_out(case: Any, room: Path, canaries: Path, port: int) -> list[str]:
     """Write what cases name, and return the arguments of the command."""
     command, arguments, _ = case
     shutil.copytree(FIXTURES / "run", room / "run")
+    if command == "steps":
+        for number in (1, 2, 3):
+            shutil.copytree(FIXTURES / "run", room / f"run{number}")
     (room / "empty").mkdir()
     (room / "images").mkdir()
     pixels = np.random.default_rng(0).integers(0, 255, (20, 64, 64), dtype=np.uint8)
@@ -114,7 +117,7 @@ def lay_out(case: Any, room: Path, canaries: Path, port: int) -> list[str]:
         "list.yaml": "- 1\n",
         "tab.yaml": "model:\n\tbase: x\n",
         "twice.yaml": "trainer: {max_steps: 1}\ntrainer: {max_steps: 2}\n",
-        "unknown.yaml": "modle: {}\n",
+        "unknown.yaml": "modle: {base: x}\n",
     }
     for name, content in files.items():
         (room / name).write_text(content)
@@ -125,7 +128,7 @@ def lay_out(case: Any, room: Path, canaries: Path, port: int) -> list[str]:
         shutil.copytree(EMBEDDED, other)
         weights = other / "unet" / "diffusion_pytorch_model.safetensors"
         raw = bytearray(weights.read_bytes())
-        raw[-1] ^= 1
+        raw[8 + int.from_bytes(raw[:8], "little")] ^= 1
         weights.write_bytes(bytes(raw))
     return [*COMMANDS[command], *shlex.split(arguments)]
 

@@ -77,6 +77,8 @@ class PhantomDataModule(CaptionedImageDataModule):
                 f"{num_subjects} and {images_per_subject}."
             )
         try:
+            if not sites:
+                raise DataError("Argument `data.sites` is empty. Name at least one of A, B and C.")
             self.sites = [site_named(name) for name in sites]
         except ValueError as error:
             raise DataError(str(error)) from error

@@ -84,3 +84,21 @@ def test_a_report_of_an_older_journal_names_no_path(tmp_path):
     assert "DataError: &#39;&lt;path&gt;&#39; is not in &#39;&lt;path&gt;&#39; (&lt;id&gt;)" in page
     assert "p10000032" not in page
     assert "trials/trial-NNNN/trial.log" in page
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("no image for patient 123456", "no image for patient <id>"),
+        ("MRN: 00-123-45 is there twice", "MRN <id> is there twice"),
+        ("study no. 77120034 lacks text", "study no. <id> lacks text"),
+        ("of 1200 rows 17 are bad in trial 12345", "of 1200 rows 17 are bad in trial 12345"),
+        (
+            "the caption 'Mr Smith has a large left pleural effusion since Monday' is too long",
+            "the caption <text> is too long",
+        ),
+        ("Argument `mask` is 'paper13'", "Argument `mask` is 'paper13'"),
+    ],
+)
+def test_record_numbers_and_captions_are_replaced(text, expected):
+    assert without_paths(text) == expected
