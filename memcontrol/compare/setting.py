@@ -28,6 +28,7 @@ ADDED_SINCE: Final[dict[str, Any]] = {
     "columns": None,
     "each_image_a_subject": False,
     "fit": "crop",
+    "identifiers": "report",
     "measures": None,
     "mitigations": [],
     "outside": False,

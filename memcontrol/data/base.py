@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from memcontrol.data.cache import VERDICTS, CacheOptions, clear_cache, fill, open_store
 from memcontrol.data.check import check_rows, raise_or_drop
 from memcontrol.data.dataset import Cached, CaptionedImages
+from memcontrol.data.identifiers import report_identifiers, without_identifiers
 from memcontrol.data.images import Transform, Variant
 from memcontrol.data.readers import FileReader, ImageReader, Levels, Look, levels_of
 from memcontrol.data.sampler import EpochSampler, ResumableLoader
@@ -80,6 +81,8 @@ class CaptionedImageDataModule(LightningDataModule):
             splits may share them, and every interval and test is too narrow.
         value_range: Values that are black and white in images deeper than 8 bits; by default one range for all, from
             the smallest and largest value of all rows that are used (see `memcontrol.data.readers.levels_of`).
+        identifiers: Whether captions with dates, record or telephone numbers, or names after a title are only counted
+            (`report`), or lose the sentences that hold them (`drop`).
 
     Raises:
         DataError: If a share, a bound or a range is out of order.
@@ -105,6 +108,7 @@ class CaptionedImageDataModule(LightningDataModule):
         captions: Literal["first", "any"] = "first",
         each_image_a_subject: bool = False,
         value_range: tuple[float, float] | None = None,
+        identifiers: Literal["report", "drop"] = "report",
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
@@ -124,6 +128,7 @@ class CaptionedImageDataModule(LightningDataModule):
         self.on_bad_row = on_bad_row
         self.captions = captions
         self.each_image_a_subject = each_image_a_subject
+        self.identifiers = identifiers
         self.levels = Levels(*value_range) if value_range is not None else None
         self.datasets: dict[str, CaptionedImages] = {}
         check_ranges(DataError, "data", self, RANGES)
@@ -157,7 +162,7 @@ class CaptionedImageDataModule(LightningDataModule):
             return
         if self.cache.clear:
             clear_cache(self.cache)
-        table = self._with_splits(tidied(self.rows()))
+        table = self._with_splits(self._without_identifiers(tidied(self.rows())))
         used = pd.concat([self._used(split, table[table["split"] == split]) for split in SPLITS])
         table = self._checked(used.sort_index().reset_index(drop=True))
         for split in SPLITS:
@@ -233,6 +238,18 @@ class CaptionedImageDataModule(LightningDataModule):
                 dataset.latents = self._cached_latents(dataset, images, batch_size)
 
     # Parts
+
+    def _without_identifiers(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Say which captions may identify patients, or leave such sentences out."""
+        if self.identifiers == "report":
+            report_identifiers(table["captions"] if "captions" in table else table["text"].map(lambda text: (text,)))
+            return table
+        if "captions" in table:
+            captions = table["captions"].map(
+                lambda texts: tuple(t for t in map(without_identifiers, texts) if t) or ("",)
+            )
+            return table.assign(captions=captions, text=captions.map(lambda texts: texts[0]))
+        return table.assign(text=table["text"].map(without_identifiers))
 
     def _with_splits(self, table: pd.DataFrame) -> pd.DataFrame:
         table = table.reset_index(drop=True)

@@ -130,9 +130,9 @@ def use_threads(threads: int | None) -> None:
 
 @contextlib.contextmanager
 def _into(file: Any) -> Any:
-    """Send what is printed and logged into a file."""
+    """Send what is printed and logged into a file, of which no logger keeps a handler when it is closed."""
     handler = logging.StreamHandler(file)
-    loggers = [logging.getLogger(name) for name in ("memcontrol", "lightning.pytorch", "lightning.fabric")]
+    loggers = [logging.getLogger(name) for name in ("", "memcontrol", "lightning.pytorch", "lightning.fabric")]
     kept = [(logger, logger.handlers[:], logger.propagate) for logger in loggers]
     for logger in loggers:
         logger.handlers, logger.propagate = [handler], False
