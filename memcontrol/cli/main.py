@@ -82,7 +82,7 @@ class MemControlCLI(LightningCLI):
                 "`--trust-config` if you wrote the config and the code that it names yourself."
             )
         load_extensions(config.get("extensions"), _trusts(sys.argv))
-        check_numbers(config)
+        check_numbers(config, _trusts(sys.argv))
         trainer = config.get("trainer") or {}
         refuse_ways_out(trainer)
         if trainer.get("model_registry") and not _trusts(sys.argv):

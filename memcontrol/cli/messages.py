@@ -52,15 +52,14 @@ def explained(text: str, configs: Sequence[str] = ()) -> str:
         return f"One of the configs {list(configs)} is no YAML with names and values: {' '.join(text.split())[:MOST]}."
     if denied := DENIED.search(text):
         return f"{at} names {denied[1]!r}.{_near(denied[1].rpartition('.')[2], _classes())} {TRUST}"
+    if option := NO_KEY.search(text) or (None if key else NOT_ACCEPTED.search(text)):
+        near = _near(option[1].partition(".")[0], ["model", "data", "trainer", "search", "compare", "options"])
+        return f"The config has `{option[1]}`, which is no option.{near}"
     if option := NOT_ACCEPTED.search(text):
         return f"{at} has no option {option[1]!r}.{_near(option[1].rpartition('.')[2], _options())}"
     if option := UNKNOWN.search(text):
         *outer, last = option[1].split(".")
         return f"There is no option `{'.'.join([*([key] if key else []), *outer, last])}`.{_near(last, _options())}"
-    if option := NO_KEY.search(text):
-        first = option[1].partition(".")[0]
-        near = _near(first, ["model", "data", "trainer", "search", "compare", "options"])
-        return f"The config has `{option[1]}`, which is no option.{near}"
     if choice := NO_CHOICE.search(text):
         return f"There is no command {choice[1]!r}.{_near(choice[1], list(COMMANDS))} There are {', '.join(COMMANDS)}."
     if wrong := WRONG.search(text):
@@ -92,5 +91,7 @@ def _classes() -> list[str]:
 
 
 def _options() -> list[str]:
-    makers = [MemControlTrainer, *allowed_classes(), *(getattr(MemControlTrainer, name) for name in COMMANDS)]
+    kinds = [each for kind in (MemControlTrainer, *allowed_classes()) for each in kind.__mro__]
+    makers = [vars(each)["__init__"] for each in kinds if inspect.isfunction(vars(each).get("__init__"))]
+    makers += [getattr(MemControlTrainer, name) for name in COMMANDS]
     return sorted({name for maker in makers for name in inspect.signature(maker).parameters})

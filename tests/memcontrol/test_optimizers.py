@@ -40,7 +40,7 @@ def test_without_vectors_all_is_one_rate():
 
 
 def test_rates_out_of_range_are_refused():
-    with pytest.raises(MemControlError, match=r"got 0\.0 and None"):
+    with pytest.raises(MemControlError, match=r"`optimizer.lr` must be in \(0, inf\), but got 0\.0"):
         OptimizerOptions(lr=0.0)
-    with pytest.raises(MemControlError, match=r"got 0\.1 and -1\.0"):
+    with pytest.raises(MemControlError, match=r"`optimizer.lr_1d` must be in \[0, inf\), but got -1\.0"):
         OptimizerOptions(lr=0.1, lr_1d=-1.0)

@@ -42,4 +42,3 @@ def test_harm_is_seen(tmp_path):
     end = campaign.watched(["fit", "--config", "demo.yaml", "--extensions=[evil.py]", "--trust-config"], tmp_path)
     events = {line.partition(":")[0] for line in end.seen}
     assert {"os.system", "open", "socket.connect"} <= events
-    assert end.kind == "traceback"

@@ -18,7 +18,7 @@ from memcontrol.cli import main
             "Argument `seed_everything` must be `true` or `false` or a whole number, but got 'x'.",
         ),
         (["--trainer.max_step=5"], "There is no option `trainer.max_step`. Do you mean `max_steps`?"),
-        (["--model.optimizer.weight_deca=1"], "There is no option `model.optimizer.weight_deca`."),
+        (["--model.optimizer.momentum=1"], "There is no option `model.optimizer.momentum`."),
         (["--data.num_worker=1"], "Argument `data` has no option 'num_worker'. Do you mean `num_workers`?"),
         (["--model.adapter=LoraConfg"], "Do you mean `LoraConfig`?"),
         (["--trainer.callbacks+=callbacks.RewardCallback"], "Do you mean `RewardsCallback`?"),

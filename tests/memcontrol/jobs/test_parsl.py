@@ -165,7 +165,7 @@ def test_parsl_s_own_classes_need_trust(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([arg for arg in args if arg != "--trust-config"])
     said = capsys.readouterr().err
-    assert "Importing 'memcontrol.jobs.parsl.ParslWorkers' is not allowed" in said
+    assert "`search.executor` names 'memcontrol.jobs.parsl.ParslWorkers'" in said
     assert "add `--trust-config`" in said
 
 
