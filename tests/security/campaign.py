@@ -34,14 +34,14 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-def run_case(part: Any, case: Any) -> Outcome:
-    """Lay a case out in a folder of its own and run it."""
+def run_case(part: Any, case: Any, seconds: float = 60.0) -> Outcome:
+    """Lay a case out in a folder of its own and run it for so long at most."""
     with tempfile.TemporaryDirectory(prefix="campaign-") as name:
         folder = Path(name)
         for room in ("room", "canaries"):
             (folder / room).mkdir()
         args = part.lay_out(case, folder / "room", folder / "canaries", free_port())
-        return watched(args, folder)
+        return watched(args, folder, seconds)
 
 
 def sample(names: Iterable[str], number: int) -> list[str]:
