@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 from diffusers import StableDiffusionPipeline
 from peft import PeftModel, get_peft_model_state_dict
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from memcontrol.adapters import adapt, resolve_mask
@@ -59,14 +58,10 @@ def load_pipeline(
 
 def _from_checkpoint(path: Path, base: str | None, merge: bool) -> Components:
     card, weights = read_checkpoint(find_checkpoint(path))
-    _check_shapes(path, card, weights, base)
+    _check_fits(path, card, weights, base)
     parts = _load_base(card, base)
     layout, mask = resolve_mask(parts.unet, card.mask["layout"], card.mask["bits"])
-    if list(mask.names) != card.mask["names"]:
-        raise CheckpointError(f"{path} has slots {card.mask['names']}, but its base has {list(mask.names)}.")
     adapted = adapt(parts.unet, config_from_plain(card.adapter), layout, mask, card.seed, allow_empty=True)
-    if set(weights) != set(adapted.trainable()):
-        raise CheckpointError(f"{path} holds other weights than its own adapter and mask call for.")
     parts.unet.load_state_dict(weights, strict=False)
     if merge:
         adapted.merge_and_eject()
@@ -85,24 +80,27 @@ def _from_peft_folder(path: Path, base: str | None, merge: bool) -> Components:
     config = read_peft_config(path, [name for name, _ in skeleton.named_modules()])
     parts = _load_base(card, base) if card is not None else load_components(str(base))
     try:
-        found = load_file(path / "adapter_model.safetensors")
+        with safe_open(path / "adapter_model.safetensors", "pt") as file:
+            found = set(file.keys())
         model = PeftModel.from_pretrained(parts.unet, str(path), config=config)
     except (AttributeError, KeyError, SafetensorError, *REFUSALS) as error:
         raise CheckpointError(f"{path} cannot be put on its base: {_first_line(error)}. It is damaged.") from error
-    expected = get_peft_model_state_dict(model, save_embedding_layers=False)
-    if set(found) != set(expected):
-        raise CheckpointError(f"{path} holds {len(found)} tensors, but its config calls for {len(expected)} others.")
-    if not all(bool(value.isfinite().all()) for value in found.values()):
+    weights = get_peft_model_state_dict(model, save_embedding_layers=False)
+    if found != set(weights):
+        raise CheckpointError(f"{path} holds {len(found)} tensors, but its config calls for {len(weights)} others.")
+    if not all(bool(value.isfinite().all()) for value in weights.values()):
         raise CheckpointError(f"{path} holds values that are no finite numbers: its training has diverged.")
     if merge:
         model.merge_and_unload()
     return parts
 
 
-def _check_shapes(path: Path, card: Card, weights: dict[str, Tensor], base: str | None) -> None:
+def _check_fits(path: Path, card: Card, weights: dict[str, Tensor], base: str | None) -> None:
     """Refuse weights that do not fit their own adapter, mask and base, before a base is loaded."""
     skeleton = build_skeleton(base or card.base, online=base is not None)
     layout, mask = resolve_mask(skeleton, card.mask["layout"], card.mask["bits"])
+    if list(mask.names) != card.mask["names"]:
+        raise CheckpointError(f"{path} has slots {card.mask['names']}, but its base has {list(mask.names)}.")
     expected = adapt(skeleton, config_from_plain(card.adapter), layout, mask, allow_empty=True).trainable()
     wrong = sorted(set(weights) ^ set(expected))
     wrong += [name for name in set(weights) & set(expected) if weights[name].shape != expected[name].shape]

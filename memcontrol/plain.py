@@ -27,9 +27,12 @@ def read_text(path: Path, kind: type[MemControlError]) -> str:
     """
     try:
         if not path.is_file():
-            raise kind(f"{str(path)!r} {'is no regular file' if path.exists() else 'does not exist'}.")
+            wrong = "is no regular file" if path.exists() else "does not exist"
+            raise kind(f"{str(path)!r} {wrong}. Check its name.")
         if path.stat().st_size > MAX_BYTES:
-            raise kind(f"{str(path)!r} has {path.stat().st_size >> 20} MiB; allowed are {MAX_BYTES >> 20}.")
+            raise kind(
+                f"{str(path)!r} has {path.stat().st_size >> 20} MiB; allowed are {MAX_BYTES >> 20}. Is it another file?"
+            )
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise kind(f"{str(path)!r} is no text in UTF-8 (byte {error.start}). Give the file that was meant.") from error

@@ -38,7 +38,9 @@ def check_ranges(kind: type[MemControlError], group: str, options: Any, ranges: 
             raise kind(f"Argument `{shown}` must be in {allowed}, but got {value}.")
 
 
-def _is_in(value: float, allowed: str) -> bool:
+def _is_in(value: Any, allowed: str) -> bool:
+    if not isinstance(value, int | float):
+        return False
     found = RANGE.fullmatch(allowed)
     assert found is not None, allowed
     low, high = float(found[2]), float(found[3])

@@ -256,10 +256,7 @@ def _check_sizes(folder: Path, base: str) -> None:
     for part, ranges in SIZES.items():
         config = read_mapping(folder / part / PARTS[part], BaseModelError)
         present = {name: config[name] for name in ranges if config.get(name) is not None}
-        try:
-            check_ranges(BaseModelError, f"{base}/{part}", present, {name: ranges[name] for name in present})
-        except TypeError as error:
-            raise BaseModelError(f"{folder / part / PARTS[part]} has sizes that are no numbers: {present}.") from error
+        check_ranges(BaseModelError, f"{base}/{part}", present, {name: ranges[name] for name in present})
 
 
 def _check_shards(folder: Path) -> None:

@@ -46,6 +46,8 @@ NOT_COMPARED: Final = (
     "enable_model_summary",
     "default_root_dir",
 )
+BESIDE: Final = (".err", ".lock", ".log", ".out", ".txt")
+"""Suffixes of files that may lie in the folder of a study before it begins."""
 READ_NO_LOSS: Final = (
     AdapterCheckpoint, EMACallback, ParetoCheckpoint, RewardsCallback, SampleGridCallback, TimingCallback,
 )  # fmt: skip
@@ -152,9 +154,11 @@ def _checked(folder: Path, text: str, options: SearchOptions) -> str:
         SearchError: If the folder holds another study, or an older version's that is not finished.
     """
     path = folder / RECORD
-    if folder.is_dir() and not path.exists() and not (folder / JOURNAL).exists() and any(folder.iterdir()):
+    others = [file for file in folder.glob("*") if file.suffix not in BESIDE]
+    if others and not path.exists() and not (folder / JOURNAL).exists():
         raise SearchError(
-            f"Argument `search.study` is {str(folder)!r}, which holds other files and no study. Name a new folder."
+            f"Argument `search.study` is {str(folder)!r}, which holds {others[0].name!r} and no study. Name "
+            "a new folder."
         )
     if not path.exists() or read_text(path, SearchError) == text:
         return text
