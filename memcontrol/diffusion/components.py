@@ -193,10 +193,7 @@ def load_components(base: str, random_init: bool = False, seed: int = 0, online:
         absent = [key for key, weight in getattr(parts, name).named_parameters() if weight.is_meta]
         if absent:
             raise BaseModelError(f"The base model {base!r} lacks {len(absent)} weights of {name}, first {absent[0]!r}.")
-    for part in (
-        parts.unet,
-        parts.vae,
-    ):  # what is written from them names the hub's model, but no folder of this machine
+    for part in (parts.unet, parts.vae):  # what is written from them names a model of the hub, but no folder
         part.register_to_config(_name_or_path="" if Path(base).expanduser().exists() else base)
     parts.vae.requires_grad_(False).eval()
     parts.text_encoder.requires_grad_(False).eval()

@@ -74,16 +74,7 @@ def read_checkpoint(path: Path) -> tuple[Card, dict[str, Tensor]]:
             f"{str(path)!r} was refused: it holds more than tensors and plain values, and loading it could run "
             "code. Load it only in an environment that you can throw away."
         ) from error
-    except (
-        AttributeError,
-        EOFError,
-        LookupError,
-        OSError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-        zipfile.BadZipFile,
-    ) as error:
+    except DAMAGED as error:
         raise CheckpointError(f"{str(path)!r} is damaged or no checkpoint: {error}") from error
     if not isinstance(content, dict) or CARD_KEY not in content:
         raise CheckpointError(f"{str(path)!r} was not written by memcontrol: it has no `{CARD_KEY}` record.")

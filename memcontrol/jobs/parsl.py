@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
-import shlex
 import sysconfig
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
 
 from memcontrol.errors import SearchError
-from memcontrol.jobs.slurm import SlurmWorkers
 
 try:
     from parsl.concurrent import ParslPoolExecutor
     from parsl.config import Config
-    from parsl.executors import HighThroughputExecutor
     from parsl.executors.base import ParslExecutor
-    from parsl.launchers import SrunLauncher
-    from parsl.providers import SlurmProvider
 except ImportError as error:
     raise SearchError("ParslWorkers needs Parsl. Run: pip install 'memcontrol[parsl]'") from error
 
-__all__ = ["ParslWorkers", "slurm_workers"]
+__all__ = ["ParslWorkers"]
 
 
 class ParslWorkers(Executor):
@@ -63,39 +58,6 @@ class ParslWorkers(Executor):
         if self._pool is not None:
             self._pool.shutdown(wait=wait)
             self._pool = None
-
-
-def slurm_workers(options: SlurmWorkers) -> ParslWorkers:
-    """Return workers that are SLURM jobs, in the environment that this process runs in."""
-    gpus = options.gpus_per_trial * options.trials_per_job
-    wanted = {"nodes": 1, "cpus-per-task": options.cpus_per_trial * options.trials_per_job}
-    environment = f"export PATH={shlex.quote(sysconfig.get_path('scripts'))}:$PATH"
-    provider = SlurmProvider(
-        partition=options.partition,
-        account=options.account,
-        qos=options.qos,
-        constraint=options.constraint,
-        walltime=options.time,
-        gpus_per_node=gpus or None,
-        scheduler_options="\n".join(f"#SBATCH --{name}={value}" for name, value in wanted.items()),
-        worker_init="\n".join([*options.setup, environment]),
-        init_blocks=0,
-        min_blocks=0,
-        max_blocks=options.jobs,
-        exclusive=False,
-        launcher=SrunLauncher(),
-    )
-    executor = HighThroughputExecutor(
-        max_workers_per_node=options.trials_per_job,
-        available_accelerators=_accelerators(options.gpus_per_trial, options.trials_per_job),
-        provider=provider,
-    )
-    return ParslWorkers(executor, run_dir=options.run_dir)
-
-
-def _accelerators(each: int, workers: int) -> list[str]:
-    """Return what each worker sees of a node's GPUs, as `CUDA_VISIBLE_DEVICES`."""
-    return [",".join(str(each * worker + i) for i in range(each)) for worker in range(workers)] if each else []
 
 
 def _put_scripts_on_path() -> None:

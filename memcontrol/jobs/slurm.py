@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import sysconfig
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, Final
@@ -90,12 +92,44 @@ class SlurmWorkers(Executor):
         self.run_dir = run_dir
         self._workers: Executor | None = None
 
+    def make(self) -> Executor:
+        """Return the workers, in the environment that this process runs in; Parsl, an extra, is imported here.
+
+        Raises:
+            SearchError: If Parsl is not installed.
+        """
+        from memcontrol.jobs.parsl import ParslWorkers  # first, as it says how Parsl is installed
+
+        # isort: split
+        from parsl.executors import HighThroughputExecutor
+        from parsl.launchers import SrunLauncher
+        from parsl.providers import SlurmProvider
+
+        each, count = self.gpus_per_trial, self.trials_per_job
+        wanted = {"nodes": 1, "cpus-per-task": self.cpus_per_trial * count}
+        provider = SlurmProvider(
+            partition=self.partition,
+            account=self.account,
+            qos=self.qos,
+            constraint=self.constraint,
+            walltime=self.time,
+            gpus_per_node=each * count or None,
+            scheduler_options="\n".join(f"#SBATCH --{name}={value}" for name, value in wanted.items()),
+            worker_init="\n".join([*self.setup, f"export PATH={shlex.quote(sysconfig.get_path('scripts'))}:$PATH"]),
+            init_blocks=0,
+            min_blocks=0,
+            max_blocks=self.jobs,
+            exclusive=False,
+            launcher=SrunLauncher(),
+        )
+        gpus = [",".join(str(each * worker + i) for i in range(each)) for worker in range(count)] if each else []
+        executor = HighThroughputExecutor(max_workers_per_node=count, available_accelerators=gpus, provider=provider)
+        return ParslWorkers(executor, run_dir=self.run_dir)
+
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run a function in some job."""
         if self._workers is None:
-            from memcontrol.jobs.parsl import slurm_workers  # an extra
-
-            self._workers = slurm_workers(self)
+            self._workers = self.make()
         return self._workers.submit(fn, *args, **kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

@@ -26,8 +26,6 @@ from tests.memcontrol.search.conf import arguments, trials
 
 pytest.importorskip("parsl")
 
-from memcontrol.jobs.parsl import slurm_workers
-
 
 def study(folder, count, provider, **options):
     """Return the arguments of a study whose proposals do not depend on the order of results, run by Parsl."""
@@ -178,9 +176,10 @@ def test_slurm_needs_no_trust_but_for_other_commands():
     for options in ({"partition": "gpu\nid"}, {"time": "1"}, {"jobs": 0}, {"qos": "a b"}):
         with pytest.raises(SearchError):
             SlurmWorkers(**options)
-    provider = slurm_workers(workers).executor.provider
+    executor = workers.make().executor
+    provider = executor.provider
     assert provider.worker_init.splitlines()[:2] == workers.setup
-    assert slurm_workers(workers).executor.available_accelerators == ["0", "1"]
+    assert executor.available_accelerators == ["0", "1"]
 
 
 @pytest.mark.slow
