@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from argparse import Namespace
 from collections.abc import Mapping
@@ -141,6 +142,7 @@ class PrivateWandbLogger(WandbLogger):
                     "`privacy: everything`."
                 )
             settings |= SILENT  # applied last: nothing that a config says makes it speak
+            os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # its own errors and timings
         options: dict[str, Any] = {"group": group, "tags": tags, "settings": settings}
         super().__init__(name=name, save_dir=save_dir, project=project, offline=offline, id=id, **options)
 

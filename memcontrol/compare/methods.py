@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,27 +86,37 @@ def _existing(name: str) -> Path:
 
 
 def _method(overlay: Path) -> Method:
-    tree = read_mapping(overlay, SearchError)
-    model = tree.get("model") or {}
-    sampling = model.get("sampling") or {}
+    model = _part(read_mapping(overlay, SearchError), "model", overlay)
+    sampling = _part(model, "sampling", overlay)
     at_inference = (sampling.get(name) for name in ("mitigations", "guidance_start", "prompt_optimization"))
     is_mitigated = any([model.get("mitigations"), *at_inference])
     stem = overlay.stem.rpartition("_")[0]
     return Method(overlay.stem, overlay, _factor(overlay), stem or None if is_mitigated else None)
 
 
+def _part(tree: dict[str, Any], name: str, overlay: Path) -> dict[str, Any]:
+    part = tree.get(name) or {}
+    if not isinstance(part, dict):
+        raise SearchError(f"The overlay {overlay} has `{name}: {part!r}`. Allowed is a mapping of options to values.")
+    return part
+
+
 def _factor(overlay: Path) -> float:
     """Read `# lr_factor: x` of a method's overlay: full fine-tuning wants smaller steps than 15,000 shifts do."""
     for line in overlay.read_text().splitlines():
         if line.startswith("# lr_factor:"):
-            return float(line.split(":", 1)[1])
+            text = line.split(":", 1)[1].strip()
+            with suppress(ValueError):
+                if 0 < float(text) < math.inf:
+                    return float(text)
+            raise SearchError(f"The overlay {overlay} says `# lr_factor: {text}`. Allowed is a number above 0.")
     return 1.0
 
 
 def _masked(method: Method, study: Path, num_random: int, folder: Path) -> list[Method]:
     """Return the method under the mask of a study's overlay, and under random masks with as many bits."""
-    mask = (read_mapping(study, SearchError).get("model") or {}).get("mask")
-    if not isinstance(mask, list) or not set(mask) <= {0, 1}:
+    mask = _part(read_mapping(study, SearchError), "model", study).get("mask")
+    if not isinstance(mask, list) or not all(bit in (0, 1) for bit in mask):
         raise SearchError(
             f"{study} has no `model.mask` of bits. Give the best.yaml, or a masks/NNN.yaml, of a study that searched a "
             "mask."
@@ -117,7 +129,7 @@ def _masked(method: Method, study: Path, num_random: int, folder: Path) -> list[
     for name, bits in masks.items():
         assert method.overlay is not None
         tree = read_mapping(method.overlay, SearchError)
-        tree.setdefault("model", {})["mask"] = bits
+        tree["model"] = {**_part(tree, "model", method.overlay), "mask": bits}
         path = folder / f"{name}.yaml"
         path.write_text(f"# lr_factor: {method.lr_factor}\n{yaml.safe_dump(tree, sort_keys=False)}")
         made.append(Method(name, path, method.lr_factor))

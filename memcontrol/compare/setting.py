@@ -24,6 +24,7 @@ __all__ = ["Setting", "setting_of"]
 
 OLD_KEYS: Final = ("seed_everything", "model", "data", "trainer")
 ADDED_SINCE: Final[dict[str, Any]] = {
+    "burned_in": "ignore",
     "captions": "first",
     "columns": None,
     "each_image_a_subject": False,

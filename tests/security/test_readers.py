@@ -10,6 +10,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from memcontrol.compare.methods import methods_of
+from memcontrol.compare.options import CompareOptions
 from memcontrol.data.tables import read_table
 from memcontrol.errors import MemControlError
 from memcontrol.files.card import Card
@@ -72,3 +74,15 @@ def test_journals(tmp_path, number, data, value):
     path = written(tmp_path, "journal.jsonl", "\n".join(lines) + "\n")
     with suppress(MemControlError):
         read_trials(Journal(path))
+
+
+@often
+@given(model=VALUES, mask=VALUES, factor=VALUES)
+def test_overlays(tmp_path, model, mask, factor):
+    path = written(tmp_path, "mine.yaml", f"# lr_factor: {factor}\n" + yaml.safe_dump({"model": model}))
+    study = written(tmp_path, "best.yaml", yaml.safe_dump({"model": {"mask": mask}}))
+    for found in ({}, {"mine": str(study)}):
+        with suppress(MemControlError):
+            methods = methods_of(CompareOptions(methods=[str(path)], found=found), tmp_path / "made")
+            assert [method.name for method in methods[:2]] == ["base", "mine"]
+            assert methods[1].lr_factor > 0
