@@ -33,31 +33,9 @@ READ_AT: Final = 1024
 """Longest side in pixels at which pictures are read: smaller ones are enlarged, since engines miss small letters."""
 SURE: Final = 60
 """Confidence in percent from which a word counts."""
-MARKERS: Final = frozenset(
-    [
-        "ap",
-        "pa",
-        "lat",
-        "lateral",
-        "left",
-        "right",
-        "erect",
-        "upright",
-        "supine",
-        "prone",
-        "portable",
-        "mobile",
-        "sitting",
-        "semi",
-        "semierect",
-        "inspiration",
-        "expiration",
-        "decubitus",
-        "bed",
-        "cm",
-        "kv",
-        "mas",
-    ]
+MARKERS: Final = (
+    *("ap", "pa", "lat", "lateral", "left", "right", "erect", "upright", "supine", "prone", "portable", "mobile"),
+    *("sitting", "semi", "semierect", "inspiration", "expiration", "decubitus", "bed"),
 )
 """Words that say how a picture was taken, and not of whom."""
 OTHER: Final = "other words"
