@@ -34,6 +34,13 @@ from memcontrol.module import MemControlModule
 __all__ = ["MemControlCLI", "build", "main"]
 
 
+class WholeNames(LightningArgumentParser):
+    """A parser that takes no shortened names; those that it makes for parts of a config are of its class."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+
+
 class MemControlCLI(LightningCLI):
     """Lightning's command line in subclass mode, with our Trainer's methods as commands."""
 
@@ -49,7 +56,8 @@ class MemControlCLI(LightningCLI):
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """Make parsers that raise their errors, so that these end in one place."""
-        return super().init_parser(**{**kwargs, "exit_on_error": False, "allow_abbrev": False})
+        self.parser_class = WholeNames
+        return super().init_parser(**{**kwargs, "exit_on_error": False})
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Pass the one seed on, allow the switch that trusts a config, and extensions."""
