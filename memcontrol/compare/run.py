@@ -135,6 +135,7 @@ class _Comparison:
 
     def complete(self) -> None:
         """Train and score every cell that has no evidence yet."""
+        Path(self.options.evidence).mkdir(parents=True, exist_ok=True, mode=0o700)
         methods = methods_of(self.options, self.root / "methods")
         first, *others = self.options.seeds
         with self.journal.writing():

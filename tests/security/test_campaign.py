@@ -6,7 +6,7 @@ import pytest
 
 from tests.security import campaign
 
-SAMPLES = {"configs": 8, "files": 5}
+SAMPLES = {"configs": 8, "files": 5, "inputs": 10}
 
 
 def chosen():
