@@ -36,7 +36,7 @@ SPEAKS = (
 CHANGES = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink", "os.link", "os.chmod", "shutil.rmtree")
 KNOWN_COMMANDS = (
     "git rev-parse --show-toplevel",
-    "/wandb-core --port-filename",
+    "/wandb-core --no-observability --port-filename",
     "uname -p",
     "-c import sys, json; print(",
 )
