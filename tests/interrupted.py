@@ -79,12 +79,15 @@ def fitted(folder: Path) -> dict[str, Any]:
     _, state = read_checkpoint(find_checkpoint(run))
     weights = {name: hashlib.sha256(v.numpy().tobytes()).hexdigest() for name, v in state.items()}
     metrics = pd.read_csv(run / "metrics.csv")
-    losses = metrics.dropna(subset=["train/loss"]).set_index("step")["train/loss"]
-    assert not losses.index.has_duplicates  # nothing twice
+    logged = {}
+    for name in ("train/loss", "val/loss", "val/gain"):
+        rows = metrics.dropna(subset=[name]).set_index("step")[name]
+        assert not rows.index.has_duplicates  # nothing twice
+        logged[name] = rows.to_dict()
     pictures = {path.name: digest(path) for path in sorted((run / "samples").glob("*.png"))}
     adapter = digest(run / "adapter" / "adapter_model.safetensors")
     heldout = without_times(run / "heldout.json")
-    return {"weights": weights, "losses": losses.to_dict(), "pictures": pictures, "adapter": adapter, "held": heldout}
+    return {"weights": weights, "logged": logged, "pictures": pictures, "adapter": adapter, "held": heldout}
 
 
 def search(folder: Path) -> list[str]:

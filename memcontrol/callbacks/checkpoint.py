@@ -10,6 +10,7 @@ from typing import Any, Literal
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from memcontrol.callbacks.overdue import validates_at
 from memcontrol.files.run_folder import ADAPTER, CHECKPOINTS
 from memcontrol.module import MemControlModule
 
@@ -55,6 +56,7 @@ class AdapterCheckpoint(ModelCheckpoint):
         )
 
         self._progress: dict[str, Any] = {}
+        self._waiting: tuple[Any, Any, int] | None = None
         self._has_ended = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -65,9 +67,30 @@ class AdapterCheckpoint(ModelCheckpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save as Lightning does, and remember where in the data the run is."""
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        """Save as Lightning does, and remember where in the data the run is.
+
+        Where a validation follows, the checkpoint waits for its end: a run that is killed in between would go on after
+        a validation that it never made.
+        """
         self._progress = deepcopy(trainer.fit_loop.state_dict())
+        ends = (outputs, batch, batch_idx)
+        if validates_at(trainer, trainer.fit_loop.epoch_loop.total_batch_idx + 1):
+            self._waiting = ends
+        else:
+            super().on_train_batch_end(trainer, pl_module, *ends)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save what waited for it."""
+        super().on_validation_end(trainer, pl_module)
+        if self._waiting is not None and not trainer.sanity_checking:
+            ends, self._waiting = self._waiting, None
+            super().on_train_batch_end(trainer, pl_module, *ends)
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        """Save, and with it the numbers that were logged so far: a checkpoint is what a run goes on from."""
+        super()._save_checkpoint(trainer, filepath)
+        for logger in trainer.loggers:
+            logger.save()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Let a longer run go on where the last step was: Lightning counts an epoch that was cut off as a whole one."""

@@ -21,6 +21,7 @@ from memcontrol.cli.bounds import check_numbers
 from memcontrol.cli.extensions import load_extensions
 from memcontrol.cli.identity import continue_in, identified
 from memcontrol.cli.messages import explained
+from memcontrol.cli.metrics import set_metrics_aside, take_metrics_up
 from memcontrol.cli.names import refuse_ways_out
 from memcontrol.cli.reading import reading
 from memcontrol.cli.trainer import COMMANDS, MemControlTrainer
@@ -28,7 +29,7 @@ from memcontrol.cli.trust import guarded
 from memcontrol.errors import ConfigError, DataError, MemControlError, UntrustedConfigError
 from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint
 from memcontrol.files.configs import ResolvedConfig
-from memcontrol.files.run_folder import METRICS, find_run
+from memcontrol.files.run_folder import find_run
 from memcontrol.module import MemControlModule
 
 __all__ = ["MemControlCLI", "build", "main"]
@@ -121,7 +122,7 @@ class MemControlCLI(LightningCLI):
             config["ckpt_path"] = self._ckpt_path
             return
         found = find_checkpoint(self._ckpt_path)
-        read_checkpoint(found)
+        self._step = read_checkpoint(found)[0].step
         config["ckpt_path"] = str(found)
         run = find_run(Path(self._ckpt_path).expanduser())
         if self.subcommand == "fit" and run is not None:
@@ -129,7 +130,7 @@ class MemControlCLI(LightningCLI):
             self._run = run
             for logger in self._loggers()[:1]:
                 continue_in(run, logger)
-            _keep_metrics(run)
+            set_metrics_aside(run)
 
     def instantiate_classes(self) -> None:
         """Give a run a folder that no other run takes, and one identity through all loggers."""
@@ -144,6 +145,11 @@ class MemControlCLI(LightningCLI):
                     f"What the config describes cannot be made: {_first_cause(error)} Change the option that this is "
                     "about."
                 ) from error
+
+    def before_fit(self) -> None:
+        """Take up what a run has logged so far."""
+        if self._run is not None and self.trainer.is_global_zero:
+            take_metrics_up(self._run, self.trainer.loggers, self._step)
 
     def _loggers(self) -> list[Any]:
         """Return the configs of loggers."""
@@ -189,14 +195,6 @@ def _root_of_job() -> dict[str, str]:
     """Give each SLURM job a root folder of its own: Lightning goes on from any requeue checkpoint that lies there."""
     job = [os.environ[name] for name in ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID") if name in os.environ]
     return {"default_root_dir": str(Path("runs") / "slurm" / "-".join(job))} if job else {}
-
-
-def _keep_metrics(run: Path) -> None:
-    """Keep the numbers that a run has logged so far: Lightning would write over them."""
-    metrics = run / METRICS
-    if metrics.is_file():
-        number = len(list(run.glob("metrics.*.csv")))
-        metrics.rename(run / f"metrics.{number}.csv")
 
 
 def _ours(error: BaseException | None) -> MemControlError | None:
