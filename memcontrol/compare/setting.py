@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -66,7 +67,20 @@ class Setting:
 def setting_of(options: CompareOptions, config: ResolvedConfig) -> Setting:
     """Return the digest of all that every cell depends on; methods and seeds may be added."""
     cells = [options.lrs, options.memorization, options.quality, options.margin, options.scoring]
-    return Setting(digest_of(cells, config.run_changes), _old_digest(options, config))
+    return Setting(digest_of(cells, _wherever_the_cache_is(config.run_changes)), _old_digest(options, config))
+
+
+def _wherever_the_cache_is(changes: dict[str, Any]) -> dict[str, Any]:
+    """Return a config's changes without where encoded images are kept, on which no figure depends."""
+    kept = deepcopy(changes)
+    data = kept.get("data") or {}
+    for options in (data, data.get("init_args") or {}):
+        cache = options.get("cache") or {}
+        for name in ("folder", "clear"):
+            cache.pop(name, None)
+        if not cache:
+            options.pop("cache", None)
+    return kept
 
 
 def _old_digest(options: CompareOptions, config: ResolvedConfig) -> str:
