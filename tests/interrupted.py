@@ -22,6 +22,7 @@ from typing import Any
 import pandas as pd
 import psutil
 
+from memcontrol.errors import CheckpointError
 from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint
 from memcontrol.files.journal import Journal
 from tests.conf import short_run
@@ -68,8 +69,11 @@ def fit(folder: Path) -> list[str]:
 
 def fit_again(folder: Path) -> list[str]:
     run = folder / "demo" / "version_0"
-    begun = list((run / "checkpoints").glob("*.ckpt"))
-    if not begun:
+    begun = True
+    try:
+        find_checkpoint(run)
+    except CheckpointError:
+        begun = False
         shutil.rmtree(run, ignore_errors=True)
     return [*fit(folder), *([f"--ckpt_path={run}"] if begun else [])]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import sys
 from argparse import ArgumentError
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from safetensors import SafetensorError
 
 import memcontrol.callbacks  # noqa: F401 - short class names resolve
 from memcontrol.cli.arguments import TRUST, configs_of, extensions_of, join_paths, resolve_names
@@ -33,6 +35,9 @@ from memcontrol.files.run_folder import find_run
 from memcontrol.module import MemControlModule
 
 __all__ = ["MemControlCLI", "build", "main"]
+
+OF_FILES = (OSError, SafetensorError, sqlite3.OperationalError)
+"""Errors of files and disks, which libraries write by."""
 
 
 class WholeNames(LightningArgumentParser):
@@ -269,7 +274,7 @@ def main(args: list[str] | None = None) -> MemControlCLI:
             return _cli()
     except Exception as error:
         ours = _ours(error)
-        if ours is None and not isinstance(error, ArgumentError | OSError | UnicodeDecodeError):
+        if ours is None and not isinstance(error, (ArgumentError, UnicodeDecodeError, *OF_FILES)):
             raise
         print(f"\nError: {ours or _explained(error, names)}", file=sys.stderr)
         raise SystemExit(2) from error
@@ -279,8 +284,9 @@ def main(args: list[str] | None = None) -> MemControlCLI:
 
 def _explained(error: Exception, args: Sequence[str]) -> str:
     """Return an error of the parser or of the machine in one line."""
-    if isinstance(error, OSError):
-        what = f"{error.filename!r}: {error.strerror}" if error.filename is not None else str(error)
+    if isinstance(error, OF_FILES):
+        name = getattr(error, "filename", None)
+        what = f"{name!r}: {error.strerror}" if isinstance(error, OSError) and name is not None else str(error)
         return (
             f"A file cannot be read or written, {what}. Check that the path is what you meant, that you may write "
             "there, and that the disk is not full."
