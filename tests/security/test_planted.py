@@ -13,6 +13,7 @@ from PIL import Image
 from memcontrol.cli import main
 from memcontrol.files.configs import CONFIGS
 from tests.conf import short_run
+from tests.memcontrol.search.conf import KEEP, SCORING, inline_workers
 
 PLANTED = {
     "prompt": "ZEBRAFINDING",
@@ -34,7 +35,7 @@ NAMED = {
 
 @pytest.fixture
 def made(tmp_path, monkeypatch):
-    """Files of a fit, predict, export, audit and search on planted data, made under umask 022."""
+    """Files of a fit, predict, export, audit and study on planted data, made under umask 022."""
     root = tmp_path / PLANTED["root"]
     root.mkdir()
     rows = []
@@ -70,6 +71,12 @@ def made(tmp_path, monkeypatch):
         main(["export", run, "--output=merged"])
         main(["audit", *both, run, *(f"--options.scoring.{o}" for o in scoring), "--options.extraction.prompts=1",
               "--options.extraction.samples=3", "--output=audit"])  # fmt: skip
+        rewards = SCORING.replace("PhantomEncoder", "ThumbnailEncoder")
+        with inline_workers():
+            main(["search", *both, *(a for a in short if "callbacks" not in a and "logger" not in a),
+                  "--trainer.max_steps=2", "--trainer.val_check_interval=1", f"--trainer.callbacks=[{rewards},{KEEP}]",
+                  "--search.study=study", "--search.trials=2", "--search.workers=1", "--search.threads=1",
+                  "--search.objectives=[noise_norm,kid]", "--search.rescore_factor=0"])  # fmt: skip
     finally:
         os.umask(before)
     return out
@@ -77,7 +84,8 @@ def made(tmp_path, monkeypatch):
 
 def test_planted_things_stay_where_they_are_needed(made):
     files = [path for path in made.rglob("*") if path.is_file()]
-    assert len(files) > 40
+    assert len(files) > 60
+    assert (made / "study" / "report.html").is_file()
     assert not [path for path in files if path.stat().st_mode & 0o077]
     found = {}
     for path in files:
