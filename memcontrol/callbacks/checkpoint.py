@@ -107,11 +107,20 @@ class AdapterCheckpoint(ModelCheckpoint):
             return
         last = Path(log_dir) / CHECKPOINTS / "last.ckpt"
         trainer.save_checkpoint(last)
-        if not trainer.is_global_zero or not isinstance(pl_module, MemControlModule):
-            return
-        if pl_module.adapted.peft_model is not None:
-            folder = Path(log_dir) / ADAPTER
-            (folder / "README.md").unlink(missing_ok=True)  # PEFT writes a card that it cannot read again
-            pl_module.adapted.save(folder)
-            pl_module.card().write(folder)
+        self._write_adapter(trainer, pl_module, Path(log_dir))
         log.info("The run is in %s", log_dir)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the PEFT folder of a run that was cut off after its last step: resuming trains nothing then."""
+        log_dir = trainer.log_dir  # asks all processes, so all must ask
+        if self._has_ended or trainer.fast_dev_run or log_dir is None:  # type: ignore[attr-defined]
+            return
+        if trainer.global_step >= trainer.max_steps > 0:
+            self._write_adapter(trainer, pl_module, Path(log_dir))
+
+    def _write_adapter(self, trainer: Trainer, module: LightningModule, run: Path) -> None:
+        if trainer.is_global_zero and isinstance(module, MemControlModule) and module.adapted.peft_model is not None:
+            folder = run / ADAPTER
+            (folder / "README.md").unlink(missing_ok=True)  # PEFT writes a card that it cannot read again
+            module.adapted.save(folder)
+            module.card().write(folder)

@@ -9,7 +9,9 @@ from typing import Any
 
 import yaml
 
+from memcontrol.errors import CheckpointError
 from memcontrol.files.atomic import write_text
+from memcontrol.files.checkpoints import find_checkpoint
 from memcontrol.files.run_folder import CHECKPOINTS, CONFIG, METRICS, OVERLAY, PARETO, PRUNED, REWARDS
 from memcontrol.jobs.job import Job, put
 
@@ -33,13 +35,22 @@ def arguments_of(job: Job) -> list[str]:
     if job.trust:
         args.append("--trust-config")
     stale = [PRUNED]
-    if list((folder / CHECKPOINTS).glob("*.ckpt")):
+    if _has_begun(folder):
         args.append(f"--ckpt_path={folder}")
     else:
         stale += [CONFIG, REWARDS, METRICS]
     for name in stale:
         (folder / name).unlink(missing_ok=True)
     return args
+
+
+def _has_begun(folder: Path) -> bool:
+    """Whether an attempt has left a checkpoint that is whole; a full disk leaves parts of one."""
+    try:
+        find_checkpoint(folder)
+    except CheckpointError:
+        return False
+    return True
 
 
 def _forget_other_batches(folder: Path, overlay: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
+import torch
 
 from memcontrol.jobs.arguments import arguments_of
 from memcontrol.jobs.job import Job, JobResult
@@ -71,4 +72,5 @@ def test_what_another_batch_size_has_left_is_not_gone_on_with(tmp_path):
     for job, goes_on in ((whole, False), (whole, True), (halved, False), (halved, True)):
         assert any("--ckpt_path" in arg for arg in arguments_of(job)) is goes_on
         folder.mkdir(exist_ok=True)
-        (folder / "step-1.ckpt").touch()
+        torch.save({}, folder / "step-1.ckpt")
+        (folder / "step-2.ckpt").write_bytes(b"PK")  # what a full disk has left of another
