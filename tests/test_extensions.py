@@ -46,7 +46,7 @@ class Planted(Measure):
 
     def values(self, evidence, scene):
         inside, outside = (evidence[need] for need in self.needs)
-        return Values(inside.scores, inside.subjects, outside.scores, outside.subjects)
+        return Values(inside.means, inside.subjects, outside.means, outside.subjects)
 
 
 register(Planted())
@@ -287,12 +287,12 @@ def test_the_measure_stands_in_audit_verdict_and_difference(own, study, tmp_path
 
 
 def test_the_verdict_says_what_was_planted(own):
-    from memcontrol.audit.verdict import judge
+    from memcontrol.audit.verdict import Patients, judge
     from memcontrol.measures import Measurement
 
     leak = Measurement("planted", "memorization", None, 0.5, False, 1e-9)
     build(["--config", config(own, own), "--trust-config"])  # registers it
-    verdict = judge([leak], None, [], 20, 20, 0.01, 0.01)
+    verdict = judge([leak], None, [], Patients(20, 20, 20, 10), None, 0.01, 0.01)
     assert verdict.leaks
     assert "something was planted" in " ".join(verdict.details)
 
@@ -314,7 +314,8 @@ def test_the_measure_is_a_column_of_a_comparison(own, study, tmp_path):
     (row,) = read_rows(tmp_path, CompareOptions())
     assert list(table_of([row]).columns[6:8]) == ["planted", "planted null"]
     assert row.mean("planted") == 1
-    assert len(row.replicates["planted"]) == 2000
+    patients = [len(set(real.subjects(split))) for split in ("train", "test")]
+    assert len(row.replicates["planted"]) == sum(patients)
 
 
 def test_the_mitigations_are_at_work(own, study):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from memcontrol.audit.attack import Extraction
+from memcontrol.audit.exchangeability import Exchangeability
 from memcontrol.audit.sources import Source
 from memcontrol.audit.verdict import Verdict
 from memcontrol.measures import Evidence, Measurement
@@ -22,6 +23,8 @@ class Audited:
         measurements: Measurements with intervals and nulls.
         extraction: Outcome of the extraction attack.
         verdict: The conclusion.
+        before: Evidence of its base, where there is one.
+        fairness: Whether training and held-out patients are alike without it.
     """
 
     source: Source
@@ -29,3 +32,5 @@ class Audited:
     measurements: list[Measurement]
     extraction: Extraction | None
     verdict: Verdict
+    before: Evidence | None = None
+    fairness: Exchangeability | None = None

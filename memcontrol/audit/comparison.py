@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from memcontrol.audit.audited import Audited
-from memcontrol.measures import Evidence, RealImages, Scene, ScoringOptions, chosen_measures
+from memcontrol.measures import RealImages, Scene, ScoringOptions, chosen_measures
 from memcontrol.measures.statistics.intervals import Interval
 
 __all__ = ["Difference", "compare"]
@@ -29,23 +29,22 @@ class Difference:
 
 def compare(first: Audited, others: Sequence[Audited], real: RealImages, options: ScoringOptions) -> list[Difference]:
     """Compare models on the same prompts, seeds and probes, in every measure that pairs."""
-    scene = Scene(real, options)
     return [
         Difference(name, other.source.name, value)
         for other in others
-        for name, value in _differences(first.evidence, other.evidence, scene).items()
+        for name, value in _differences(first, other, real, options).items()
     ]
 
 
-def _differences(a: Evidence, b: Evidence, scene: Scene) -> dict[str, Interval]:
+def _differences(a: Audited, b: Audited, real: RealImages, options: ScoringOptions) -> dict[str, Interval]:
     found = {}
-    for measure in chosen_measures(scene.options):
-        if not (measure.is_reward and a.holds(measure.needs) and b.holds(measure.needs)):
+    for measure in chosen_measures(options):
+        if not (measure.is_reward and a.evidence.holds(measure.needs) and b.evidence.holds(measure.needs)):
             continue
-        one, two = measure.values(a, scene), measure.values(b, scene)
+        one, two = (measure.values(item.evidence, Scene(real, options, item.before)) for item in (a, b))
         if one is None or two is None:
             continue
-        gap = measure.aggregator.difference(one, two, scene.options.seed)
+        gap = measure.aggregator.difference(one, two, options.seed)
         if gap is not None:
             found[measure.name] = gap
     return found

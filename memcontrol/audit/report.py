@@ -54,7 +54,7 @@ def _item(item: Audited, real: RealImages, options: AuditOptions) -> dict[str, A
     return {
         "name": item.source.name,
         "kind": item.source.kind,
-        "leaks": verdict.leaks,
+        "outcome": verdict.outcome.partition(" ")[0],
         "sentence": verdict.sentence,
         "details": verdict.details,
         "memorization": _rows(item.measurements, "memorization", verdict.adjusted),
@@ -96,7 +96,7 @@ def _figures(item: Audited, sampled: Sampled, real: RealImages, options: AuditOp
     threshold, _ = real.copy_threshold(options.scoring.alpha)
     similarity = real.match(sampled.thumbnails).similarity
     figures = [distance_histogram(similarity, real.heldout_copies.similarity, threshold)]
-    scene, scores = Scene(real, options.scoring), {}
+    scene, scores = Scene(real, options.scoring, item.before), {}
     for measure in chosen_measures(options.scoring):
         if isinstance(measure.aggregator, GroupAUC) and item.evidence.holds(measure.needs):
             values = measure.values(item.evidence, scene)

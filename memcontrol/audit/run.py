@@ -15,11 +15,12 @@ from diffusers import StableDiffusionPipeline
 from memcontrol.audit.attack import attack
 from memcontrol.audit.audited import Audited
 from memcontrol.audit.comparison import Difference, compare
+from memcontrol.audit.exchangeability import exchangeability
 from memcontrol.audit.options import AuditOptions
 from memcontrol.audit.report import write_report
 from memcontrol.audit.sample_cache import CachedModel
 from memcontrol.audit.sources import Source, named, open_source
-from memcontrol.audit.verdict import judge
+from memcontrol.audit.verdict import Patients, judge
 from memcontrol.data.base import CaptionedImageDataModule
 from memcontrol.data.features import file_pixels
 from memcontrol.devices import device_named
@@ -125,13 +126,18 @@ def _audit_one(
         measurements = measure(evidence, real, scoring, before)
     sampled = evidence[Samples("train")]
     leaking = leaking_patients(sampled, real, scoring.alpha)
-    num_sampled = len(set(sampled.subjects))
-    num_calibration = len(set(real.calibration_subjects()))
-    verdict = judge(measurements, extraction, leaking, num_sampled, num_calibration, scoring.alpha, options.level)
+    patients = Patients(
+        training=len(set(real.subjects("train"))),
+        heldout=len(set(real.subjects(real.heldout_split))),
+        sampled=len(set(sampled.subjects)),
+        calibration=len(set(real.calibration_subjects())),
+    )
+    fairness = exchangeability(real, before, scoring.seed)
+    verdict = judge(measurements, extraction, leaking, patients, fairness, scoring.alpha, options.level)
     if source.card is not None and source.card.training_set not in (None, real.data.training_set()):
         log.warning("%s: %s", source.path, OTHER_SET)
         verdict = replace(verdict, details=[OTHER_SET, *verdict.details])
-    return Audited(source, evidence, measurements, extraction, verdict)
+    return Audited(source, evidence, measurements, extraction, verdict, before, fairness)
 
 
 def leaking_patients(sampled: Sampled, real: RealImages, alpha: float) -> list[str]:
@@ -187,6 +193,7 @@ def _write(
                 "kind": item.source.kind,
                 "name": item.source.name,
                 "verdict": item.verdict.to_dict(),
+                "exchangeability": item.fairness.to_dict() if item.fairness is not None else None,
                 "measures": [m.to_dict() for m in item.measurements],
                 "extraction": asdict(item.extraction) if item.extraction else None,
             }

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final, Literal
 
 import numpy as np
-from scipy.stats import beta, binom, nhypergeom
+from scipy.stats import beta, binom, nhypergeom, norm
 
 from memcontrol.audit.attack import Extraction
+from memcontrol.audit.exchangeability import Exchangeability
 from memcontrol.errors import RewardError
 from memcontrol.measures import MEASURES, Measurement
 from memcontrol.measures.statistics.multiplicity import holm
 from memcontrol.measures.statistics.pvalues import rank_of
 
-__all__ = ["Verdict", "detectable_share", "judge"]
+__all__ = ["Outcome", "Patients", "Verdict", "detectable_share", "judge"]
 
+LEAST: Final = 20
+"""Patients of either side without whom there is no verdict."""
+POWER: Final = 0.8
 EXTRACTION = "samples of a training prompt agree with each other and with a training image"
 
 
@@ -26,12 +30,32 @@ def _words(name: str) -> str:
     return (MEASURES[name].leak if name in MEASURES else "") or name
 
 
+Outcome = Literal["leak", "none found", "too little"]
+
+
+@dataclass(frozen=True)
+class Patients:
+    """How many patients a verdict rests on.
+
+    Args:
+        training: Patients of the training split.
+        heldout: Held-out patients.
+        sampled: Training patients whose prompts were drawn.
+        calibration: Held-out patients that set the threshold of copies.
+    """
+
+    training: int
+    heldout: int
+    sampled: int
+    calibration: int
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What the audit concludes.
 
     Args:
-        leaks: Whether a leak was found.
+        outcome: `leak`, `none found` (with the power that the details state), or `too little` to say anything.
         sentence: The conclusion in one sentence.
         details: Further sentences.
         adjusted: P-value of each tested measure after Holm's correction.
@@ -39,23 +63,28 @@ class Verdict:
             NaN where no share would have been.
     """
 
-    leaks: bool
+    outcome: Outcome
     sentence: str
     details: list[str]
     adjusted: dict[str, float]
     detectable: float
 
+    @property
+    def leaks(self) -> bool:
+        """Whether a leak was found."""
+        return self.outcome == "leak"
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        return asdict(self)
+        return {**asdict(self), "leaks": self.leaks}
 
 
 def judge(
     measurements: list[Measurement],
     extraction: Extraction | None,
     leaking: list[str],
-    num_sampled: int,
-    num_calibration: int,
+    patients: Patients,
+    fairness: Exchangeability | None,
     alpha: float,
     level: float,
 ) -> Verdict:
@@ -65,8 +94,8 @@ def judge(
         measurements: All measurements.
         extraction: Outcome of the extraction attack, where there was one.
         leaking: Patients whose images drawn pictures copy.
-        num_sampled: Patients whose prompts were drawn.
-        num_calibration: Held-out patients that set the threshold of copies.
+        patients: How many patients there are of each kind.
+        fairness: Whether training and held-out patients are alike before any fine-tuning, where that was tested.
         alpha: Share of held-out images that count as copies.
         level: How rare a false alarm of the whole verdict is.
 
@@ -86,8 +115,11 @@ def judge(
         )
     adjusted = dict(zip(tested, holm(list(tested.values())).tolist(), strict=True))
     found = [name for name, p in adjusted.items() if p < level]
-    rank = rank_of(alpha, num_calibration)
-    detectable = detectable_share(num_sampled, num_calibration, rank, level / max(1, len(tested)))
+    each = level / max(1, len(tested))
+    detectable = detectable_share(patients.sampled, patients.calibration, rank_of(alpha, patients.calibration), each)
+    too_little = _too_little(patients, fairness)
+    if too_little:
+        return Verdict("too little", f"Too little to say. {too_little}", [], adjusted, detectable)
     details = [f"Found: {_words(name)} (adjusted p = {adjusted[name]:.2g})." for name in found]
     if "replication" in found:
         details.append(f"Drawn pictures copy images of {len(leaking)} patients.")
@@ -96,19 +128,48 @@ def judge(
             f"Extraction attack: {extraction.flagged} of {extraction.prompts} prompts gave samples that agree with "
             f"each other; {len(extraction.extracted)} training images match them, of {extraction.matched} prompts."
         )
-    details.append(_reach(num_sampled, num_calibration, detectable))
+    details += [*_powers(measurements, each), _reach(patients, detectable)]
     if found:
-        sentence = f"LEAK FOUND by {len(found)} of {len(tested)} tests."
-    else:
-        sentence = (
-            f"No leak found by {len(tested)} tests; a false alarm of all together is rarer than "
-            f"{100 * level:g} %. This does not prove that there is none."
+        return Verdict("leak", f"LEAK FOUND by {len(found)} of {len(tested)} tests.", details, adjusted, detectable)
+    sentence = (
+        f"No leak found by {len(tested)} tests; a false alarm of all together is rarer than {100 * level:g} %. This "
+        "does not prove that there is none."
+    )
+    return Verdict("none found", sentence, details, adjusted, detectable)
+
+
+def _too_little(patients: Patients, fairness: Exchangeability | None) -> str:
+    """Return why nothing can be said; empty if something can."""
+    if min(patients.training, patients.heldout) < LEAST:
+        return (
+            f"{patients.training} training and {patients.heldout} held-out patients were compared, and a verdict needs "
+            f"at least {LEAST} of each. Hold out more patients, or audit a model of more."
         )
-    return Verdict(bool(found), sentence, details, adjusted, detectable)
+    if fairness is not None and not fairness.holds:
+        return (
+            "Training and held-out patients differ before any fine-tuning: without the model they are told apart with "
+            f"an AUC of {fairness.area:.2f} (p = {fairness.p:.2g}), as patients of two hospitals are. A model that "
+            "adapts to one of them looks as if it leaked. Hold out patients of the training data at random: leave the "
+            "column of splits out, and `data.split_fractions` says how many."
+        )
+    return ""
 
 
-def _reach(num_sampled: int, num_calibration: int, detectable: float) -> str:
-    given = f"With pictures for {num_sampled} patients and a threshold from {num_calibration} held-out ones, "
+def _powers(measurements: list[Measurement], level: float) -> list[str]:
+    """Say which areas would have been found with a probability of 80 %, of the sharpest measure that says."""
+    known = [m for m in measurements if m.spread and m.p is not None]
+    if not known:
+        return []
+    sharpest = min(known, key=lambda m: m.spread or np.inf)
+    rise = float(norm.isf(level / 2) + norm.isf(1 - POWER)) * (sharpest.spread or 0.0)
+    return [
+        f"Membership (`{sharpest.name}`) would have been found with a probability of {100 * POWER:.0f} % from an AUC "
+        f"of {min(1.0, 0.5 + rise):.2f}; one patient among many can stay below that."
+    ]
+
+
+def _reach(patients: Patients, detectable: float) -> str:
+    given = f"With pictures for {patients.sampled} patients and a threshold from {patients.calibration} held-out ones, "
     if np.isfinite(detectable):
         return given + (
             "the test of copies alone would have found them with a probability of 80 % if they made up at least "

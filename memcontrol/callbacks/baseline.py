@@ -8,6 +8,7 @@ from typing import Any
 
 import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 
 from memcontrol.errors import MemControlError
 from memcontrol.files.atomic import write_json
@@ -25,7 +26,7 @@ class BaselineCallback(Callback):
 
     The base's losses are computed once, with the adapter switched off, on the same images, noise and timesteps
     and in the same precision. Logged are `val/loss_base` and `val/gain` (base minus model: higher is better) with
-    `val/gain_low` and `val/gain_high`; the last ones are printed and written to `heldout.json`.
+    `val/gain_low` and `val/gain_high`; each is written to `heldout.json`, the last one printed.
 
     Raises:
         MemControlError: At the start, if the module computes no held-out loss.
@@ -85,12 +86,17 @@ class BaselineCallback(Callback):
         self._values = {**values, "val/loss": sum(model.values()) / len(rows), "patients": self._gain.n}
         pl_module.log_dict(values, rank_zero_only=True)
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print and write the last comparison."""
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the comparison before the checkpoint of this step, from which a run goes on without making it anew."""
         log_dir = trainer.log_dir  # asks all processes, so all must ask
-        if self._gain is None or not trainer.is_global_zero or log_dir is None:
+        is_fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+        if is_fitting and self._gain is not None and trainer.is_global_zero and log_dir is not None:
+            write_json(Path(log_dir) / HELDOUT, self._values)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the last comparison."""
+        if self._gain is None or not trainer.is_global_zero:
             return
-        write_json(Path(log_dir) / HELDOUT, self._values)
         log.info(
             "Held-out denoising loss %.4f, the untouched base's %.4f; lower by %s (95 %% interval over %d patients)",
             self._values["val/loss"],

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ class RewardsCallback(Callback):
         scoring: Which measures, how much is sampled and probed, and in which features.
         metrics: Further metrics, each a measure under its own name.
         every_n_validations: Score at every n-th validation, and at the last.
-        score_base: Whether to score the base first.
+        score_base: Whether to score the base first, by all measures; without, only what calibrated ones need of it.
 
     Raises:
         RewardError: If a measure is unknown.
@@ -61,7 +62,7 @@ class RewardsCallback(Callback):
 
     def __init__(
         self,
-        memorization: str = "membership_auc",
+        memorization: str = "membership_calibrated",
         quality: str = "kid",
         scoring: ScoringOptions = ScoringOptions(),  # noqa: B008 - frozen
         metrics: list[MetricReward] | None = None,
@@ -156,13 +157,16 @@ class RewardsCallback(Callback):
         if self.real is None:
             data = trainer.datamodule  # type: ignore[attr-defined]
             self.real = RealImages(data, "validate", self.scoring.features(), self.scoring.seed)
-        if self.score_base and self.base is None:
-            sampling = self.scoring.sampling_of(module.sampling)
-            setting = setting_digest(self.real, self.scoring, sampling, module.image_size)
+        calibrated = [m.name for m in chosen_measures(self.scoring, self.metrics) if m.needs_base]
+        if (self.score_base or calibrated) and self.base is None:
+            scoring = self.scoring if self.score_base else replace(self.scoring, measures=calibrated)
+            sampling = scoring.sampling_of(module.sampling)
+            setting = setting_digest(self.real, scoring, sampling, module.image_size)
             key = ("base", module.base_fingerprint, module.truncation_side, setting)
-            found = worker_cache.cached(key, lambda: self._score_of_base(trainer, module))
+            found = worker_cache.cached(key, lambda: self._score_of_base(trainer, module, scoring))
             self.base = found.evidence
-            self._record(trainer, module, found, step=0)
+            if self.score_base:
+                self._record(trainer, module, found, step=0)
         log_dir = trainer.log_dir  # asks all processes, so all must ask
         if log_dir is not None and is_overdue(trainer, {scored.step for scored in read_scores(Path(log_dir))}):
             with averaged(trainer, module):
@@ -170,32 +174,35 @@ class RewardsCallback(Callback):
             self._record(trainer, module, found)
         self.seconds["scoring"] += time.monotonic() - started
 
-    def _score(self, trainer: Trainer, module: MemControlModule, merge: bool = True) -> Score:
+    def _score(
+        self, trainer: Trainer, module: MemControlModule, scoring: ScoringOptions | None = None, merge: bool = True
+    ) -> Score:
         assert self.real is not None
+        scoring = scoring or self.scoring
         can_merge = merge and not isinstance(trainer.strategy, FSDPStrategy)
         with _undisturbed(module), module.adapted.merged() if can_merge else nullcontext():
             model = ScoredModel(
                 module.pipeline(),
                 module.image_size,
-                self.scoring.sampling_of(module.sampling),
+                scoring.sampling_of(module.sampling),
                 trainer.precision_plugin.forward_context,
             )
             found = score(
                 model,
                 self.real.data,
                 "validate",
-                self.scoring,
+                scoring,
                 self.base,
                 real=self.real,
-                further=self.metrics,
+                further=self.metrics if scoring is self.scoring else (),
                 encode=False,
             )
         self.seconds["sampling"] += found.sampling_seconds
         return found
 
-    def _score_of_base(self, trainer: Trainer, module: MemControlModule) -> Score:
+    def _score_of_base(self, trainer: Trainer, module: MemControlModule, scoring: ScoringOptions) -> Score:
         with module.adapted.as_base():
-            return self._score(trainer, module, merge=False)
+            return self._score(trainer, module, scoring, merge=False)
 
     def _record(self, trainer: Trainer, module: MemControlModule, found: Score, step: int | None = None) -> None:
         self.measurements = found.measurements

@@ -126,7 +126,7 @@ def score_cell(spec: CellSpec) -> str:
         measurements={m.name: m for m in found.measurements},
         extraction=Extracted(extraction.prompts, extraction.flagged, len(extraction.extracted)) if extraction else None,
         mitigates=spec.mitigates,
-        **_kept(found.evidence, Scene(real, options)),
+        **_kept(found.evidence, Scene(real, options, base.evidence)),
     )
     heldout = found.evidence.get(Samples("heldout"))
     if heldout is not None:
@@ -137,7 +137,7 @@ def score_cell(spec: CellSpec) -> str:
 
 def _against_itself(base: Score, real: RealImages, options: ScoringOptions) -> list[Any]:
     """Measure the base as any model, with itself as null."""
-    scene = Scene(real, options)
+    scene = Scene(real, options, base.evidence)
     return [m for part in chosen_measures(options) for m in part.measure(base.evidence, scene, base.evidence)]
 
 

@@ -6,7 +6,12 @@ and that of training,
 
 .. math:: \mathrm{SE}^2 = \mathrm{Var}_{replicates}(\bar\theta) + \mathrm{Var}_{seeds}(\theta) / k.
 
-Replicates are paired between methods, so a difference has the same formula with the differences in its place.
+Replicates are paired between methods, so a difference has the same formula with the differences in its place. Its test
+is Student's with the degrees of freedom that Satterthwaite's formula gives to such a sum: few seeds say little of how
+much seeds vary. One seed says nothing, so nothing is decided by it.
+
+References:
+    Satterthwaite, "An approximate distribution of estimates of variance components", Biometrics Bulletin 2 (1946).
 """
 
 from __future__ import annotations
@@ -18,16 +23,22 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest
+from scipy.stats import t as student
 
+from memcontrol.compare.calibration import calibrated
 from memcontrol.compare.evidence import Candidate, CellEvidence
 from memcontrol.compare.options import CompareOptions
 from memcontrol.errors import SearchError
 from memcontrol.measures import MEASURES
 from memcontrol.measures.statistics.intervals import Z95, Interval
 from memcontrol.measures.statistics.objective import reward_of
+from memcontrol.measures.statistics.shares import is_share, share_interval
 
 __all__ = ["Row", "p_better", "p_no_worse", "read_rows", "table_of"]
+
+MANY = 1_000_000
+"""Patients of a row that does not say how many it has."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,7 @@ class Row:
         chosen: Learning rate and step.
         extraction: Attacked prompts, and those whose samples agree with each other, over all seeds.
         mitigates: The method that this one adds a mitigation to, or None.
+        patients: Number of patients behind each measure.
     """
 
     method: str
@@ -63,6 +75,7 @@ class Row:
     chosen: Mapping[str, float] = field(default_factory=dict)
     extraction: tuple[int, int] | None = None
     mitigates: str | None = None
+    patients: Mapping[str, int] = field(default_factory=dict)
 
     def mean(self, name: str) -> float:
         """Return the mean of a measure over seeds."""
@@ -91,6 +104,8 @@ def read_rows(folder: Path, options: CompareOptions) -> list[Row]:
             f"Argument `compare.evidence` is {str(folder)!r}, whose cells were made under different configs (digests "
             f"{sorted(made_under)}). Keep each comparison in a folder of its own."
         )
+    whole = calibrated([cell for group in cells.values() for cell in group])
+    cells = {method: [cell for cell in whole if cell.method == method] for method in cells}
     rows = [_row(method, group, options.scoring.seed) for method, group in cells.items()]
     return sorted(rows, key=lambda row: (row.trained, row.method))
 
@@ -98,7 +113,7 @@ def read_rows(folder: Path, options: CompareOptions) -> list[Row]:
 def _row(method: str, cells: Sequence[CellEvidence], seed: int) -> Row:
     cells = sorted(cells, key=lambda cell: cell.seed)
     replicates = _replicates(cells, seed)
-    values, errors, nulls, directions = {}, {}, {}, {}
+    values, errors, nulls, directions, patients = {}, {}, {}, {}, {}
     for name in cells[0].measurements:
         found = [cell.measurements.get(name) for cell in cells]
         estimates = [m.value for m in found if m is not None and m.value is not None]
@@ -106,6 +121,7 @@ def _row(method: str, cells: Sequence[CellEvidence], seed: int) -> Row:
             continue
         values[name] = np.array([estimate.value for estimate in estimates])
         errors[name] = _error(values[name], replicates.get(name), estimates)
+        patients[name] = min(estimate.n for estimate in estimates)
         null = [m.null.value if isinstance(m.null, Interval) else m.null for m in found if m is not None]
         if all(v is not None for v in null):
             nulls[name] = float(np.mean([v for v in null if v is not None]))
@@ -126,6 +142,7 @@ def _row(method: str, cells: Sequence[CellEvidence], seed: int) -> Row:
         first.chosen,
         _extraction(cells),
         first.mitigates,
+        patients,
     )
 
 
@@ -148,26 +165,36 @@ def _replicates(cells: Sequence[CellEvidence], seed: int) -> dict[str, np.ndarra
 
 
 def _error(values: np.ndarray, replicates: np.ndarray | None, estimates: Sequence[Interval]) -> float:
-    """Return the standard error of the mean; without replicates, patients count as the same in all seeds."""
+    """Return the standard error of the mean; without replicates, patients count as the same in all seeds.
+
+    Where no patient shows anything, as many patients could still hide something: the error is that of the exact bound.
+    """
     if replicates is not None and len(replicates) > 1:
-        return float(np.sqrt(np.var(replicates, ddof=1) + _seed_variance(values)))
-    spreads = [(e.high - e.low) / (2 * Z95) for e in estimates if np.isfinite(e.low) and np.isfinite(e.high)]
-    if not spreads:
-        return float("nan")
-    return float(np.sqrt(np.mean(np.square(spreads)) + _seed_variance(values)))
+        error = float(np.sqrt(np.var(replicates, ddof=1) + _seed_variance(values)))
+    else:
+        spreads = [(e.high - e.low) / (2 * Z95) for e in estimates if np.isfinite(e.low) and np.isfinite(e.high)]
+        error = float(np.sqrt(np.mean(np.square(spreads)) + _seed_variance(values))) if spreads else float("nan")
+    if error == 0 and is_share(values):
+        patients = min(e.n for e in estimates)
+        error = share_interval(np.zeros(patients), [str(i) for i in range(patients)]).high / (2 * Z95)
+    return error
 
 
 def _seed_variance(values: np.ndarray) -> float:
     return float(np.var(values, ddof=1) / len(values)) if len(values) > 1 else 0.0
 
 
-def _gap(a: Row, b: Row, name: str) -> tuple[float, float]:
-    """Return by how much a's reward lies above b's, and its standard error, paired where both have the same seeds."""
+def _gap(a: Row, b: Row, name: str) -> tuple[float, float, float]:
+    """Return by how much a's reward lies above b's, its variance over patients, and that over seeds.
+
+    Both are paired where both have the same seeds.
+    """
     gap = a.reward(name) - b.reward(name)
     one, two = a.replicates.get(name), b.replicates.get(name)
     if a.seeds == b.seeds and one is not None and two is not None and len(one) == len(two) > 1:
-        return gap, float(np.sqrt(np.var(one - two, ddof=1) + _seed_variance(a.values[name] - b.values[name])))
-    return gap, float(np.hypot(a.errors[name], b.errors[name]))
+        return gap, float(np.var(one - two, ddof=1)), _seed_variance(a.values[name] - b.values[name])
+    seeds = _seed_variance(a.values[name]) + _seed_variance(b.values[name])
+    return gap, float(np.maximum(0.0, a.errors[name] ** 2 + b.errors[name] ** 2 - seeds)), seeds
 
 
 def p_better(a: Row, b: Row, name: str) -> float:
@@ -178,13 +205,18 @@ def p_better(a: Row, b: Row, name: str) -> float:
 def p_no_worse(a: Row, b: Row, name: str, margin: float) -> float:
     """Return the one-sided p-value of a being worse than b by less than a share of b's value.
 
-    A measure without an interval, such as MIFID, tells nothing: 0.5.
+    A measure without an interval, such as MIFID, tells nothing, and neither does one seed of a method: 0.5.
     """
-    gap, error = _gap(a, b, name)
-    slack = margin * abs(b.mean(name))
-    if not np.isfinite(gap + error):
+    gap, of_patients, of_seeds = _gap(a, b, name)
+    variance, seeds = of_patients + of_seeds, min(len(a.seeds), len(b.seeds))
+    if not np.isfinite(gap + variance) or seeds < 2:
         return 0.5
-    return float(norm.sf((gap + slack) / error)) if error > 0 else float(gap + slack <= 0)
+    slack = margin * abs(b.mean(name))
+    if variance == 0:
+        return float(gap + slack <= 0)
+    patients = max(2, min(a.patients.get(name, MANY), b.patients.get(name, MANY)))
+    freedom = variance**2 / (of_patients**2 / (patients - 1) + of_seeds**2 / (seeds - 1))
+    return float(student.sf((gap + slack) / np.sqrt(variance), freedom))
 
 
 def _columns() -> list[str]:

@@ -137,6 +137,8 @@ class CaptionedImageDataModule(LightningDataModule):
         self.burned_in = burned_in
         self.levels = Levels(*value_range) if value_range is not None else None
         self.datasets: dict[str, CaptionedImages] = {}
+        self.split_at_random = False
+        """Whether the patients were split here, at random, and not by the source."""
         check_ranges(DataError, "data", self, RANGES)
         if train_on == "search" and not search_fraction:
             raise DataError("Argument `data.search_fraction` must be above 0 to train on `search`, but got 0.")
@@ -268,7 +270,8 @@ class CaptionedImageDataModule(LightningDataModule):
                     "`data.each_image_a_subject: true`."
                 )
             table = table.assign(subject_id=table["path"])
-        if "split" not in table:
+        self.split_at_random = "split" not in table
+        if self.split_at_random:
             table = table.assign(split=assign_splits(table["subject_id"], self.split_fractions, self.split_seed))
         else:
             table = table.assign(split=named_splits(table["split"]))

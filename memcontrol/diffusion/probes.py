@@ -18,7 +18,7 @@ from torch import Tensor
 from memcontrol.diffusion.losses import denoising_errors
 from memcontrol.diffusion.noising import noise_latents, sample_timesteps
 
-__all__ = ["Denoiser", "denoising_loss", "noise_norm", "pia", "secmi"]
+__all__ = ["Denoiser", "denoising_losses", "noise_norm", "pia", "secmi"]
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,10 @@ def _clean(moments: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def denoising_loss(denoiser: Denoiser, moments: Tensor, states: Tensor, seeds: Tensor, draws: int = 4) -> Tensor:
-    """Return the denoising error at fixed noise and timesteps; lower for members.
+def denoising_losses(
+    denoiser: Denoiser, moments: Tensor, states: Tensor, seeds: Tensor, draws: int = 4, share: float = 1.0
+) -> Tensor:
+    """Return the denoising errors at fixed noise and timesteps; lower for members.
 
     Args:
         denoiser: The model.
@@ -71,9 +73,10 @@ def denoising_loss(denoiser: Denoiser, moments: Tensor, states: Tensor, seeds: T
         states: Encoded captions, with shape `(B, L, D)`.
         seeds: One seed per image, with shape `(B,)`.
         draws: Noise and timestep pairs per image, one in each equal part of the schedule.
+        share: Share of the schedule, from little noise, that the pairs are spread over, in (0, 1].
 
     Returns:
-        Mean squared errors with shape `(B,)`.
+        Mean squared errors with shape `(B, draws)`, from low timesteps (little noise) to high ones.
 
     References:
         Matsumoto et al., "Membership inference attacks against diffusion models", IEEE S&P Workshops 2023,
@@ -81,10 +84,10 @@ def denoising_loss(denoiser: Denoiser, moments: Tensor, states: Tensor, seeds: T
     """
     errors = []
     for part in range(draws):
-        t = sample_timesteps(seeds, denoiser.num_timesteps, part, draws)
+        t = sample_timesteps(seeds, max(1, int(share * denoiser.num_timesteps)), part, draws)
         noised = noise_latents(denoiser.scheduler, moments[:, :1], seeds, t, stream=f"probe {part}")
         errors.append(denoising_errors(denoiser.unet(noised.x_t, noised.t, states), noised.target))
-    return torch.stack(errors).mean(dim=0)
+    return torch.stack(errors, dim=1)
 
 
 @torch.no_grad()

@@ -2,13 +2,15 @@
 
 | aggregator | of what | interval | null without a base |
 | --- | --- | --- | --- |
-| `PatientMean` | one value per image | cluster bootstrap over patients | that of `outside`, if there is one |
-| `GroupAUC` | scores of two groups | bootstrap over the patients of both | 0.5 |
-| `TPRAtFPR` | scores of two groups | bootstrap over the patients of both | the false-positive rate |
-| `SampleDistance` | features of two samples | delete-half jackknife over the patients of both | - |
+| `PatientMean` | one value per image | studentized bootstrap over patients, exact for shares | that of `outside` |
+| `GroupAUC` | scores of two groups | jackknife over the patients of both, of the log odds | 0.5 |
+| `TPRAtFPR` | scores of two groups | exact, at the threshold that others set | the false-positive rate |
+| `SampleDistance` | features of two samples | jackknife over the patients of both | - |
+| `RankZ` | values of two groups | 1.96, by what exchanging labels gives | 0 |
 | `Figure` | whatever gives one number | as the measure says | as the measure says |
 
-All replicates of one seed over the same patients are paired, so that differences between models have intervals too.
+Replicates over the same patients are paired, so that differences between models have intervals too. P-values come from
+exchanging labels of patients, or signs of their differences (see `memcontrol.measures.statistics.permutation`).
 """
 
 from __future__ import annotations
@@ -16,22 +18,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from memcontrol.measures.functional.membership import tpr_replicates
-from memcontrol.measures.statistics.intervals import (
-    Interval,
-    auc_replicates,
-    jackknife_interval,
-    jackknife_replicates,
-    mean_interval,
-    mean_replicates,
-    percentile_interval,
-)
-from memcontrol.measures.statistics.pvalues import p_above_zero, p_gap, p_mean
+from memcontrol.measures.functional.membership import hits_at_fpr, tpr_of_labels
+from memcontrol.measures.statistics.areas import auc_deviations, auc_interval
+from memcontrol.measures.statistics.intervals import Z95, Interval, mean_interval
+from memcontrol.measures.statistics.jackknife import Deviations, Statistic, by_groups, of_mean
+from memcontrol.measures.statistics.permutation import Labels, Pooled, p_gap, p_labels, p_mean, spread_of_labels
+from memcontrol.measures.statistics.shares import is_share, share_interval
 
 __all__ = [
     "AboveBase",
@@ -40,6 +38,7 @@ __all__ = [
     "Figure",
     "GroupAUC",
     "PatientMean",
+    "RankZ",
     "RiseAboveOutside",
     "SampleDistance",
     "Summary",
@@ -47,6 +46,9 @@ __all__ = [
     "Test",
     "Values",
 ]
+
+MOST_IN_PAIRS: Final = 1000
+"""Images up to which pairs of groups are left out too."""
 
 
 @dataclass(frozen=True)
@@ -83,14 +85,16 @@ class Summary:
     Args:
         value: Value with interval, or None where it is not estimable with these numbers.
         null: What the base scores, or what chance gives.
-        p: One-sided p-value of "worse than the null", or None where it is not tested.
+        p: P-value of "worse than the null", or None where it is not tested.
         note: What a reader must know.
+        spread: Standard deviation of the value if patients' labels told nothing, where that is known: its power.
     """
 
     value: Interval | None
     null: Interval | float | None = None
     p: float | None = None
     note: str = ""
+    spread: float | None = None
 
 
 class Aggregator(ABC):
@@ -119,8 +123,8 @@ class Aggregator(ABC):
         one, two = self.replicates(a, seed), self.replicates(b, seed)
         if not len(one) or len(one) != len(two) or not _are_paired(a, b):
             return None
-        gap = self.value(b) - self.value(a)
-        return percentile_interval(gap, two - one, a.num_patients)
+        gap, reach = self.value(b) - self.value(a), Z95 * float(np.std(two - one, ddof=1))
+        return Interval(gap, gap - reach, gap + reach, a.num_patients)
 
     @abstractmethod
     def value(self, values: Values) -> float:
@@ -188,8 +192,8 @@ class PatientMean(Aggregator):
 
     def summarize(self, ours: Values, base: Values | None, worse: int, seed: int) -> Summary:
         """Return mean, interval, the base's mean (or that of `outside`), and the largest p-value."""
-        value = mean_interval(ours.inside, ours.patients, seed=seed)
-        null = mean_interval(base.inside, base.patients, seed=seed) if base is not None else None
+        value = _mean(ours.inside, ours.patients, seed)
+        null = _mean(base.inside, base.patients, seed) if base is not None else None
         made = {test.words: test.p(ours, base, worse, seed) for test in self.tests}
         ps = {words: p for words, p in made.items() if p is not None}
         if not self.tests:
@@ -197,12 +201,12 @@ class PatientMean(Aggregator):
         if not ps:
             return Summary(value, null, None, "not tested: there is nothing to compare with")
         if null is None and ours.outside is not None and AboveOutside.words in ps:
-            null = mean_interval(ours.outside, ours.outside_patients, seed=seed)
+            null = _mean(ours.outside, ours.outside_patients, seed)
         return Summary(value, null, max(ps.values()), f"tested against {' and '.join(ps)}")
 
     def replicates(self, values: Values, seed: int) -> np.ndarray:
-        """Return bootstrap replicates of the mean."""
-        return mean_replicates(values.inside, values.patients, seed=seed)
+        """Return replicates of the mean, patient by patient."""
+        return of_mean(values.inside, values.patients).replicates
 
     def value(self, values: Values) -> float:
         """Return the mean."""
@@ -212,40 +216,48 @@ class PatientMean(Aggregator):
         """Return the mean of the paired differences."""
         if list(a.patients) != list(b.patients):
             return None
-        return mean_interval(b.inside - a.inside, a.patients, seed=seed)
+        gap = b.inside - a.inside
+        if is_share(a.inside) and is_share(b.inside) and not gap.any():
+            reach = share_interval(gap, a.patients).high  # no difference in any patient says as much as no hit does
+            return Interval(0.0, -reach, reach, a.num_patients)
+        return mean_interval(gap, a.patients, seed=seed)
 
 
 class GroupAUC(Aggregator):
-    """The area under the ROC curve of scores that are higher for members (`inside`) than for others (`outside`)."""
+    """The area under the ROC curve of scores that are higher for members (`inside`) than for others (`outside`).
+
+    Its test is two-sided: a model that treats its members worse than others gives them away too.
+    """
 
     def summarize(self, ours: Values, base: Values | None, worse: int, seed: int) -> Summary:
         """Return the area against the base's on the same images, or against chance."""
-        value, replicates = self._estimate(ours, seed)
-        found = percentile_interval(value, replicates, ours.num_patients)
+        found = _area(ours)
+        pooled = _pooled(ours)
         if base is None:
-            return Summary(found, 0.5, p_above_zero(worse * (replicates - 0.5)), "null: chance")
-        theirs, base_replicates = self._estimate(base, seed)
-        null = percentile_interval(theirs, base_replicates, ours.num_patients)
-        return Summary(found, null, p_above_zero(worse * (replicates - base_replicates)), "null: the base, paired")
+            p, spread = p_labels(pooled, pooled.auc, seed, two_sided=True), spread_of_labels(pooled, pooled.auc, seed)
+            return Summary(found, 0.5, p, "null: chance", spread)
+        theirs = _pooled(base)
+
+        def rise(labels: Labels) -> np.ndarray:
+            found: np.ndarray = pooled.auc(labels) - theirs.auc(labels)
+            return found
+
+        p, spread = p_labels(pooled, rise, seed, two_sided=True), spread_of_labels(pooled, rise, seed)
+        return Summary(found, _area(base), p, "null: the base, paired", spread)
 
     def replicates(self, values: Values, seed: int) -> np.ndarray:
-        """Return bootstrap replicates of the area."""
-        return self._estimate(values, seed)[1]
+        """Return replicates of the area, patient by patient."""
+        assert values.outside is not None
+        return auc_deviations(values.inside, values.outside, values.patients, values.outside_patients).replicates
 
     def value(self, values: Values) -> float:
         """Return the area."""
-        return self._estimate(values, 0, num_replicates=1)[0]
-
-    def _estimate(self, values: Values, seed: int, num_replicates: int = 2000) -> tuple[float, np.ndarray]:
-        assert values.outside is not None
-        return auc_replicates(
-            values.inside, values.outside, values.patients, values.outside_patients, num_replicates, seed
-        )
+        return _area(values).value
 
 
 @dataclass(frozen=True)
 class TPRAtFPR(Aggregator):
-    """The share of members that is found at a false-positive rate.
+    """The share of members that is found at a false-positive rate; its interval is for the threshold that others set.
 
     Args:
         fpr: The rate, in (0, 1).
@@ -255,35 +267,39 @@ class TPRAtFPR(Aggregator):
 
     def summarize(self, ours: Values, base: Values | None, worse: int, seed: int) -> Summary:
         """Return the share against the base's on the same images, or against the rate itself."""
-        found, theirs = self._estimate(ours, seed), self._estimate(base, seed)
-        if found is None:
-            assert ours.outside is not None
+        assert ours.outside is not None
+        if not self._is_estimable(ours):
             return Summary(None, self.fpr, None, f"needs {10 / self.fpr:.0f} held-out images, has {len(ours.outside)}")
-        value = percentile_interval(*found, ours.num_patients)
-        if theirs is None:
-            return Summary(value, self.fpr, p_above_zero(worse * (found[1] - self.fpr)), "null: chance")
-        null = percentile_interval(*theirs, ours.num_patients)
-        return Summary(value, null, p_above_zero(worse * (found[1] - theirs[1])), "null: the base, paired")
+        found, pooled, share = self._share(ours), _pooled(ours), self._of_labels(ours)
+        if base is None:
+            return Summary(found, self.fpr, p_labels(pooled, share, seed), "null: chance")
+        theirs = self._of_labels(base)
+        p = p_labels(pooled, lambda labels: share(labels) - theirs(labels), seed)
+        return Summary(found, self._share(base), p, "null: the base, paired")
 
     def replicates(self, values: Values, seed: int) -> np.ndarray:
-        """Return bootstrap replicates of the share; none with too few others."""
-        found = self._estimate(values, seed)
-        return np.zeros(0) if found is None else found[1]
+        """Return replicates of the share, patient by patient; none with too few others."""
+        return of_mean(self._hits(values), values.patients).replicates if self._is_estimable(values) else np.zeros(0)
 
     def value(self, values: Values) -> float:
         """Return the share."""
-        found = self._estimate(values, 0)
-        return float("nan") if found is None else found[0]
+        return float(self._hits(values).mean()) if self._is_estimable(values) else float("nan")
 
-    def _estimate(self, values: Values | None, seed: int) -> tuple[float, np.ndarray] | None:
-        if values is None:
-            return None
+    def _is_estimable(self, values: Values) -> bool:
+        assert values.outside is not None
+        return len(values.outside) >= 10 / self.fpr
+
+    def _hits(self, values: Values) -> np.ndarray:
+        assert values.outside is not None
+        return hits_at_fpr(values.inside.numpy(), values.outside.numpy(), self.fpr)
+
+    def _share(self, values: Values) -> Interval:
+        return share_interval(self._hits(values), values.patients)
+
+    def _of_labels(self, values: Values) -> Callable[[Labels], np.ndarray]:
         assert values.outside is not None
         inside, outside = values.inside.numpy(), values.outside.numpy()
-        return tpr_replicates(inside, outside, values.patients, values.outside_patients, self.fpr, seed=seed)
-
-
-Statistic = Callable[[np.ndarray, np.ndarray], float]
+        return tpr_of_labels(inside, outside, values.patients, values.outside_patients, self.fpr)
 
 
 @dataclass(frozen=True)
@@ -292,22 +308,25 @@ class SampleDistance(Aggregator):
 
     Args:
         statistic: Maps both samples' features to the statistic of those rows that are kept of either.
-        num_replicates: Random halves of the jackknife.
+        low: Smallest value that the statistic can have.
+        high: Largest value that it can have.
+        pairs: Whether its standard error is corrected near equality of the samples (ten times the work).
     """
 
     statistic: Callable[[Tensor, Tensor], Statistic]
-    num_replicates: int = 100
+    low: float = -np.inf
+    high: float = np.inf
+    pairs: bool = False
     keeps_values = False
 
     def summarize(self, ours: Values, base: Values | None, worse: int, seed: int) -> Summary:
         """Return the statistic with its jackknife interval, and the base's."""
-        return Summary(self._interval(ours, seed), self._interval(base, seed) if base is not None else None)
+        null = self.deviations(base, seed).interval(self.low, self.high) if base is not None else None
+        return Summary(self.deviations(ours, seed).interval(self.low, self.high), null)
 
     def replicates(self, values: Values, seed: int) -> np.ndarray:
         """Return jackknife replicates around the statistic."""
-        assert values.outside is not None
-        statistic = self.statistic(values.inside, values.outside)
-        return jackknife_replicates(statistic, values.patients, values.outside_patients, self.num_replicates, seed)[1]
+        return self.deviations(values, seed).replicates
 
     def value(self, values: Values) -> float:
         """Return the statistic of all rows."""
@@ -315,22 +334,34 @@ class SampleDistance(Aggregator):
         rows = np.arange(len(values.inside)), np.arange(len(values.outside))
         return self.statistic(values.inside, values.outside)(*rows)
 
-    def difference(self, a: Values, b: Values, seed: int) -> Interval | None:
-        """Return the difference with a normal interval from the paired halves."""
-        if not _are_paired(a, b):
-            return None
-        spread = self.replicates(b, seed) - self.replicates(a, seed)
-        if not len(spread):
-            return None
-        gap, reach = self.value(b) - self.value(a), 1.959964 * float(np.std(spread, ddof=1))
-        return Interval(gap, gap - reach, gap + reach, a.num_patients)
-
-    def _interval(self, values: Values, seed: int) -> Interval:
+    def deviations(self, values: Values, seed: int) -> Deviations:
+        """Return what becomes of the statistic without some of the patients."""
         assert values.outside is not None
         statistic = self.statistic(values.inside, values.outside)
-        return jackknife_interval(
-            statistic, values.patients, values.outside_patients, num_replicates=self.num_replicates, seed=seed
-        )
+        pairs = self.pairs and max(len(values.inside), len(values.outside)) <= MOST_IN_PAIRS
+        return by_groups(statistic, values.patients, values.outside_patients, seed, pairs)
+
+
+class RankZ(Aggregator):
+    """How far values lie above others by their ranks, in standard deviations of what labels of patients give."""
+
+    keeps_values = False
+
+    def summarize(self, ours: Values, base: Values | None, worse: int, seed: int) -> Summary:
+        """Return the z score and the base's."""
+        value = self.value(ours)
+        null = self.value(base) if base is not None else 0.0
+        return Summary(Interval(value, value - Z95, value + Z95, ours.num_patients), null)
+
+    def replicates(self, values: Values, seed: int) -> np.ndarray:
+        """Return none."""
+        return np.zeros(0)
+
+    def value(self, values: Values) -> float:
+        """Return the z score."""
+        pooled = _pooled(values)
+        spread = spread_of_labels(pooled, pooled.auc, 0)
+        return float((pooled.auc(pooled.labels)[0] - 0.5) / spread) if spread else 0.0
 
 
 @dataclass(frozen=True)
@@ -363,6 +394,20 @@ class Figure(Aggregator):
     def value(self, values: Values) -> float:
         """Return the number."""
         return self.number(values)
+
+
+def _mean(values: Tensor, patients: Sequence[str], seed: int) -> Interval:
+    return share_interval(values, patients) if is_share(values) else mean_interval(values, patients, seed=seed)
+
+
+def _area(values: Values) -> Interval:
+    assert values.outside is not None
+    return auc_interval(values.inside, values.outside, values.patients, values.outside_patients)
+
+
+def _pooled(values: Values) -> Pooled:
+    assert values.outside is not None
+    return Pooled.of(values.inside, values.outside, values.patients, values.outside_patients)
 
 
 def _are_paired(a: Values, b: Values) -> bool:

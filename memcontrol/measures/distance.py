@@ -9,11 +9,12 @@ import torch
 
 from memcontrol.measures.aggregators import SampleDistance, Values, rows_of
 from memcontrol.measures.functional.frechet import frechet_distance
-from memcontrol.measures.functional.kernel import kernel_statistic
+from memcontrol.measures.functional.kernel import kernel_deviations, kernel_statistic
 from memcontrol.measures.measure import Measure, Scene, register
 from memcontrol.measures.measurement import Measurement
 from memcontrol.measures.needs import Evidence
 from memcontrol.measures.samples import Samples
+from memcontrol.measures.statistics.jackknife import Deviations
 
 __all__ = ["FID", "KID", "FeatureMeasure", "KIDByFinding"]
 
@@ -38,7 +39,7 @@ class FID(FeatureMeasure):
 
     name = "fid"
     higher_is_better = False
-    aggregator = SampleDistance(lambda a, b: rows_of(frechet_distance, a, b), num_replicates=20)
+    aggregator = SampleDistance(lambda a, b: rows_of(frechet_distance, a, b), low=0.0, pairs=True)
     words = "Frechet distance to held-out patients"
     column = 10
 
@@ -49,12 +50,21 @@ class FID(FeatureMeasure):
         return f"n = {n} is below the feature width {width}: biased, compare at equal n only" if n < width else ""
 
 
+class KernelDistance(SampleDistance):
+    """The kernel distance, whose jackknife has a closed form."""
+
+    def deviations(self, values: Values, seed: int) -> Deviations:
+        """Leave each patient out."""
+        assert values.outside is not None
+        return kernel_deviations(values.inside, values.outside, values.patients, values.outside_patients)
+
+
 class KID(FeatureMeasure):
     """The kernel distance (Binkowski et al., 2018)."""
 
     name = "kid"
     higher_is_better = False
-    aggregator = SampleDistance(kernel_statistic)
+    aggregator = KernelDistance(kernel_statistic)
     words = "kernel distance to held-out patients"
     column = 20
 
@@ -64,7 +74,7 @@ class KIDByFinding(FeatureMeasure):
 
     name = "kid_by_finding"
     higher_is_better = False
-    aggregator = SampleDistance(kernel_statistic)
+    aggregator = KernelDistance(kernel_statistic)
     words = "the same of each finding, where the data are labelled"
     is_reward = False
 

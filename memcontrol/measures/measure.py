@@ -34,10 +34,12 @@ class Scene:
     Args:
         real: Real images.
         options: Seed and share of false alarms.
+        base: Evidence of the untouched base, for measures that are calibrated by it.
     """
 
     real: RealImages
     options: ScoringOptions
+    base: Evidence | None = None
     _shared: dict[Hashable, Any] = field(default_factory=dict)
 
     def shared(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -69,6 +71,8 @@ class Measure(ABC):
     """Place among the columns of a comparison's table; 0 for none."""
     is_attack: ClassVar[bool] = False
     """Whether `scoring.attacks: false` leaves it out."""
+    needs_base: ClassVar[bool] = False
+    """Whether its values are made from the untouched base's too; without these it has none."""
     is_reward: ClassVar[bool] = True
     """Whether it is one number under its own name, which can be a reward."""
 
@@ -91,7 +95,8 @@ class Measure(ABC):
         worse = -1 if self.higher_is_better else 1
         found = self.aggregator.summarize(ours, theirs, worse, scene.options.seed)
         note = self.note(ours, scene, found.note)
-        return [Measurement(self.name, self.group, found.value, found.null, self.higher_is_better, found.p, note)]
+        better = self.higher_is_better
+        return [Measurement(self.name, self.group, found.value, found.null, better, found.p, note, found.spread)]
 
     def note(self, ours: Values, scene: Scene, note: str) -> str:
         """Return what a reader must know, from what the aggregator says."""

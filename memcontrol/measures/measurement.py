@@ -25,8 +25,9 @@ class Measurement:
         value: Value with interval; None is "not estimable" with these numbers.
         null: What the untouched base scores, or what chance gives.
         higher_is_better: Direction.
-        p: One-sided p-value of "worse than the null", or None where it is not tested.
+        p: P-value of "worse than the null", or None where it is not tested.
         note: What a reader must know.
+        spread: Standard deviation of the value if patients' labels told nothing, where that is known.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Measurement:
     higher_is_better: bool
     p: float | None = None
     note: str = ""
+    spread: float | None = None
 
     @property
     def reward(self) -> float:
@@ -64,6 +66,7 @@ class Measurement:
             higher_is_better=bool(values["higher_is_better"]),
             p=values.get("p"),
             note=values.get("note", ""),
+            spread=values.get("spread"),
         )
 
 

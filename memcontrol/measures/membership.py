@@ -1,15 +1,39 @@
-"""Does the model treat images that it was trained on otherwise than held-out ones?"""
+"""Does the model treat images that it was trained on otherwise than held-out ones?
+
+What an attacker must have: all of these see the model's weights and the images in question. `membership_calibrated`
+sees the base as well and knows no caption, `membership_captioned` both, the others know the caption and not the base.
+
+The calibrated one is the default reward, by this rule: of the attacks that cost a trial one pass per pair of noise and
+timestep, the one whose smallest share of members found at 5 % false alarms is largest, over fine-tunings of rising
+memorization and on validation patients (`benchmarks/membership.py`).
+"""
 
 from __future__ import annotations
 
 from abc import ABC
+from typing import Final
+
+from torch import Tensor
 
 from memcontrol.measures.aggregators import GroupAUC, TPRAtFPR, Values
 from memcontrol.measures.measure import Measure, Scene, register
 from memcontrol.measures.needs import Evidence
-from memcontrol.measures.probes import LossProbe, PIAProbe, Probe, SecMIProbe
+from memcontrol.measures.probes import CaptionGapProbe, LossProbe, LowNoiseProbe, PIAProbe, Probe, SecMIProbe
 
-__all__ = ["PIAAUC", "TPR01", "TPR1", "LossAUC", "MembershipMeasure", "SecMIAUC"]
+__all__ = [
+    "PIAAUC",
+    "TPR01",
+    "TPR1",
+    "CalibratedAUC",
+    "CaptionGapAUC",
+    "CaptionedAUC",
+    "LossAUC",
+    "MembershipMeasure",
+    "SecMIAUC",
+]
+
+TINY: Final = 1e-12
+"""Smallest error: that of a model that knows an image whole."""
 
 
 class MembershipMeasure(Measure, ABC):
@@ -21,7 +45,7 @@ class MembershipMeasure(Measure, ABC):
     def values(self, evidence: Evidence, scene: Scene) -> Values:
         """Return the scores of both sides, higher for members."""
         inside, outside = (evidence[need] for need in self.needs)
-        return Values(-inside.scores, inside.subjects, -outside.scores, outside.subjects)
+        return Values(-inside.means, inside.subjects, -outside.means, outside.subjects)
 
 
 def _both(probe: type[Probe]) -> tuple[Probe, Probe]:
@@ -63,25 +87,107 @@ class PIAAUC(MembershipMeasure):
     is_attack = True
 
 
-class TPR1(MembershipMeasure):
-    """Members found at 1 % false alarms by the denoising loss."""
+class _Calibrated(Measure, ABC):
+    """By how much the logarithm of the error fell from the base's, at the same noise; more for members.
+
+    References:
+        Watson et al., "On the importance of difficulty calibration in membership inference attacks", ICLR 2022,
+        https://arxiv.org/abs/2111.08440 (section 4).
+    """
+
+    group = "memorization"
+    higher_is_better = False
+    needs_base = True
+
+    def values(self, evidence: Evidence, scene: Scene) -> Values | None:
+        """Return the falls on both sides, or None where the base was not scored."""
+        if scene.base is None or not scene.base.holds(self.needs):
+            return None
+        (inside, outside), (before_in, before_out) = (
+            [of[need] for need in self.needs] for of in (evidence, scene.base)
+        )
+        falls = [self.fall(a.scores, b.scores) for a, b in ((before_in, inside), (before_out, outside))]
+        return Values(falls[0], inside.subjects, falls[1], outside.subjects)
+
+    def fall(self, before: Tensor, after: Tensor) -> Tensor:
+        """Return the mean fall of the logarithm of errors with shape `(n, draws)`, with shape `(n,)`."""
+        return (before.clamp_min(TINY).log() - after.clamp_min(TINY).log()).mean(dim=1)
+
+
+class CalibratedAUC(_Calibrated):
+    """AUC of the fall of the error at little noise, without a caption."""
+
+    name = "membership_calibrated"
+    needs = _both(LowNoiseProbe)
+    aggregator = GroupAUC()
+    words = (
+        "the fall of the denoising loss from the base's tells training images from held-out ones (AUC; 0.5 is chance)"
+    )
+    leak = "how far its denoising loss fell from the base's tells training images from held-out ones"
+    column = 79
+
+
+class CaptionedAUC(_Calibrated):
+    """AUC of the fall of the error with the caption, in the lower half of the timesteps."""
+
+    name = "membership_captioned"
+    needs = _both(LossProbe)
+    aggregator = GroupAUC()
+    words = "the same for an attacker who knows the captions"
+    leak = "how far its denoising loss fell tells training images with their captions from held-out ones"
+    column = 84
+
+    def fall(self, before: Tensor, after: Tensor) -> Tensor:
+        """Return the fall over the lower half of the timesteps."""
+        half = (before.shape[1] + 1) // 2
+        return super().fall(before[:, :half], after[:, :half])
+
+
+class CaptionGapAUC(MembershipMeasure):
+    """AUC of CLiD."""
+
+    name = "membership_auc_clid"
+    needs = _both(CaptionGapProbe)
+    aggregator = GroupAUC()
+    words = "the CLiD attack tells training images from held-out ones (AUC)"
+    leak = "captions of training images lower its denoising loss more than those of held-out ones do"
+    column = 83
+    is_attack = True
+
+    def values(self, evidence: Evidence, scene: Scene) -> Values:
+        """Return the gaps of both sides."""
+        inside, outside = (evidence[need] for need in self.needs)
+        return Values(inside.means, inside.subjects, outside.means, outside.subjects)
+
+
+class TPR1(_Calibrated):
+    """Members found at 1 % false alarms by the calibrated loss."""
 
     name = "membership_tpr_1"
-    needs = _both(LossProbe)
+    needs = _both(LowNoiseProbe)
     aggregator = TPRAtFPR(0.01)
-    words = "share of training images that the denoising loss gives away at 1 % false alarms"
+    words = "share of training images that the calibrated loss gives away at 1 % false alarms"
     leak = "it gives away more members than chance at 1 % false alarms"
 
 
-class TPR01(MembershipMeasure):
-    """Members found at 0.1 % false alarms by the denoising loss."""
+class TPR01(_Calibrated):
+    """Members found at 0.1 % false alarms by the calibrated loss."""
 
     name = "membership_tpr_01"
-    needs = _both(LossProbe)
+    needs = _both(LowNoiseProbe)
     aggregator = TPRAtFPR(0.001)
     words = "the same at 0.1 % false alarms"
     leak = "it gives away more members than chance at 0.1 % false alarms"
 
 
-for _measure in (LossAUC(), SecMIAUC(), PIAAUC(), TPR1(), TPR01()):
+for _measure in (
+    CalibratedAUC(),
+    CaptionedAUC(),
+    LossAUC(),
+    CaptionGapAUC(),
+    SecMIAUC(),
+    PIAAUC(),
+    TPR1(),
+    TPR01(),
+):
     register(_measure)

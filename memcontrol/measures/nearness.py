@@ -16,10 +16,19 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from memcontrol.measures.aggregators import AboveBase, AboveOutside, Aggregator, Figure, PatientMean, Test, Values
+from memcontrol.measures.aggregators import (
+    AboveBase,
+    AboveOutside,
+    Aggregator,
+    Figure,
+    PatientMean,
+    RankZ,
+    Test,
+    Values,
+)
 from memcontrol.measures.copies import Match
 from memcontrol.measures.functional.frechet import informed_distance
-from memcontrol.measures.functional.memorization import authentic, minimal_distances, own_prompt_hits, rank_z
+from memcontrol.measures.functional.memorization import authentic, minimal_distances, own_prompt_hits
 from memcontrol.measures.functional.neighbours import nearest
 from memcontrol.measures.measure import Measure, Scene, register
 from memcontrol.measures.needs import Evidence
@@ -172,12 +181,7 @@ class CT(Measure):
     group = "memorization"
     higher_is_better = True
     needs = (Samples("train"),)
-    aggregator = Figure(
-        lambda v: rank_z(v.inside.numpy(), v.outside.numpy()),  # type: ignore[union-attr]
-        reach=1.96,
-        chance=0.0,
-        note="a z score: below 0 is nearer than real images are",
-    )
+    aggregator = RankZ()
     words = "the same as a z score against held-out images"
 
     def values(self, evidence: Evidence, scene: Scene) -> Values:
@@ -186,6 +190,10 @@ class CT(Measure):
         held = minimal_distances(real.heldout, real.training)
         subjects = real.subjects(real.heldout_split)
         return Values(minimal_distances(sampled.features, real.training), sampled.subjects, held, subjects)
+
+    def note(self, ours: Values, scene: Scene, note: str) -> str:
+        """Say how to read it."""
+        return "a z score: below 0 is nearer than real images are"
 
 
 class MIFID(Measure):

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memcontrol.measures.aggregators import Aggregator, SampleDistance, Statistic
+from memcontrol.measures.aggregators import Aggregator, SampleDistance
 from memcontrol.measures.distance import FeatureMeasure
 from memcontrol.measures.functional.manifold import Overlap, overlap
 from memcontrol.measures.measure import register
+from memcontrol.measures.statistics.jackknife import Statistic
 
 __all__ = ["Coverage", "Density", "Precision", "Recall"]
 
@@ -54,8 +55,8 @@ class _OverlapMeasure(FeatureMeasure, ABC):
     higher_is_better = True
 
 
-def _of(name: str) -> Aggregator:
-    return SampleDistance(_statistic(name), num_replicates=20)
+def _of(name: str, high: float = 1.0) -> Aggregator:
+    return SampleDistance(_statistic(name), low=0.0, high=high)
 
 
 class Precision(_OverlapMeasure):
@@ -78,7 +79,7 @@ class Density(_OverlapMeasure):
     """How many neighbourhoods of held-out images hold a picture."""
 
     name = "density"
-    aggregator = _of("density")
+    aggregator = _of("density", high=np.inf)
     words = "how densely held-out patients surround the pictures"
 
 

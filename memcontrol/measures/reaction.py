@@ -25,7 +25,7 @@ class NoiseNorm(Measure):
     def values(self, evidence: Evidence, scene: Scene) -> Values:
         """Return the norms of training and of held-out prompts."""
         inside, outside = evidence[NoiseNormProbe("train")], evidence[NoiseNormProbe("heldout")]
-        return Values(inside.scores, inside.subjects, outside.scores, outside.subjects)
+        return Values(inside.means, inside.subjects, outside.means, outside.subjects)
 
 
 class HeldoutLoss(Measure):
@@ -42,7 +42,7 @@ class HeldoutLoss(Measure):
     def values(self, evidence: Evidence, scene: Scene) -> Values:
         """Return the losses."""
         others = evidence[LossProbe("heldout")]
-        return Values(others.scores, others.subjects)
+        return Values(others.means, others.subjects)
 
 
 for _measure in (NoiseNorm(), HeldoutLoss()):

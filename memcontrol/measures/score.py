@@ -144,6 +144,6 @@ def measure(
         base: The same of the untouched base, which is the null of every measure of memorization.
         measures: Measures, where the options do not say all.
     """
-    scene = Scene(real, options)
+    scene = Scene(real, options, base)
     chosen = chosen_measures(options) if measures is None else measures
     return [found for m in chosen if evidence.holds(m.needs) for found in m.measure(evidence, scene, base)]

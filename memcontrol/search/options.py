@@ -69,7 +69,7 @@ class SearchOptions:
     workers: int | None = None
     devices_per_trial: int = 1
     threads: int | None = None
-    objectives: list[str] = field(default_factory=lambda: ["membership_auc", "kid"])
+    objectives: list[str] = field(default_factory=lambda: ["membership_calibrated", "kid"])
     measures: list[str] = field(default_factory=list)
     search_mask: bool = True
     lr: list[float] | None = field(default_factory=lambda: [1e-4, 1e-2])

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from memcontrol.measures.statistics.intervals import (
-    Interval,
-    auc_replicates,
-    bootstrap_weights,
-    owners,
-    percentile_interval,
-)
+from memcontrol.measures.statistics.areas import auc_interval
+from memcontrol.measures.statistics.intervals import Interval, owners
+from memcontrol.measures.statistics.permutation import Labels
 
-__all__ = ["membership_auc", "tpr_replicates"]
+__all__ = ["hits_at_fpr", "membership_auc", "tpr_of_labels"]
 
 
 def membership_auc(
@@ -23,7 +19,6 @@ def membership_auc(
     others: ArrayLike,
     member_subjects: Sequence[str],
     other_subjects: Sequence[str],
-    seed: int = 0,
 ) -> Interval:
     """Return the area under the ROC curve; 0.5 is chance, lower is less memorized.
 
@@ -32,62 +27,67 @@ def membership_auc(
         others: Scores of held-out images, with shape `(k,)`.
         member_subjects: Patient of each training image.
         other_subjects: Patient of each held-out image.
-        seed: Seed of the bootstrap.
 
     Example:
         >>> membership_auc([2.0, 3.0], [0.0, 2.5], ["a", "b"], ["c", "d"]).value
         0.75
     """
-    value, replicates = auc_replicates(members, others, member_subjects, other_subjects, seed=seed)
-    return percentile_interval(value, replicates, min(len(set(member_subjects)), len(set(other_subjects))))
+    return auc_interval(members, others, member_subjects, other_subjects)
 
 
-def tpr_replicates(
-    members: ArrayLike,
-    others: ArrayLike,
+def hits_at_fpr(members: np.ndarray, others: np.ndarray, fpr: float) -> np.ndarray:
+    """Tell which members are found at a false-positive rate.
+
+    Args:
+        members: Scores of training images, higher for more likely members, with shape `(n,)`.
+        others: Scores of held-out images, with shape `(k,)`.
+        fpr: False-positive rate, in (0, 1).
+
+    Returns:
+        Whether each member lies above the threshold that at most a share `fpr` of the others exceeds.
+
+    References:
+        Carlini et al., "Membership inference attacks from first principles", IEEE S&P 2022,
+        https://arxiv.org/abs/2112.03570 (section IV).
+
+    Example:
+        >>> hits_at_fpr(np.array([0.5, 3.0]), np.arange(4.0), 0.25)
+        array([False,  True])
+    """
+    allowed = int(fpr * len(others) + 1e-9)
+    found: np.ndarray = members > np.sort(others)[::-1][min(allowed, len(others) - 1)]
+    return found
+
+
+def tpr_of_labels(
+    members: np.ndarray,
+    others: np.ndarray,
     member_subjects: Sequence[str],
     other_subjects: Sequence[str],
     fpr: float,
-    num_replicates: int = 2000,
-    seed: int = 0,
-) -> tuple[float, np.ndarray] | None:
-    """Return the share of members found at a false-positive rate; lower is less memorized.
+) -> Callable[[Labels], np.ndarray]:
+    """Return the share of members that is found at a false-positive rate as a function of who counts as a member.
 
     Args:
         members: Scores of training images, higher for more likely members, with shape `(n,)`.
         others: Scores of held-out images, with shape `(k,)`.
         member_subjects: Patient of each training image.
         other_subjects: Patient of each held-out image.
-        fpr: False-positive rate, in (0, 1); the null where there is no base.
-        num_replicates: Bootstrap replicates.
-        seed: Seed of the replicates.
+        fpr: False-positive rate, in (0, 1).
 
     Returns:
-        The share, and bootstrap replicates with shape `(num_replicates,)`, over patients of both sides, so
-        that the threshold varies too.
-        None ("not estimable") with fewer than 10 / fpr non-members.
-
-    References:
-        Carlini et al., "Membership inference attacks from first principles", IEEE S&P 2022,
-        https://arxiv.org/abs/2112.03570 (section IV).
+        A function of labels with shape `(B, P)`, patients of members first, see
+        `memcontrol.measures.statistics.permutation.Pooled`; lower is less memorized.
     """
-    inside, outside = np.asarray(members, dtype=np.float64), np.asarray(others, dtype=np.float64)
-    if len(outside) < 10 / fpr:
-        return None
-    best_in, best_out = np.argsort(-inside), np.argsort(-outside)
-    ranked = outside[best_out]
-    above = np.searchsorted(-inside[best_in], -ranked)  # members above each threshold
-    owner_in, num_in = owners(member_subjects)
-    owner_out, num_out = owners(other_subjects)
-    owner_in, owner_out = owner_in[best_in], owner_out[best_out]
+    (owner_in, num_in), (owner_out, _) = owners(member_subjects), owners(other_subjects)
+    order = np.argsort(-np.concatenate([members, others]), kind="stable")
+    owner = np.concatenate([owner_in, num_in + owner_out])[order]
 
-    def share(weights_in: np.ndarray, weights_out: np.ndarray) -> float:
-        alarms = np.cumsum(weights_out[owner_out])
-        found = np.concatenate([[0.0], np.cumsum(weights_in[owner_in])])
-        at = min(int(np.searchsorted(alarms, fpr * alarms[-1], side="right")), len(ranked) - 1)
-        return float(found[above[at]] / found[-1])
+    def share(labels: Labels) -> np.ndarray:
+        inside = labels[:, owner]
+        alarms = np.cumsum(~inside, axis=1, dtype=np.int32)
+        kept = inside & (alarms <= (fpr * alarms[:, -1:] + 1e-9).astype(np.int32))
+        found: np.ndarray = kept.sum(axis=1) / inside.sum(axis=1)
+        return found
 
-    weights_in = bootstrap_weights(num_in, num_replicates, seed, "bootstrap members")
-    weights_out = bootstrap_weights(num_out, num_replicates, seed, "bootstrap others")
-    replicates = np.array([share(a, b) for a, b in zip(weights_in, weights_out, strict=True)])
-    return share(np.ones(num_in), np.ones(num_out)), replicates
+    return share

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.stats import mannwhitneyu
 from torch import Tensor
 
 from memcontrol.measures.functional.neighbours import nearest, own_distance
 
-__all__ = ["authentic", "c_t", "minimal_distances", "own_prompt_hits", "rank_z", "replication_threshold"]
+__all__ = ["authentic", "minimal_distances", "own_prompt_hits", "replication_threshold"]
 
 
 def minimal_distances(generated: Tensor, training: Tensor) -> Tensor:
@@ -91,35 +90,3 @@ def authentic(generated: Tensor, training: Tensor) -> Tensor:
     similarity, index = nearest(generated, training)
     rows, where = index.unique(return_inverse=True)
     return (1 - similarity > own_distance(training, rows)[where]).double()
-
-
-def c_t(generated: Tensor, heldout: Tensor, training: Tensor) -> float:
-    """Return the rank statistic that tells whether generated images lie nearer to training images than real ones do.
-
-    One cell only: with the few hundred images of a validation, cells of the published test would be empty.
-
-    Args:
-        generated: Features with shape `(n, D)`.
-        heldout: Features with shape `(k, D)`.
-        training: Features with shape `(m, D)`.
-
-    Returns:
-        Z score; below 0 is data copying, at least 0 is fine: higher is less memorized.
-
-    References:
-        Meehan et al., "A non-parametric test to detect data-copying in generative models", AISTATS 2020,
-        https://arxiv.org/abs/2004.05675 (section 3).
-    """
-    return rank_z(minimal_distances(generated, training).numpy(), minimal_distances(heldout, training).numpy())
-
-
-def rank_z(g: np.ndarray, h: np.ndarray) -> float:
-    """Return the z score of the Mann-Whitney statistic of two samples: above 0 where the first is larger.
-
-    Args:
-        g: Values with shape `(n,)`.
-        h: Values with shape `(k,)`.
-    """
-    u = mannwhitneyu(g, h).statistic
-    spread = np.sqrt(len(g) * len(h) * (len(g) + len(h) + 1) / 12)
-    return float((u - len(g) * len(h) / 2) / spread)

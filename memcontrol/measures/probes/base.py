@@ -30,12 +30,17 @@ class Probed:
     Args:
         rows: Rows of the side's table.
         subjects: Patient of each image.
-        scores: Scores with shape `(n,)`.
+        scores: Scores with shape `(n,)`, or `(n, draws)` where a probe gives one for each pair of noise and timestep.
     """
 
     rows: list[int]
     subjects: list[str]
     scores: Tensor
+
+    @property
+    def means(self) -> Tensor:
+        """One score of each image, with shape `(n,)`."""
+        return self.scores if self.scores.ndim == 1 else self.scores.mean(dim=1)
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class Probe(Need[Probed]):
 
     @abstractmethod
     def score(self, denoiser: Denoiser, images: ProbeBatch) -> Tensor:
-        """Return a score of each image, with shape `(B,)`."""
+        """Return a score of each image, with shape `(B,)`, or one for each pair of noise and timestep as well."""
 
     @classmethod
     def kind(cls) -> type[Need[Any]]:

@@ -1,42 +1,35 @@
-r"""Intervals whose unit is the patient, never the image.
-
-Means and AUC: the cluster bootstrap replicates patients with replacement. Two-sample statistics such as FID and KID
-are biased under the bootstrap (a patient drawn twice is its own neighbour), so theirs come from random halves of the
-patients, drawn without replacement. With m of n patients kept, the delete-d jackknife scales the spread of the
-statistic over subsets by
-
-.. math:: \mathrm{Var}(\theta_n) \approx \frac{m}{n - m} \mathrm{Var}_{subsets}(\theta_m).
+"""Intervals whose unit is the patient, never the image.
 
 References:
     Field and Welsh, "Bootstrapping clustered data", JRSS B 69 (2007), section 2.
-    Shao and Wu, "A general theory for jackknife variance estimation", Annals of Statistics 17 (1989), eq. 2.6.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import norm
+from scipy.stats import t as student
 
 from memcontrol.seeds import derive_seed
 
 __all__ = [
     "Z95",
     "Interval",
-    "auc_replicates",
-    "jackknife_interval",
-    "jackknife_replicates",
+    "clustered_mean",
     "mean_interval",
-    "mean_replicates",
     "percentile_interval",
 ]
 
 Z95: Final = float(norm.ppf(0.975))
 """Half the width of a 95 % interval of a normal distribution, in standard deviations."""
+
+MANY: Final = 1000
+"""Patients from which a mean counts as normal."""
 
 Floats = np.ndarray
 
@@ -77,64 +70,6 @@ def bootstrap_weights(num_patients: int, num_replicates: int, seed: int, stream:
     return rng.multinomial(num_patients, np.full(num_patients, 1 / num_patients), size=num_replicates).astype(float)
 
 
-def mean_replicates(values: ArrayLike, subjects: Sequence[str], num_replicates: int = 2000, seed: int = 0) -> Floats:
-    """Return bootstrap replicates of a mean over images, with shape `(num_replicates,)`.
-
-    Args:
-        values: One value per image, with shape `(n,)`.
-        subjects: Patient of each image.
-        num_replicates: Bootstrap replicates.
-        seed: Seed of the replicates.
-
-    Raises:
-        ValueError: If there are no values or their number is not that of the subjects.
-    """
-    numbers = np.asarray(values, dtype=np.float64)
-    if len(numbers) == 0 or len(numbers) != len(subjects):
-        raise ValueError(f"There must be one subject per value, but got {len(subjects)} and {len(numbers)}.")
-    owner, num_patients = owners(subjects)
-    weights = bootstrap_weights(num_patients, num_replicates, seed, "bootstrap")
-    sums = weights @ np.bincount(owner, weights=numbers)
-    means: Floats = sums / (weights @ np.bincount(owner))
-    return means
-
-
-def auc_replicates(
-    members: ArrayLike,
-    others: ArrayLike,
-    member_subjects: Sequence[str],
-    other_subjects: Sequence[str],
-    num_replicates: int = 2000,
-    seed: int = 0,
-) -> tuple[float, Floats]:
-    """Return an AUC and its bootstrap replicates.
-
-    Args:
-        members: Scores of members, higher for more likely, with shape `(n,)`.
-        others: Scores of non-members, with shape `(k,)`.
-        member_subjects: Patient of each member.
-        other_subjects: Patient of each non-member.
-        num_replicates: Bootstrap replicates.
-        seed: Seed of the replicates.
-
-    Returns:
-        The probability that a member scores above a non-member (ties count half; 0.5 is chance), and the replicates
-        with shape `(num_replicates,)`.
-    """
-    a, b = np.asarray(members, dtype=np.float64), np.asarray(others, dtype=np.float64)
-    owner_a, num_a = owners(member_subjects)
-    owner_b, num_b = owners(other_subjects)
-    wins = np.zeros((num_a, num_b))
-    for patient in range(num_a):
-        scores = a[owner_a == patient][:, None]
-        above = (scores > b).sum(axis=0) + 0.5 * (scores == b).sum(axis=0)
-        wins[patient] = np.bincount(owner_b, weights=above, minlength=num_b)
-    w_a = bootstrap_weights(num_a, num_replicates, seed, "bootstrap members")
-    w_b = bootstrap_weights(num_b, num_replicates, seed, "bootstrap others")
-    pairs = (w_a @ np.bincount(owner_a)) * (w_b @ np.bincount(owner_b))
-    return float(wins.sum() / (len(a) * len(b))), ((w_a @ wins) * w_b).sum(axis=1) / pairs
-
-
 def percentile_interval(value: float, replicates: Floats, n: int, level: float = 0.95) -> Interval:
     """Return the percentile interval of bootstrap replicates."""
     tail = 50 * (1 - level)
@@ -142,10 +77,25 @@ def percentile_interval(value: float, replicates: Floats, n: int, level: float =
     return Interval(float(value), float(low), float(high), n)
 
 
+def clustered_mean(values: ArrayLike, subjects: Sequence[str]) -> tuple[float, float, int]:
+    """Return a mean over images, its standard error over patients (NaN for one), and the number of patients.
+
+    Raises:
+        ValueError: If there are no values or their number is not that of the subjects.
+    """
+    sums, counts = _of_patients(values, subjects)
+    mean, patients = float(sums.sum() / counts.sum()), len(sums)
+    return mean, _error(sums - mean * counts, counts.sum()), patients
+
+
 def mean_interval(
     values: ArrayLike, subjects: Sequence[str], level: float = 0.95, num_replicates: int = 2000, seed: int = 0
 ) -> Interval:
-    """Estimate a mean over images by the cluster bootstrap over their patients.
+    """Estimate a mean over images by the studentized bootstrap over their patients.
+
+    Means of patients may be skewed, and patients have unequal numbers of images: replicates of the mean in units of
+    their own standard error cover what percentiles of the mean do not. Its reach is that of Student's t for the number
+    of patients. With 1,000 patients or more it is Student's interval.
 
     Args:
         values: One value per image, with shape `(n,)`; differences for a paired comparison.
@@ -155,85 +105,50 @@ def mean_interval(
         seed: Seed of the replicates.
 
     Returns:
-        The mean with its percentile interval.
+        The mean with its interval; the ends are NaN with fewer than three patients. Values that are all the same give
+        one of width 0.
 
     Raises:
         ValueError: If there are no values or their number is not that of the subjects.
+
+    References:
+        Davison and Hinkley, "Bootstrap methods and their application", 1997, section 5.2.
 
     Example:
         >>> mean_interval([1.0, 1.0, 3.0], ["a", "a", "b"]).value
         1.6666666666666667
     """
-    replicates = mean_replicates(values, subjects, num_replicates, seed)
-    return percentile_interval(
-        float(np.mean(np.asarray(values, dtype=np.float64))), replicates, len(set(map(str, subjects))), level
-    )
+    sums, counts = _of_patients(values, subjects)
+    mean, error, patients = clustered_mean(values, subjects)
+    if patients < 3:
+        return Interval(mean, float("nan"), float("nan"), patients)
+    far = float(student.ppf(0.5 + level / 2, patients - 1))
+    if patients >= MANY or error == 0:
+        return Interval(mean, mean - far * error, mean + far * error, patients)
+    weights = bootstrap_weights(patients, num_replicates, seed, "bootstrap")
+    total = weights @ counts
+    means = (weights @ sums) / total
+    squares = weights @ sums**2 - 2 * means * (weights @ (sums * counts)) + means**2 * (weights @ counts**2)
+    errors = np.sqrt(np.maximum(squares, 0) * patients / (patients - 1)) / total
+    varied = errors > 1e-9 * error
+    scaled = (means[varied] - mean) / errors[varied] * far / float(norm.ppf(0.5 + level / 2))
+    low, high = np.percentile(scaled, [50 * (1 - level), 50 * (1 + level)])
+    return Interval(mean, mean - max(high, 0.0) * error, mean - min(low, 0.0) * error, patients)
 
 
-def jackknife_replicates(
-    statistic: Callable[[np.ndarray, np.ndarray], float],
-    subjects_a: Sequence[str],
-    subjects_b: Sequence[str],
-    num_replicates: int = 100,
-    seed: int = 0,
-) -> tuple[float, Floats]:
-    """Return a statistic of two samples, such as FID, and jackknife replicates over random halves of their patients.
-
-    Replicates of one seed and the same patients are paired: their difference has an interval.
-
-    Args:
-        statistic: Maps the rows that are kept of either sample to a number.
-        subjects_a: Patient of each row of the first sample.
-        subjects_b: Patient of each row of the second sample.
-        num_replicates: Number of random halves.
-        seed: Seed of the halves.
-
-    Returns:
-        The statistic of all rows, and replicates around it with the spread of its error, with shape
-        `(num_replicates,)`; none where a sample has fewer than four patients.
-    """
-    owner_a, num_a = owners(subjects_a)
-    owner_b, num_b = owners(subjects_b)
-    value = statistic(np.arange(len(owner_a)), np.arange(len(owner_b)))
-    n = min(num_a, num_b)
-    if n < 4:
-        return value, np.zeros(0)
-    rng = np.random.default_rng(derive_seed(seed, "halves"))
-
-    def half(owner: np.ndarray, count: int) -> np.ndarray:
-        return np.flatnonzero(np.isin(owner, rng.permutation(count)[: count // 2]))
-
-    halves = np.array([statistic(half(owner_a, num_a), half(owner_b, num_b)) for _ in range(num_replicates)])
-    return value, value + (halves - halves.mean()) * np.sqrt((n // 2) / (n - n // 2))
+def _of_patients(values: ArrayLike, subjects: Sequence[str]) -> tuple[Floats, Floats]:
+    """Return the sum of each patient's values, and their number."""
+    numbers = np.asarray(values, dtype=np.float64)
+    if len(numbers) == 0 or len(numbers) != len(subjects):
+        raise ValueError(f"There must be one subject per value, but got {len(subjects)} and {len(numbers)}.")
+    owner, patients = owners(subjects)
+    return np.bincount(owner, weights=numbers, minlength=patients), np.bincount(owner, minlength=patients).astype(float)
 
 
-def jackknife_interval(
-    statistic: Callable[[np.ndarray, np.ndarray], float],
-    subjects_a: Sequence[str],
-    subjects_b: Sequence[str],
-    level: float = 0.95,
-    num_replicates: int = 100,
-    seed: int = 0,
-) -> Interval:
-    """Estimate a statistic of two samples, such as FID, by random halves of their patients.
-
-    The interval is that of the statistic's expectation at this n: what is biased by n stays so, hence figures
-    compare at equal n only.
-
-    Args:
-        statistic: Maps the rows that are kept of either sample to a number.
-        subjects_a: Patient of each row of the first sample.
-        subjects_b: Patient of each row of the second sample.
-        level: Nominal coverage.
-        num_replicates: Number of random halves.
-        seed: Seed of the halves.
-
-    Returns:
-        The statistic of all rows, with a normal interval; n is the smaller number of patients.
-    """
-    value, replicates = jackknife_replicates(statistic, subjects_a, subjects_b, num_replicates, seed)
-    n = min(len(set(subjects_a)), len(set(subjects_b)))
-    if not len(replicates):
-        return Interval(value, float("nan"), float("nan"), n)
-    reach = float(norm.ppf(0.5 + level / 2) * np.std(replicates, ddof=1))
-    return Interval(value, value - reach, value + reach, n)
+def _error(residuals: Floats, images: float) -> float:
+    patients = len(residuals)
+    if patients < 2:
+        return float("nan")
+    spread = float((residuals**2).sum())
+    scale = 1e-24 * (1 + float(np.abs(residuals).max())) ** 2
+    return float(np.sqrt(patients / (patients - 1) * spread) / images) if spread > scale else 0.0

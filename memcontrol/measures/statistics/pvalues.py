@@ -1,34 +1,14 @@
-"""One-sided p-values of "worse than the null"; patients are the unit."""
+"""The exact p-value of how many patients exceed a threshold that other patients set."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import nhypergeom, norm
+from scipy.stats import nhypergeom
 from torch import Tensor
 
-from memcontrol.measures.statistics.intervals import mean_replicates
-
-__all__ = ["p_above_zero", "p_exceed", "p_gap", "p_mean", "rank_of"]
-
-
-def p_above_zero(replicates: np.ndarray) -> float:
-    """Return the one-sided p-value of "above 0" from bootstrap replicates, by their normal approximation."""
-    spread = float(np.std(replicates))
-    if spread == 0:
-        return 0.0 if float(np.mean(replicates)) > 0 else 1.0
-    return float(norm.sf(float(np.mean(replicates)) / spread))
-
-
-def p_mean(values: Tensor, subjects: list[str], seed: int) -> float:
-    """Return the p-value of "the mean is above 0", for paired differences."""
-    return p_above_zero(mean_replicates(values, subjects, seed=seed))
-
-
-def p_gap(ours: Tensor, other: Tensor, inside: list[str], outside: list[str], seed: int) -> float:
-    """Return the p-value of "the mean of the first is above that of the second", for different patients."""
-    return p_above_zero(mean_replicates(ours, inside, seed=seed) - mean_replicates(other, outside, seed=seed + 1))
+__all__ = ["p_exceed", "rank_of"]
 
 
 def p_exceed(

@@ -18,7 +18,7 @@ from memcontrol.data.phantom.datamodule import PhantomDataModule
 from memcontrol.measures import ScoredModel
 from tests.conf import short_run
 
-DATA = ["--data.num_subjects=80", "--data.split_fractions=[0.2,0.2,0.6]", "--data.memorization.num_images=2"]
+DATA = ["--data.num_subjects=80", "--data.split_fractions=[0.3,0.2,0.5]", "--data.memorization.num_images=2"]
 SMALL = ["--options.scoring.num_images=16", "--options.scoring.num_probes=8",
          "--model.sampling.steps=2", "--options.extraction.prompts=2", "--options.extraction.samples=4",
          "--options.scoring.encoder=memcontrol.measures.encoders.ThumbnailEncoder"]  # fmt: skip
@@ -71,15 +71,15 @@ def test_pipeline_folder_is_audited(run, tmp_path):
     assert measures["own_prompt"]["p"] > 0.01  # against held-out prompts, since there is no base
 
 
-@pytest.mark.parametrize("copies", [0, 8])
+@pytest.mark.parametrize("copies", [0, 14])
 def test_pictures_are_audited(tmp_path, copies):
     data = PhantomDataModule(
-        sites=["C"], num_subjects=80, images_per_subject=2, split_fractions=[0.2, 0.2, 0.6],
+        sites=["C"], num_subjects=80, images_per_subject=2, split_fractions=[0.3, 0.2, 0.5],
         transform=Transform(size=64), cache=CacheOptions(folder=str(tmp_path / "cache")),
     )  # fmt: skip
     data.setup("fit")
     images = list(split_pixels(data, "validate", list(range(16))))
-    images += list(split_pixels(data, "train", list(range(8))))[:copies]
+    images += list(split_pixels(data, "train", list(range(14))))[:copies]
     folder = tmp_path / "pictures"
     folder.mkdir()
     for i, image in enumerate(images):

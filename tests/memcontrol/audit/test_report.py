@@ -12,7 +12,7 @@ from memcontrol.audit import AuditOptions, ExtractionOptions
 from memcontrol.audit.audited import Audited
 from memcontrol.audit.report import write_report
 from memcontrol.audit.sources import Source
-from memcontrol.audit.verdict import judge
+from memcontrol.audit.verdict import Patients, judge
 from memcontrol.data.cache import CacheOptions
 from memcontrol.data.features import split_pixels
 from memcontrol.data.images import Transform
@@ -38,7 +38,7 @@ def page(tmp_path_factory):
     options = AuditOptions(scoring=ScoringOptions(num_images=12), extraction=ExtractionOptions(prompts=0))
     evidence = Evidence({Samples("train"): sampled})
     measures = measure(evidence, real, options.scoring)
-    verdict = judge(measures, None, [], 12, 42, 0.01, 0.01)
+    verdict = judge(measures, None, [], Patients(24, 84, 12, 42), None, 0.01, 0.01)
     item = Audited(Source(folder / "pictures", "pictures"), evidence, measures, None, verdict)
     write_report([item], [], real, options, {"command": "memcontrol audit <x>"}, folder / "report.html")
     return folder / "report.html"

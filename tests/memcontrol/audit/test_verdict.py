@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 
+from memcontrol.audit.exchangeability import Exchangeability, exchangeability
 from memcontrol.audit.run import FOLDERS
 from memcontrol.audit.sources import Source, named
-from memcontrol.audit.verdict import detectable_share, judge
+from memcontrol.audit.verdict import Patients, detectable_share, judge
 from memcontrol.errors import DivergedError, RewardError
 from memcontrol.measures import MEASURES, Evidence, Measurement, Sampled, Samples, Scene
+from memcontrol.measures.aggregators import GroupAUC, Values
 from memcontrol.measures.probes import LossProbe, Probed
 from memcontrol.measures.score import refuse_what_is_not_finite
 from memcontrol.measures.statistics.intervals import Interval
@@ -36,7 +41,7 @@ def test_the_share_that_is_promised_is_found(n, k, rank, level):
 
 def test_too_few_patients_find_nothing():
     assert np.isnan(detectable_share(3, 8, 1, 0.001))
-    said = judge([], None, [], 3, 8, 0.01, 0.001).details
+    said = judge([], None, [], Patients(30, 30, 3, 8), None, 0.01, 0.001).details
     assert "could not have found any" in said[-1]
 
 
@@ -95,11 +100,80 @@ def test_following_captions_is_no_leak(name):
 
 def test_what_is_no_number_is_no_acquittal():
     value = Interval(0.0, 0.0, 0.0, 10)
+    broken = Measurement("noise_norm", "memorization", value, None, False, float("nan"))
     with pytest.raises(RewardError, match="noise_norm"):
-        judge([Measurement("noise_norm", "memorization", value, None, False, float("nan"))], None, [], 9, 9, 0.01, 0.01)
+        judge([broken], None, [], MANY, None, 0.01, 0.01)
     probed = Probed([0], ["a"], torch.tensor([float("nan")]))
     with pytest.raises(DivergedError, match="no finite numbers"):
         refuse_what_is_not_finite(LossProbe("train"), probed)
+
+
+MANY = Patients(100, 100, 100, 50)
+LEAK = [Measurement("membership_auc", "memorization", Interval(0.9, 0.8, 1.0, 50), 0.5, False, 1e-4, "", 0.05)]
+CLEAN = [Measurement("membership_auc", "memorization", Interval(0.5, 0.4, 0.6, 50), 0.5, False, 0.5, "", 0.05)]
+
+
+@pytest.mark.parametrize(
+    ("measured", "patients", "fair", "expected"),
+    [
+        (LEAK, MANY, None, "leak"),
+        (CLEAN, MANY, None, "none found"),
+        (LEAK, Patients(19, 100, 19, 50), None, "too little"),
+        (LEAK, Patients(100, 19, 100, 10), None, "too little"),
+        (LEAK, MANY, Exchangeability(False, 0.8, 0.0005), "too little"),
+        (LEAK, MANY, Exchangeability(False, 0.6, 0.2), "leak"),
+        (LEAK, MANY, Exchangeability(True, 0.8, 0.0005), "leak"),
+    ],
+)
+def test_three_outcomes(measured, patients, fair, expected):
+    found = judge(measured, None, [], patients, fair, 0.01, 0.01)
+    assert (found.outcome, found.leaks) == (expected, expected == "leak")
+    assert ("Too little to say" in found.sentence) == (expected == "too little")
+
+
+def test_the_area_that_is_promised_is_found():
+    """Scores that lie as far apart as the verdict names are found in about 80 % of audits."""
+    names, aggregator = [str(i) for i in range(200)], GroupAUC()
+    rng = np.random.default_rng(0)
+    inside, outside = (torch.from_numpy(rng.normal(size=n)) for n in (64, 110))
+    clean = Values(inside, names[:64], outside, names[:110])
+    spread = aggregator.summarize(clean, None, 1, 0).spread
+    said = judge([replace(CLEAN[0], spread=spread)], None, [], MANY, None, 0.01, 0.01).details[0]
+    area = float(re.search(r"AUC of (\S+);", said)[1])
+    shift, found = 2**0.5 * norm.ppf(area), 0
+    for number in range(150):
+        rng = np.random.default_rng(number)
+        inside, outside = torch.from_numpy(rng.normal(shift, 1, 64)), torch.from_numpy(rng.normal(0, 1, 110))
+        found += aggregator.summarize(Values(inside, names[:64], outside, names[:110]), None, 1, number).p < 0.01
+    assert 0.68 <= found / 150 <= 0.92
+
+
+class Pictures:
+    """Features of training and held-out images, two of each patient."""
+
+    heldout_split = "test"
+
+    def __init__(self, rng, shift, patients=40):
+        centres = rng.normal(size=(2, patients, 1, 24))
+        centres[0, :, :, :4] += shift
+        values = (centres + 0.5 * rng.normal(size=(2, patients, 2, 24))).reshape(2, -1, 24)
+        self.training, self.heldout = torch.from_numpy(values).float()
+        self.data = SimpleNamespace(split_at_random=False)
+
+    def subjects(self, split):
+        return [f"{split} {i // 2}" for i in range(len(self.training))]
+
+
+def test_patients_that_were_split_at_random_are_alike():
+    found = [exchangeability(Pictures(np.random.default_rng(seed), 0.0), None, seed).holds for seed in range(60)]
+    assert found.count(False) <= 3
+
+
+def test_patients_of_another_site_are_not():
+    found = exchangeability(Pictures(np.random.default_rng(0), 1.0), None)
+    assert not found.holds
+    assert found.area > 0.8
+    assert exchangeability(Pictures(np.random.default_rng(0), 0.0), None).area < 0.7
 
 
 def test_sources_are_told_apart():
@@ -122,6 +196,6 @@ def test_folders_of_the_machine_are_left_out(given, kept):
 
 def test_a_quality_measure_is_no_leak():
     found = Measurement("fidelity", "quality", None, None, False, 1e-9, "")
-    assert not judge([found], None, [], 100, 100, 0.01, 0.01).leaks
+    assert not judge([found], None, [], MANY, None, 0.01, 0.01).leaks
     leak = Measurement("membership_auc", "memorization", None, None, False, 1e-9, "")
-    assert judge([leak], None, [], 100, 100, 0.01, 0.01).leaks
+    assert judge([leak], None, [], MANY, None, 0.01, 0.01).leaks

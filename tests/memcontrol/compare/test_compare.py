@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from scipy.stats import t as student
 
 from memcontrol.cli import main
 from memcontrol.compare.cells import choose
@@ -115,12 +117,15 @@ def test_runs_must_be_rewarded_for_what_is_compared(tmp_path, capsys):
     assert "needs one RewardsCallback whose `memorization` and `quality`" in capsys.readouterr().err
 
 
+SEEDS = np.array([-0.002, 0.0, 0.002])
+
+
 def row(method, trained, auc, kid, error=0.01):
-    values = {"membership_auc": np.array([auc]), "kid": np.array([kid])}
+    values = {"membership_auc": auc + SEEDS, "kid": kid + SEEDS}
     errors = {"membership_auc": error, "kid": error}
     directions = {"membership_auc": False, "kid": False}
     mitigates = "full" if method == "full_rwa" else None
-    return Row(method, (0,), trained, trained / 900, values, errors, {}, directions, mitigates=mitigates)
+    return Row(method, (0, 1, 2), trained, trained / 900, values, errors, {}, directions, mitigates=mitigates)
 
 
 ROWS = [
@@ -128,7 +133,9 @@ ROWS = [
     row("svdiff", 15, 0.6, 1.0),
     row("svdiff_found", 10, 0.52, 0.98),
     row("svdiff_random1", 10, 0.58, 1.1),
+    row("norm_bias", 5, 0.55, 1.4),
     row("lora_r4", 60, 0.7, 0.9),
+    row("attention", 300, 0.8, 0.95),
     row("full", 900, 0.95, 0.99),
     row("full_rwa", 900, 0.94, 0.99),
 ]
@@ -149,6 +156,38 @@ def test_claims_that_hold():
 def test_claims_that_fail():
     rows = [*ROWS[:2], row("svdiff_found", 10, 0.9, 1.5), *ROWS[3:]]
     assert judged(rows)[3].verdict == "does not hold"
+
+
+def test_equal_masks_are_undecided():
+    """A point estimate that another one dominates shows nothing."""
+    rng, verdicts = np.random.default_rng(0), []
+    for _ in range(40):
+        noise = rng.normal(0, 0.01, size=(4, 2))
+        masks = ["svdiff_found", *(f"svdiff_random{i}" for i in (1, 2, 3))]
+        rows = [row(name, 10, 0.6 + a, 1.0 + b) for name, (a, b) in zip(masks, noise, strict=True)]
+        verdicts.append(judged([*ROWS[:2], *rows, *ROWS[5:]])[3].verdict)
+    assert verdicts.count("does not hold") <= 6
+
+
+def test_copies_of_one_method_are_no_evidence_for_capacity():
+    masks = [row(f"svdiff_random{i}", 10 + i, 0.6 + 0.001 * i, 1.0) for i in range(1, 8)]
+    claim = judged([row("base", 0, 0.5, 3.0), row("svdiff", 15, 0.61, 1.0), *masks])[1]
+    assert (claim.p, claim.verdict) == (None, "undecided at this n")
+
+
+def test_one_seed_decides_nothing():
+    rows = [replace(r, seeds=(0,), values={k: v[:1] for k, v in r.values.items()}) for r in ROWS]
+    assert {judged(rows)[number].verdict for number in (2, 3, 5)} == {"undecided at this n"}
+
+
+def test_few_seeds_have_few_degrees_of_freedom():
+    a, b = row("svdiff", 15, 0.60, 1.0, 0.0), row("full", 900, 0.62, 1.0, 0.0)
+    a.values["membership_auc"], b.values["membership_auc"] = np.array([0.6, 0.61, 0.59]), np.array([0.62, 0.61, 0.63])
+    error = np.sqrt(2 * np.var([-0.01, 0, 0.01], ddof=1) / 3)
+    row_of = {"a": replace(a, seeds=(0, 1, 2), errors={"membership_auc": error / 2**0.5}),
+              "b": replace(b, seeds=(3, 4, 5), errors={"membership_auc": error / 2**0.5})}  # fmt: skip
+    expected = student.sf(0.02 / error, 2)
+    assert p_better(row_of["a"], row_of["b"], "membership_auc") == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_measure_without_an_interval_decides_nothing():

@@ -9,7 +9,7 @@ from diffusers import DDIMScheduler, DDPMScheduler
 
 from memcontrol.diffusion.codecs import TextCodec
 from memcontrol.diffusion.components import load_components
-from memcontrol.diffusion.probes import Denoiser, denoising_loss, noise_norm, pia, secmi
+from memcontrol.diffusion.probes import Denoiser, denoising_losses, noise_norm, pia, secmi
 from memcontrol.diffusion.prompt_optimization import PromptOptimization, optimise
 from memcontrol.diffusion.trajectory import detection_norm, walk
 from memcontrol.seeds import derive_seed, generator
@@ -31,7 +31,7 @@ def test_scores_do_not_depend_on_the_batch(world, size):
     denoiser, moments, states, null, seeds = world
     scores = {
         "norm": lambda i: noise_norm(denoiser, moments[i], states[i], null, seeds[i]),
-        "loss": lambda i: denoising_loss(denoiser, moments[i], states[i], seeds[i]),
+        "loss": lambda i: denoising_losses(denoiser, moments[i], states[i], seeds[i]),
         "secmi": lambda i: secmi(denoiser, moments[i], states[i]),
         "pia": lambda i: pia(denoiser, moments[i], states[i]),
     }
@@ -131,7 +131,9 @@ def test_probes_equal_a_computation_by_hand(world):
         norms.append(np.linalg.norm(eps(x_t, t, c) - eps(x_t, t, null)))
         losses.append(np.mean((eps(x_t, t, c) - noise) ** 2))
     assert noise_norm(denoiser, moments[3:4], c, null, row, draws=2).item() == pytest.approx(np.mean(norms), rel=1e-4)
-    assert denoising_loss(denoiser, moments[3:4], c, row, draws=2).item() == pytest.approx(np.mean(losses), rel=1e-4)
+    assert denoising_losses(denoiser, moments[3:4], c, row, draws=2).mean().item() == pytest.approx(
+        np.mean(losses), rel=1e-4
+    )
 
     first = eps(x_0.numpy(), 0, c)
     x_t = np.sqrt(kept[200]) * x_0.numpy() + np.sqrt(1 - kept[200]) * first

@@ -6,24 +6,24 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from sklearn.metrics import roc_auc_score
+from scipy.stats import mannwhitneyu
+from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.metrics.pairwise import cosine_distances, polynomial_kernel
 
+from memcontrol.measures.aggregators import RankZ, TPRAtFPR, Values
 from memcontrol.measures.functional.extraction import cliques, extracted, tile_distances
 from memcontrol.measures.functional.frechet import frechet_distance, mifid
 from memcontrol.measures.functional.kernel import kernel_distance, kernel_statistic
 from memcontrol.measures.functional.manifold import overlap
-from memcontrol.measures.functional.membership import membership_auc, tpr_replicates
+from memcontrol.measures.functional.membership import hits_at_fpr, membership_auc, tpr_of_labels
 from memcontrol.measures.functional.memorization import (
     authentic,
-    c_t,
     minimal_distances,
     own_prompt_hits,
     replication_threshold,
 )
 from memcontrol.measures.functional.neighbours import nearest
 from memcontrol.measures.statistics.multiplicity import holm
-from memcontrol.measures.statistics.pvalues import p_above_zero
 
 
 @pytest.fixture
@@ -94,37 +94,42 @@ def test_auc_equals_scikit_learn():
 
 def test_tpr_needs_enough_others():
     names = [str(i) for i in range(1000)]
-    assert tpr_replicates(np.ones(5), np.zeros(999), list("abcde"), names[:999], 0.01) is None
-    assert tpr_replicates(np.ones(5), np.zeros(1000), list("abcde"), names, 0.01)[0] == 1.0
+    few = Values(torch.ones(5), list("abcde"), torch.zeros(999), names[:999])
+    assert TPRAtFPR(0.01).summarize(few, None, 1, 0).value is None
+    enough = Values(torch.ones(5), list("abcde"), torch.zeros(1000), names)
+    assert TPRAtFPR(0.01).summarize(enough, None, 1, 0).value.value == 1.0
 
 
-def test_tpr_of_all_draws_varies_as_the_share_does():
-    """Without a leak, draws tell it from the false-positive rate about as rarely as their level says."""
-    wrong = 0
-    for number in range(60):
-        rng = np.random.default_rng(number)
-        names = [str(i) for i in range(1000)]
-        found = tpr_replicates(
-            rng.normal(size=2000), rng.normal(size=1000), [str(i) for i in range(2000)], names, 0.01, 400
-        )
-        wrong += p_above_zero(found[1] - 0.01) < 0.01
-    assert wrong <= 4
+def test_tpr_of_the_labels_as_they_are():
+    rng = np.random.default_rng(0)
+    members, others = rng.normal(1, 1, 50), rng.normal(0, 1, 200)
+    names = [str(i) for i in range(250)]
+    share = tpr_of_labels(members, others, names[:50], names[50:], 0.05)
+    labels = (np.arange(250) < 50)[None]
+    assert share(labels)[0] == hits_at_fpr(members, others, 0.05).mean()
+    fpr, tpr, _ = roc_curve([1] * 50 + [0] * 200, np.concatenate([members, others]), drop_intermediate=False)
+    assert share(labels)[0] == pytest.approx(tpr[fpr <= 0.05].max())
 
 
-def test_c_t_equals_the_ranks(features):
+def rank_z(a, b):
+    return RankZ().value(Values(a, [f"a{i}" for i in range(len(a))], b, [f"b{i}" for i in range(len(b))]))
+
+
+def test_rank_z_is_mann_and_whitney_s(features):
     generated, heldout, training = features
-    g, h = (cosine_distances(x.numpy(), training.numpy()).min(axis=1) for x in (generated, heldout))
-    u = sum((a > h).sum() + 0.5 * (a == h).sum() for a in g)
+    g, h = (minimal_distances(x, training) for x in (generated, heldout))
+    u = mannwhitneyu(g.numpy(), h.numpy()).statistic
     n, k = len(g), len(h)
     expected = (u - n * k / 2) / np.sqrt(n * k * (n + k + 1) / 12)
-    assert c_t(generated, heldout, training) == pytest.approx(expected, rel=1e-4)
+    assert rank_z(g, h) == pytest.approx(expected, rel=0.12)  # its spread is that of 400 labelings
 
 
-def test_c_t_is_a_z_score():
+def test_rank_z_is_a_z_score():
     rng = torch.Generator().manual_seed(0)
     training, heldout, fresh = (torch.randn(200, 16, generator=rng) for _ in range(3))
-    assert abs(c_t(fresh, heldout, training)) < 3
-    assert c_t(training + 0.01, heldout, training) < -10
+    near, far, copies = (minimal_distances(x, training) for x in (fresh, heldout, training + 0.01))
+    assert abs(rank_z(near, far)) < 3
+    assert rank_z(copies, far) < -10
 
 
 def test_own_prompt_counts_copies_of_one_image():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from memcontrol.measures import Measurement, Point
@@ -36,11 +37,11 @@ def test_better_in_one_objective():
 
 @pytest.mark.parametrize(
     ("half", "level", "expected"),
-    [  # a one-sided 10 % bound lies 1.2816 / 1.96 = 0.654 of half a 95 % interval away; the others are 0.3 away
-        (0.45, 0.1, True),
-        (0.47, 0.1, False),
-        (0.29, 0.025, True),
-        (0.31, 0.025, False),
+    [  # of five rivals, each at 2 %: 2.054 / 1.96 = 1.048 of half a 95 % interval; the others are 0.3 away
+        (0.28, 0.1, True),
+        (0.29, 0.1, False),
+        (0.22, 0.025, True),
+        (0.235, 0.025, False),
     ],
 )
 def test_reach_of_the_intervals(half, level, expected):
@@ -63,3 +64,20 @@ def test_higher_is_better_turns_around():
     assert is_hopeless([measured(0.3, 0.02, higher=True), kid], others)
     assert not is_hopeless([measured(0.3, 0.4, higher=True), kid], others)
     assert not is_hopeless([measured(0.8, 0.02, higher=True), kid], others)
+
+
+def test_equal_trials_are_rarely_given_up():
+    """Whatever their number: each has noise of its own, as this one has."""
+    rng, given_up = np.random.default_rng(0), 0
+    for _ in range(300):
+        values = rng.normal(0.5, 0.1, size=(24, 2))
+        others = [
+            Point(1, (-a, -b), {"a": Interval(a, a - 0.196, a + 0.196, 9), "b": Interval(b, b - 0.196, b + 0.196, 9)})
+            for a, b in values[1:]
+        ]
+        mine = [
+            Measurement(name, "quality", Interval(v, v - 0.196, v + 0.196, 9), None, False)
+            for name, v in zip("ab", values[0], strict=True)
+        ]
+        given_up += is_hopeless(mine, others, level=0.1)
+    assert given_up <= 30 + 3 * np.sqrt(27)

@@ -1,0 +1,76 @@
+"""Attacks on runs whose members are known: area, share of members found, and CPU seconds for each.
+
+Members and others must come from one site and be split at random, or the figures show the shift. Validation patients.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from memcontrol import load_pipeline
+from memcontrol.cli import build
+from memcontrol.diffusion.components import load_components
+from memcontrol.diffusion.sampling import SamplingOptions
+from memcontrol.files.checkpoints import find_checkpoint
+from memcontrol.files.run_folder import CONFIG, find_run
+from memcontrol.measures import MEASURES, Evidence, RealImages, Scene, ScoredModel, ScoringOptions
+from memcontrol.measures.aggregators import GroupAUC
+from memcontrol.measures.encoders import ThumbnailEncoder
+from memcontrol.measures.functional.membership import hits_at_fpr
+from memcontrol.measures.score import collect, encode_splits
+
+
+def table_of(path: str, options: ScoringOptions) -> pd.DataFrame:
+    """Return a line for each attack on a run or checkpoint."""
+    run = find_run(Path(path))
+    assert run is not None
+    config = yaml.safe_load((run / CONFIG).read_text())
+    parts = {name: config[name] for name in ("seed_everything", "model", "data", "trainer")}
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / CONFIG).write_text(yaml.safe_dump(parts))
+        cli = build(["--config", str(Path(folder) / CONFIG)])
+    data, size = cli.datamodule, cli.datamodule.transform.size
+    data.setup("fit")
+    real = RealImages(data, "validate", ThumbnailEncoder(), options.seed)
+    tuned = ScoredModel(load_pipeline(find_checkpoint(path)), size, SamplingOptions())
+    base = ScoredModel(load_components(cli.model.base).pipeline(), size, SamplingOptions())
+    encode_splits(base, data, ("train", "validate"))
+    lines = []
+    for measure in MEASURES.values():
+        if not isinstance(measure.aggregator, GroupAUC):
+            continue
+        before: Evidence | None = collect(base, real, options, measure.needs) if measure.needs_base else None
+        started = time.process_time()
+        evidence = collect(tuned, real, options, measure.needs)
+        seconds = time.process_time() - started
+        values = measure.values(evidence, Scene(real, options, before))
+        assert values is not None
+        assert values.outside is not None
+        inside, outside = values.inside.numpy(), values.outside.numpy()
+        found = {f"TPR at {100 * fpr:g} %": hits_at_fpr(inside, outside, fpr).mean() for fpr in (0.01, 0.05)}
+        lines.append({"attack": measure.name, "AUC": measure.aggregator.value(values), **found, "CPU s": seconds})
+    print(f"{len(inside)} members, {len(outside)} others")
+    return pd.DataFrame(lines).set_index("attack")
+
+
+def main() -> None:
+    """Print a table for each run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", nargs="+", help="run folders or checkpoints")
+    parser.add_argument("--draws", type=int, default=8)
+    given = parser.parse_args()
+    options = replace(ScoringOptions(num_probes=0), draws=given.draws)
+    for path in given.runs:
+        print(f"\n{path}")
+        print(table_of(path, options).round(3).to_string())
+
+
+if __name__ == "__main__":
+    main()
