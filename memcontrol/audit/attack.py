@@ -1,25 +1,35 @@
-"""The extraction attack on a model: which training images do samples of their own prompts give away?"""
+"""The extraction attack on a model: which training images do samples of their own prompts give away?
+
+Pictures are compared with training images as the model's autoencoder gives them back. It changes an image more than two
+images of one patient may differ, so that compared with the image itself no picture would ever match.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import torch
 from scipy.stats import nhypergeom
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from memcontrol.audit.options import ExtractionOptions
 from memcontrol.data.features import split_pixels
 from memcontrol.measures import RealImages, ScoredModel
-from memcontrol.measures.functional.extraction import clique_members, matched, tile_distances
+from memcontrol.measures.functional.extraction import clique_members, tile_distances
 from memcontrol.measures.statistics.pvalues import rank_of
 from memcontrol.seeds import derive_seed
 
 __all__ = ["Extraction", "attack"]
 
 BLOCK: Final = 1024
+AT_ONCE: Final = 64
+NEAREST: Final = 16
+"""Training images that a picture is compared with in full."""
+MOST_KEPT: Final = 4096
+"""Reconstructed training images that are kept."""
 
 
 @dataclass(frozen=True)
@@ -60,40 +70,74 @@ def attack(
     """
     if options.prompts < 1:
         return None
-    held = torch.cat([block for _, block in _blocks(real, real.heldout_split, len(real.subjects(real.heldout_split)))])
-    nearest = torch.full((len(held),), torch.inf)
-    for _, block in _blocks(real, "train", len(real.contents)):
-        nearest = torch.minimum(nearest, tile_distances(held, block, options.tiles).min(dim=1).values)
+    candidates = _Candidates(model, real, options)
+    nearest = torch.cat([candidates.distances(held)[0].min(dim=1).values for held in _heldout(model, real)])
     rank = rank_of(alpha, len(nearest) + 1)
     threshold = float(nearest.sort().values[rank - 1])
     texts = real.texts("train")
     rows = list(dict.fromkeys(real.prompts("train", options.prompts).rows))
     prompts = [texts[row] for row in rows for _ in range(options.samples)]
     seeds = [derive_seed(real.seed, "extraction", row, k) for row in rows for k in range(options.samples)]
-    members, first = [], []
+    members = []
     for samples in _in_groups(model.sample(prompts, seeds, progress), options.samples):
         found = clique_members(samples, threshold, options.clique, options.tiles)
         if found:
             members.append(samples[found])
-            first.append(samples[found[0]])
-    given_away = _matches(torch.cat(members), real, threshold, options) if members else []
-    near = _near(torch.stack(first), real, threshold, options) if first else 0
-    p = float(nhypergeom.sf(near - 1, len(first) + len(nearest), len(first), rank)) if first else 1.0
-    return Extraction(len(rows), len(members), given_away, threshold, near, p)
+    given_away: set[int] = set()
+    near = 0
+    for pictures in members:
+        distances, matched = candidates.distances(pictures)
+        given_away |= set(matched[distances < threshold].tolist())
+        near += bool((distances[0] < threshold).any())
+    p = float(nhypergeom.sf(near - 1, len(members) + len(nearest), len(members), rank)) if members else 1.0
+    return Extraction(len(rows), len(members), sorted(given_away), threshold, near, p)
 
 
-def _near(images: Tensor, real: RealImages, threshold: float, options: ExtractionOptions) -> int:
-    """Return how many images match some training image."""
-    near = torch.zeros(len(images), dtype=torch.bool)
-    for _, block in _blocks(real, "train", len(real.contents)):
-        near |= (tile_distances(images, block, options.tiles) < threshold).any(dim=1)
-    return int(near.sum())
+@dataclass
+class _Candidates:
+    """The training images that pictures may match, as the autoencoder gives them back.
+
+    Only the few that are most alike as thumbnails are looked at: a training set does not fit into memory.
+    """
+
+    model: ScoredModel
+    real: RealImages
+    options: ExtractionOptions
+    _known: dict[int, Tensor] = field(default_factory=dict)
+
+    def distances(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the distances of pictures to their candidates and the rows of these, both with shape `(n, k)`."""
+        rows = self._rows(pictures)
+        self._reconstruct(rows.unique().tolist())
+        near = torch.stack([torch.stack([self._known[row] for row in line]) for line in rows.tolist()])
+        found = [tile_distances(p[None], c, self.options.tiles)[0] for p, c in zip(pictures, near, strict=True)]
+        return torch.stack(found), rows
+
+    def _rows(self, pictures: Tensor) -> Tensor:
+        features = normalize(self.real.copy_encoder.encode(pictures).float(), dim=1)
+        width = features.shape[1]
+        similarity = torch.cat(
+            [features @ normalize(part[:, :width].float(), dim=1).T for part in self.real.training_views.split(BLOCK)],
+            dim=1,
+        )
+        return similarity.topk(min(NEAREST, similarity.shape[1]), dim=1).indices
+
+    def _reconstruct(self, rows: list[int]) -> None:
+        missing = [row for row in rows if row not in self._known]
+        if len(self._known) + len(missing) > MOST_KEPT:
+            self._known.clear()
+            missing = rows
+        if missing:
+            images = self.model.reconstruct(split_pixels(self.real.data, "train", missing))
+            self._known.update(zip(missing, images, strict=True))
 
 
-def _blocks(real: RealImages, split: str, count: int) -> Iterator[tuple[int, Tensor]]:
-    """Yield a split's images in blocks, each with its first row: a training set does not fit into memory."""
-    for start in range(0, count, BLOCK):
-        yield start, split_pixels(real.data, split, list(range(start, min(start + BLOCK, count))))
+def _heldout(model: ScoredModel, real: RealImages) -> Iterator[Tensor]:
+    """Yield held-out images as the autoencoder gives them back, a few at a time."""
+    count = len(real.subjects(real.heldout_split))
+    for start in range(0, count, AT_ONCE):
+        rows = list(range(start, min(start + AT_ONCE, count)))
+        yield model.reconstruct(split_pixels(real.data, real.heldout_split, rows))
 
 
 def _in_groups(batches: Iterable[Tensor], size: int) -> Iterator[Tensor]:
@@ -104,9 +148,3 @@ def _in_groups(batches: Iterable[Tensor], size: int) -> Iterator[Tensor]:
         while len(waiting) >= size:
             yield waiting[:size]
             waiting = waiting[size:]
-
-
-def _matches(members: Tensor, real: RealImages, threshold: float, options: ExtractionOptions) -> list[int]:
-    """Return the rows of training images that some clique's member matches."""
-    blocks = _blocks(real, "train", len(real.contents))
-    return [start + row for start, block in blocks for row in matched(members, block, threshold, options.tiles)]

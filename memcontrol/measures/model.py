@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Final
 
+import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch import Tensor
 
@@ -14,6 +16,8 @@ from memcontrol.diffusion.probes import Denoiser
 from memcontrol.diffusion.sampling import SamplingOptions, sample_batches
 
 __all__ = ["ScoredModel"]
+
+RECONSTRUCTED_AT_ONCE: Final = 16
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,23 @@ class ScoredModel:
             return predicted
 
         return Denoiser(predict, DDPMScheduler.from_config(self.pipeline.scheduler.config))
+
+    @torch.no_grad()
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """Return what the autoencoder makes of images: a drawn picture has gone through it too.
+
+        Args:
+            images: Images with shape `(B, 3, size, size)`, values in [0, 1].
+
+        Returns:
+            Images of the same shape, values in [0, 1].
+        """
+        codec, vae = self.codecs[0], self.pipeline.vae
+        found = [
+            vae.decode((codec.encode(2 * part - 1)[:, 0] / codec.scale).to(vae.dtype)).sample.float().cpu()
+            for part in images.split(RECONSTRUCTED_AT_ONCE)
+        ]
+        return (torch.cat(found) / 2 + 0.5).clamp(0, 1)
 
     def as_input(self, values: Tensor) -> Tensor:
         """Bring latents or text states to the U-Net's device and type."""

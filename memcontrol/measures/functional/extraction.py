@@ -11,7 +11,7 @@ import networkx as nx
 import torch
 from torch import Tensor
 
-__all__ = ["clique_members", "cliques", "extracted", "matched", "tile_distances"]
+__all__ = ["clique_members", "cliques", "tile_distances"]
 
 
 def tile_distances(a: Tensor, b: Tensor, tiles: int = 4) -> Tensor:
@@ -66,28 +66,5 @@ def cliques(distances: Tensor, threshold: float, size: int = 3) -> list[list[int
 
 
 def clique_members(samples: Tensor, threshold: float, size: int = 3, tiles: int = 4) -> list[int]:
-    """Return the sorted rows of those samples of one prompt that lie in some clique; arguments as in `extracted`."""
+    """Return the sorted rows of those samples of one prompt that lie in some clique; arguments as in `cliques`."""
     return sorted({i for c in cliques(tile_distances(samples, samples, tiles), threshold, size) for i in c})
-
-
-def matched(images: Tensor, training: Tensor, threshold: float, tiles: int = 4) -> list[int]:
-    """Return the sorted rows of training images that some image matches; arguments as in `extracted`."""
-    near = (tile_distances(images, training, tiles) < threshold).any(dim=0)
-    return [int(row) for row in near.nonzero().flatten()]
-
-
-def extracted(samples: Tensor, training: Tensor, threshold: float, size: int = 3, tiles: int = 4) -> list[int]:
-    """Return the rows of training images that samples of one prompt give away.
-
-    Args:
-        samples: Generated images with shape `(n, C, H, W)`, values in [0, 1].
-        training: Training images with shape `(m, C, H, W)`, values in [0, 1].
-        threshold: Two images match below it, see `tile_distances`.
-        size: Smallest clique that counts.
-        tiles: Tiles along each side.
-
-    Returns:
-        Sorted rows that some member of a clique matches.
-    """
-    members = clique_members(samples, threshold, size, tiles)
-    return matched(samples[members], training, threshold, tiles) if members else []

@@ -16,6 +16,13 @@ class Prompts:
     rows: list[int]
 
 
+class Pixels:
+    """Encodes images as they are."""
+
+    def encode(self, images):
+        return images.flatten(1)
+
+
 @dataclass
 class Real:
     """Five training images and twenty held-out ones, of noise."""
@@ -25,6 +32,12 @@ class Real:
     heldout_split: str = "validate"
     seed: int = 0
     contents: list[int] = field(default_factory=lambda: list(range(5)))
+    copy_encoder: Pixels = field(default_factory=Pixels)
+
+    @property
+    def training_views(self):
+        plain = self.images["train"].flatten(1)
+        return torch.cat([plain, plain.flip(1)], dim=1)  # two views of each
 
     def texts(self, split):
         return [f"prompt {row}" for row in self.contents]
@@ -37,28 +50,37 @@ class Real:
 
 
 class Memorizing:
-    """Draws the training image of prompt 3 with some noise, and noise for the others, in batches of seven."""
+    """Draws the training image of prompt 3 with some noise, and noise for the others, in batches of seven.
+
+    What it draws has gone through its autoencoder, which darkens whatever it is given.
+    """
 
     def __init__(self, images):
         self.images = images
 
+    def reconstruct(self, images):
+        return 0.6 * images
+
     def sample(self, prompts, seeds, progress):
         rng = torch.Generator().manual_seed(0)
         drawn = [
-            self.images[3] + 0.01 * torch.rand(3, 8, 8, generator=rng)
+            self.reconstruct(self.images[3]) + 0.01 * torch.rand(3, 8, 8, generator=rng)
             if prompt == "prompt 3"
-            else torch.rand(3, 8, 8, generator=rng)
+            else self.reconstruct(torch.rand(3, 8, 8, generator=rng))
             for prompt in prompts
         ]
         yield from torch.stack(drawn).split(7)
 
 
 @pytest.mark.parametrize("block", [2, 1024])
-def test_a_memorized_image_is_given_away(monkeypatch, block):
+@pytest.mark.parametrize("kept", [1, 4096])
+def test_a_memorized_image_is_given_away(monkeypatch, block, kept):
     rng = torch.Generator().manual_seed(1)
     images = {split: torch.rand(n, 3, 8, 8, generator=rng) for split, n in (("train", 5), ("validate", 20))}
     real = Real(images)
     monkeypatch.setattr(module, "BLOCK", block)
+    monkeypatch.setattr(module, "AT_ONCE", block)
+    monkeypatch.setattr(module, "MOST_KEPT", kept)
     monkeypatch.setattr(module, "split_pixels", lambda data, split, rows: images[split][rows])
     found = module.attack(Memorizing(images["train"]), real, ExtractionOptions(prompts=3, samples=10), 0.01)
     assert (found.prompts, found.flagged, found.extracted, found.matched) == (2, 1, [3], 1)

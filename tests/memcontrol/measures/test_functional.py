@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.metrics.pairwise import cosine_distances, polynomial_kernel
 
 from memcontrol.measures.aggregators import RankZ, TPRAtFPR, Values
-from memcontrol.measures.functional.extraction import cliques, extracted, tile_distances
+from memcontrol.measures.functional.extraction import clique_members, cliques, tile_distances
 from memcontrol.measures.functional.frechet import frechet_distance, mifid
 from memcontrol.measures.functional.kernel import kernel_distance, kernel_statistic
 from memcontrol.measures.functional.manifold import overlap
@@ -168,8 +168,10 @@ def test_extraction_returns_cliques_only():
 def test_extraction_finds_the_planted_image():
     training = torch.rand(20, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     samples = torch.cat([noisy(training[7], 4, 0.02), torch.rand(20, 3, 16, 16)])
-    assert extracted(samples, training, threshold=0.1) == [7]
-    assert extracted(samples[3:], training, threshold=0.1) == []
+    assert clique_members(samples, threshold=0.1) == [0, 1, 2, 3]
+    near = tile_distances(samples[:4], training) < 0.1
+    assert near.nonzero()[:, 1].unique().tolist() == [7]
+    assert clique_members(samples[2:], threshold=0.1) == []
 
 
 def test_extraction_of_500_samples_finds_all_copies():
