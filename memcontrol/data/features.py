@@ -15,7 +15,7 @@ from memcontrol.data.check import examine
 from memcontrol.data.images import Transform, Variant
 from memcontrol.data.readers import FileReader, levels_of
 from memcontrol.data.store import key_of
-from memcontrol.errors import DataError
+from memcontrol.errors import DataError, EncoderError
 from memcontrol.types import FeatureEncoder
 
 __all__ = ["file_pixels", "split_features", "split_pixels"]
@@ -75,11 +75,12 @@ def split_features(data: CaptionedImageDataModule, split: str, encoder: FeatureE
 
     Raises:
         CacheError: If the cache has no room.
+        EncoderError: If features are no finite numbers.
     """
     dataset = data.datasets[split]
 
     def encode(rows: list[int]) -> Tensor:
-        return encoder.encode(split_pixels(data, split, rows))
+        return _finite(encoder.encode(split_pixels(data, split, rows)), encoder)
 
     if not data.cache.enabled:
         starts = range(0, len(dataset.table), batch_size)
@@ -91,3 +92,14 @@ def split_features(data: CaptionedImageDataModule, split: str, encoder: FeatureE
     store = open_store(options, "features", key_of(encoder.digest, described).hex(), (encoder.width,))
     fill(store, options, keys, encode, batch_size, "features")
     return torch.from_numpy(store.read(store.positions(keys)).copy())
+
+
+def _finite(features: Tensor, encoder: FeatureEncoder) -> Tensor:
+    """Return features of images, or refuse them: no comparison with NaN would ever find anything."""
+    if not bool(features.isfinite().all()):
+        raise EncoderError(
+            f"The encoder {type(encoder).__name__} gives features that are no finite numbers for "
+            f"{int((~features.isfinite()).any(dim=1).sum())} of {len(features)} images. Check its weights, or choose "
+            "another one (`scoring.encoder`)."
+        )
+    return features

@@ -35,15 +35,21 @@ def distance_histogram(drawn: Tensor, heldout: Tensor, threshold: float) -> byte
 
 
 def roc_curves(scores: dict[str, tuple[np.ndarray, np.ndarray]]) -> bytes:
-    """Plot ROC curves; each entry holds the scores of members and of others, higher for members."""
+    """Plot ROC curves on logarithmic axes, where few false alarms are to be seen (Carlini et al., 2022, section IV).
+
+    Args:
+        scores: Scores of members and of others by attack, higher for members; the axes end at one image of either.
+    """
     figure, axes = plt.subplots(figsize=(4.2, 4))
     for name, (members, others) in scores.items():
         thresholds = np.unique(np.concatenate([members, others]))[::-1]
         fpr, tpr = (1 - np.searchsorted(np.sort(v), thresholds) / len(v) for v in (others, members))
         axes.step([0.0, *fpr], [0.0, *tpr], where="post", label=name)
-    axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="chance")
-    axes.set(xlabel="held-out images taken for members", ylabel="members found", xlim=(0, 1), ylim=(0, 1))
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    least = [1 / max(len(side) for side in sides) for sides in zip(*scores.values(), strict=True)]
+    axes.plot([min(least), 1], [min(least), 1], color="grey", linestyle=":", label="chance")
+    axes.set(xlabel="share of held-out images taken for members", ylabel="share of members found")
+    axes.set(xscale="log", yscale="log", xlim=(0.9 * least[1], 1), ylim=(0.9 * least[0], 1.1))
+    axes.legend(frameon=False, fontsize=7, loc="lower right")
     return png(figure)
 
 
