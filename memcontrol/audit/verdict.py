@@ -113,14 +113,19 @@ def judge(
         raise RewardError(
             f"The p-values of {broken} are no numbers, so there is no verdict. The model may have diverged."
         )
+    too_little = _too_little(patients, fairness)
+    if too_little:
+        tested = {name: p for name, p in tested.items() if name in MEASURES and MEASURES[name].within_training}
     adjusted = dict(zip(tested, holm(list(tested.values())).tolist(), strict=True))
     found = [name for name, p in adjusted.items() if p < level]
     each = level / max(1, len(tested))
     detectable = detectable_share(patients.sampled, patients.calibration, rank_of(alpha, patients.calibration), each)
-    too_little = _too_little(patients, fairness)
-    if too_little:
-        return Verdict("too little", f"Too little to say. {too_little}", [], adjusted, detectable)
     details = [f"Found: {_words(name)} (adjusted p = {adjusted[name]:.2g})." for name in found]
+    if too_little and not (found and patients.training >= LEAST):
+        return Verdict("too little", f"Too little to say. {too_little}", [], adjusted, detectable)
+    if too_little:
+        sentence = f"LEAK FOUND by {len(found)} of {len(tested)} tests among training images alone."
+        return Verdict("leak", sentence, [*details, too_little], adjusted, detectable)
     if "replication" in found:
         details.append(f"Drawn pictures copy images of {len(leaking)} patients.")
     if extraction:

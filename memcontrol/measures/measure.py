@@ -73,6 +73,8 @@ class Measure(ABC):
     """Whether `scoring.attacks: false` leaves it out."""
     needs_base: ClassVar[bool] = False
     """Whether its values are made from the untouched base's too; without these it has none."""
+    within_training: ClassVar[bool] = False
+    """Whether it compares training images with each other only: held-out ones of another site do not disturb it."""
     is_reward: ClassVar[bool] = True
     """Whether it is one number under its own name, which can be a reward."""
 

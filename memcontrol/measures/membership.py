@@ -29,6 +29,7 @@ __all__ = [
     "CaptionedAUC",
     "LossAUC",
     "MembershipMeasure",
+    "RepeatedAUC",
     "SecMIAUC",
 ]
 
@@ -127,6 +128,36 @@ class CalibratedAUC(_Calibrated):
     column = 79
 
 
+class RepeatedAUC(_Calibrated):
+    """AUC of the fall of the error of images that are repeated on purpose against those that are trained on once.
+
+    Which are repeated is drawn at random, so that nothing but their repetition tells them from the others.
+    """
+
+    name = "membership_repeated"
+    needs = (LowNoiseProbe("train"),)
+    aggregator = GroupAUC()
+    words = "the same fall tells images that were repeated on purpose from those trained on once (AUC)"
+    leak = "its denoising loss fell further on images that were repeated than on those trained on once"
+    within_training = True
+
+    def values(self, evidence: Evidence, scene: Scene) -> Values | None:
+        """Return the falls of both, or None where none are repeated, or the base was not scored."""
+        repeated = set(scene.real.data.memorized_rows().tolist())
+        if scene.base is None or not scene.base.holds(self.needs) or not repeated:
+            return None
+        (need,) = self.needs
+        probed = evidence[need]
+        fell = self.fall(scene.base[need].scores, probed.scores)
+        inside = [i for i, row in enumerate(probed.rows) if row in repeated]
+        patients = {probed.subjects[i] for i in inside}
+        outside = [i for i, name in enumerate(probed.subjects) if name not in patients]
+        if min(len(inside), len(outside)) < 2:
+            return None
+        names = [[probed.subjects[i] for i in rows] for rows in (inside, outside)]
+        return Values(fell[inside], names[0], fell[outside], names[1])
+
+
 class CaptionedAUC(_Calibrated):
     """AUC of the fall of the error with the caption, in the lower half of the timesteps."""
 
@@ -182,6 +213,7 @@ class TPR01(_Calibrated):
 
 for _measure in (
     CalibratedAUC(),
+    RepeatedAUC(),
     CaptionedAUC(),
     LossAUC(),
     CaptionGapAUC(),

@@ -110,6 +110,7 @@ def test_what_is_no_number_is_no_acquittal():
 
 MANY = Patients(100, 100, 100, 50)
 LEAK = [Measurement("membership_auc", "memorization", Interval(0.9, 0.8, 1.0, 50), 0.5, False, 1e-4, "", 0.05)]
+WITHIN = [replace(LEAK[0], name="membership_repeated")]
 CLEAN = [Measurement("membership_auc", "memorization", Interval(0.5, 0.4, 0.6, 50), 0.5, False, 0.5, "", 0.05)]
 
 
@@ -122,6 +123,9 @@ CLEAN = [Measurement("membership_auc", "memorization", Interval(0.5, 0.4, 0.6, 5
         (LEAK, Patients(100, 19, 100, 10), None, "too little"),
         (LEAK, MANY, Exchangeability(False, 0.8, 0.0005), "too little"),
         (LEAK, MANY, Exchangeability(False, 0.6, 0.2), "leak"),
+        (WITHIN, MANY, Exchangeability(False, 0.8, 0.0005), "leak"),
+        (WITHIN, Patients(19, 100, 19, 50), None, "too little"),
+        (WITHIN, Patients(100, 19, 100, 10), None, "leak"),
         (LEAK, MANY, Exchangeability(True, 0.8, 0.0005), "leak"),
     ],
 )
