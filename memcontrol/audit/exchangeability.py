@@ -97,12 +97,13 @@ def _described(real: RealImages, base: Evidence | None, split: str) -> tuple[np.
     features = real.training if split == "train" else real.heldout
     values, subjects = ((features.double() - middle) @ directions).numpy(), real.subjects(split)
     for kind in (LossProbe, LowNoiseProbe):
-        needs = (kind("train"), kind("heldout"))
-        if base is None or not base.holds(needs):
+        needs = {"train": kind("train"), real.heldout_split: kind("heldout")}
+        if base is None or not base.holds(needs.values()):
             continue
-        probed = base[needs[0 if split == "train" else 1]]
-        if len(probed.rows) == len(subjects):  # all were probed
-            values = np.concatenate([values, probed.scores.double().log().numpy()[np.argsort(probed.rows)]], axis=1)
+        if any(len(base[need].rows) < len(real.subjects(side)) for side, need in needs.items()):
+            continue  # not all were probed
+        probed = base[needs[split]]
+        values = np.concatenate([values, probed.scores.double().log().numpy()[np.argsort(probed.rows)]], axis=1)
     return values, subjects
 
 

@@ -180,6 +180,20 @@ def test_patients_of_another_site_are_not():
     assert exchangeability(Pictures(np.random.default_rng(0), 0.0), None).area < 0.7
 
 
+@pytest.mark.parametrize("probed", [80, 30])
+def test_losses_of_the_base_tell_patients_apart_where_all_were_probed(probed):
+    """Features are alike on both sides, losses are not; a side of which some were probed only is left out."""
+    rng = np.random.default_rng(0)
+    real = Pictures(rng, 0.0)
+    subjects = [f"{i // 2}" for i in range(80)]
+    low, high = (torch.from_numpy(np.exp(rng.normal(shift, 0.3, (80, 4)))) for shift in (0.0, 1.0))
+    base = Evidence({
+        LossProbe("train"): Probed(list(range(80)), subjects, low),
+        LossProbe("heldout"): Probed(list(range(probed)), subjects[:probed], high[:probed]),
+    })  # fmt: skip
+    assert exchangeability(real, base).holds is (probed < 80)
+
+
 def test_sources_are_told_apart():
     sources = [Source(Path("runs") / name / "version_0", "run") for name in "ab"]
     assert [source.name for source in named(sources)] == ["a/version_0", "b/version_0"]
