@@ -161,14 +161,13 @@ def _too_little(patients: Patients, fairness: Exchangeability | None) -> str:
 
 
 def _powers(measurements: list[Measurement], level: float) -> list[str]:
-    """Say which areas would have been found with a probability of 80 %, of the sharpest measure that says."""
-    known = [m for m in measurements if m.spread and m.p is not None]
-    if not known:
+    """Say from which area on the primary measure would have found membership with a probability of 80 %."""
+    first = next((m for m in measurements if m.spread and m.p is not None), None)
+    if first is None:
         return []
-    sharpest = min(known, key=lambda m: m.spread or np.inf)
-    rise = float(norm.isf(level / 2) + norm.isf(1 - POWER)) * (sharpest.spread or 0.0)
+    rise = float(norm.isf(level / 2) + norm.isf(1 - POWER)) * (first.spread or 0.0)
     return [
-        f"Membership (`{sharpest.name}`) would have been found with a probability of {100 * POWER:.0f} % from an AUC "
+        f"Membership (`{first.name}`) would have been found with a probability of {100 * POWER:.0f} % from an AUC "
         f"of {min(1.0, 0.5 + rise):.2f}; one patient among many can stay below that."
     ]
 
