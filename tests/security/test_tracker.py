@@ -116,8 +116,8 @@ def tracker():
 def send(tracker, program, folder, *args):
     """Run a program whose tracker is ours, and return everything that arrived."""
     address = f"http://127.0.0.1:{tracker.server_port}"
-    env = os.environ | {"WANDB_BASE_URL": address, "WANDB_API_KEY": "0" * 40, "WANDB_MODE": "online"}
-    env.pop("WANDB_ERROR_REPORTING", None)  # another test's logger has set it
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}  # of other tests' runs
+    env = clean | {"WANDB_BASE_URL": address, "WANDB_API_KEY": "0" * 40, "WANDB_MODE": "online"}
     command = [sys.executable, "-c", program, str(folder), *args, "canaryargument"]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert "canaryconsole" in done.stdout, done.stderr[-2000:]
