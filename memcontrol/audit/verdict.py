@@ -12,6 +12,7 @@ from memcontrol.audit.attack import Extraction
 from memcontrol.audit.exchangeability import Exchangeability
 from memcontrol.errors import RewardError
 from memcontrol.measures import MEASURES, Measurement
+from memcontrol.measures.statistics.intervals import Interval
 from memcontrol.measures.statistics.multiplicity import holm
 from memcontrol.measures.statistics.pvalues import rank_of
 
@@ -165,10 +166,11 @@ def _powers(measurements: list[Measurement], level: float) -> list[str]:
     first = next((m for m in measurements if m.spread and m.p is not None), None)
     if first is None:
         return []
+    null = first.null.value if isinstance(first.null, Interval) else first.null
     rise = float(norm.isf(level / 2) + norm.isf(1 - POWER)) * (first.spread or 0.0)
     return [
         f"Membership (`{first.name}`) would have been found with a probability of {100 * POWER:.0f} % from an AUC "
-        f"of {min(1.0, 0.5 + rise):.2f}; one patient among many can stay below that."
+        f"of {min(1.0, (null or 0.5) + rise):.2f}; one patient among many can stay below that."
     ]
 
 

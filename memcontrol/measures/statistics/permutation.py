@@ -108,9 +108,11 @@ def p_labels(pooled: Pooled, statistic: Callable[[Labels], np.ndarray], seed: in
         observed, found = abs(observed - middle), np.abs(found - middle)
     if len(pooled.counts) <= MANY:
         return float((1 + (found >= observed - 1e-12).sum()) / (1 + len(found)))
-    if two_sided:
-        return float(2 * norm.sf(observed / np.sqrt(np.mean(found**2))))
-    return float(norm.sf((observed - found.mean()) / found.std()))
+    middle = 0.0 if two_sided else float(found.mean())
+    spread = float(np.sqrt(np.mean((found - middle) ** 2)))
+    if spread == 0:  # values that are all the same
+        return 1.0
+    return float((1 + two_sided) * norm.sf((observed - middle) / spread))
 
 
 def spread_of_labels(pooled: Pooled, statistic: Callable[[Labels], np.ndarray], seed: int) -> float:

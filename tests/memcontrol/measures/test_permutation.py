@@ -70,6 +70,14 @@ def test_lower_scores_of_members_are_a_leak_too():
     assert auc_p(high, low, names[:40], names[40:], 0) < 1e-3
 
 
+@pytest.mark.parametrize("many", [2000, 10])
+@pytest.mark.parametrize("test", [p_gap, auc_p])
+def test_values_that_are_all_the_same_tell_nothing(monkeypatch, many, test):
+    monkeypatch.setattr(permutation, "MANY", many)
+    names = [str(i) for i in range(60)]
+    assert test(np.zeros(30), np.zeros(30), names[:30], names[30:], 0) == 1.0
+
+
 def test_many_patients_count_as_normal(monkeypatch):
     rng, names = np.random.default_rng(0), [str(i) for i in range(600)]
     values = rng.normal(0, 1, 600)
