@@ -15,7 +15,7 @@ import torch
 from scipy.stats import rankdata
 
 from memcontrol.measures import Evidence, RealImages
-from memcontrol.measures.probes import LossProbe, LowNoiseProbe
+from memcontrol.measures.probes import LossProbe, UncaptionedLossProbe
 from memcontrol.measures.statistics.intervals import owners
 from memcontrol.seeds import derive_seed
 
@@ -96,7 +96,7 @@ def _described(real: RealImages, base: Evidence | None, split: str) -> tuple[np.
     directions = directions[:, -DIRECTIONS:]
     features = real.training if split == "train" else real.heldout
     values, subjects = ((features.double() - middle) @ directions).numpy(), real.subjects(split)
-    for kind in (LossProbe, LowNoiseProbe):
+    for kind in (LossProbe, UncaptionedLossProbe):
         needs = {"train": kind("train"), real.heldout_split: kind("heldout")}
         if base is None or not base.holds(needs.values()):
             continue

@@ -18,14 +18,14 @@ from torch import Tensor
 from memcontrol.measures.aggregators import GroupAUC, TPRAtFPR, Values
 from memcontrol.measures.measure import Measure, Scene, register
 from memcontrol.measures.needs import Evidence
-from memcontrol.measures.probes import CaptionGapProbe, LossProbe, LowNoiseProbe, PIAProbe, Probe, SecMIProbe
+from memcontrol.measures.probes import LossProbe, PIAProbe, Probe, SecMIProbe, UncaptionedLossProbe
 
 __all__ = [
     "PIAAUC",
     "TPR01",
     "TPR1",
+    "CLiDAUC",
     "CalibratedAUC",
-    "CaptionGapAUC",
     "CaptionedAUC",
     "LossAUC",
     "MembershipMeasure",
@@ -51,6 +51,10 @@ class MembershipMeasure(Measure, ABC):
 
 def _both(probe: type[Probe]) -> tuple[Probe, Probe]:
     return probe("train"), probe("heldout")
+
+
+LOW_NOISE: Final = (UncaptionedLossProbe("train", 0.5), UncaptionedLossProbe("heldout", 0.5))
+"""The lower half of the timesteps, where what a model knows by heart shows most."""
 
 
 class LossAUC(MembershipMeasure):
@@ -119,7 +123,7 @@ class CalibratedAUC(_Calibrated):
     """AUC of the fall of the error at little noise, without a caption."""
 
     name = "membership_calibrated"
-    needs = _both(LowNoiseProbe)
+    needs = LOW_NOISE
     aggregator = GroupAUC()
     words = (
         "the fall of the denoising loss from the base's tells training images from held-out ones (AUC; 0.5 is chance)"
@@ -135,7 +139,7 @@ class RepeatedAUC(_Calibrated):
     """
 
     name = "membership_repeated"
-    needs = (LowNoiseProbe("train"),)
+    needs = LOW_NOISE[:1]
     aggregator = GroupAUC()
     words = "the same fall tells images that were repeated on purpose from those trained on once (AUC)"
     leak = "its denoising loss fell further on images that were repeated than on those trained on once"
@@ -174,11 +178,16 @@ class CaptionedAUC(_Calibrated):
         return super().fall(before[:, :half], after[:, :half])
 
 
-class CaptionGapAUC(MembershipMeasure):
-    """AUC of CLiD."""
+class CLiDAUC(MembershipMeasure):
+    """AUC of CLiD: by how much the caption lowers the error, at the same noise and timesteps; more for members.
+
+    References:
+        Zhai et al., "Membership inference on text-to-image diffusion models via conditional likelihood discrepancy",
+        NeurIPS 2024, https://arxiv.org/abs/2405.14800 (eq. 11, with the empty caption as the only reduced one).
+    """
 
     name = "membership_auc_clid"
-    needs = _both(CaptionGapProbe)
+    needs = (*_both(UncaptionedLossProbe), *_both(LossProbe))
     aggregator = GroupAUC()
     words = "the CLiD attack tells training images from held-out ones (AUC)"
     leak = "captions of training images lower its denoising loss more than those of held-out ones do"
@@ -186,16 +195,17 @@ class CaptionGapAUC(MembershipMeasure):
     is_attack = True
 
     def values(self, evidence: Evidence, scene: Scene) -> Values:
-        """Return the gaps of both sides."""
-        inside, outside = (evidence[need] for need in self.needs)
-        return Values(inside.means, inside.subjects, outside.means, outside.subjects)
+        """Return by how much captions lower the errors on both sides."""
+        inside, outside, captioned_in, captioned_out = (evidence[need] for need in self.needs)
+        lower_in, lower_out = inside.means - captioned_in.means, outside.means - captioned_out.means
+        return Values(lower_in, inside.subjects, lower_out, outside.subjects)
 
 
 class TPR1(_Calibrated):
     """Members found at 1 % false alarms by the calibrated loss."""
 
     name = "membership_tpr_1"
-    needs = _both(LowNoiseProbe)
+    needs = LOW_NOISE
     aggregator = TPRAtFPR(0.01)
     words = "share of training images that the calibrated loss gives away at 1 % false alarms"
     leak = "it gives away more members than chance at 1 % false alarms"
@@ -205,7 +215,7 @@ class TPR01(_Calibrated):
     """Members found at 0.1 % false alarms by the calibrated loss."""
 
     name = "membership_tpr_01"
-    needs = _both(LowNoiseProbe)
+    needs = LOW_NOISE
     aggregator = TPRAtFPR(0.001)
     words = "the same at 0.1 % false alarms"
     leak = "it gives away more members than chance at 0.1 % false alarms"
@@ -216,7 +226,7 @@ for _measure in (
     RepeatedAUC(),
     CaptionedAUC(),
     LossAUC(),
-    CaptionGapAUC(),
+    CLiDAUC(),
     SecMIAUC(),
     PIAAUC(),
     TPR1(),

@@ -1,21 +1,19 @@
 """Probes: scores of single images at fixed noise and timesteps, one file each."""
 
 from memcontrol.measures.probes.base import Probe, ProbeBatch, Probed
-from memcontrol.measures.probes.caption_gap import CaptionGapProbe
 from memcontrol.measures.probes.loss import LossProbe
-from memcontrol.measures.probes.low_noise import LowNoiseProbe
 from memcontrol.measures.probes.noise_norm import NoiseNormProbe
 from memcontrol.measures.probes.pia import PIAProbe
 from memcontrol.measures.probes.secmi import SecMIProbe
+from memcontrol.measures.probes.uncaptioned import UncaptionedLossProbe
 
 __all__ = [
-    "CaptionGapProbe",
     "LossProbe",
-    "LowNoiseProbe",
     "NoiseNormProbe",
     "PIAProbe",
     "Probe",
     "ProbeBatch",
     "Probed",
     "SecMIProbe",
+    "UncaptionedLossProbe",
 ]
