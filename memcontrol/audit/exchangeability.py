@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 
 from memcontrol.measures import Evidence, RealImages
-from memcontrol.measures.probes import LossProbe, UncaptionedLossProbe
+from memcontrol.measures.probes import LossProbe
 from memcontrol.measures.statistics.intervals import owners
+from memcontrol.measures.statistics.permutation import Labels, Pooled, p_labels
 from memcontrol.seeds import derive_seed
 
 __all__ = ["Exchangeability", "exchangeability"]
@@ -26,8 +26,7 @@ LEVEL: Final = 0.01
 DIRECTIONS: Final = 16
 """Principal directions of the features that are looked at."""
 FOLDS: Final = 5
-LABELINGS: Final = 1999
-MOST: Final = 1000
+MOST: Final = 500
 """Patients of either side that are compared."""
 RIDGE: Final = 1.0
 
@@ -39,18 +38,18 @@ class Exchangeability:
     Args:
         at_random: Whether the data module itself split patients at random, so that there is nothing to test.
         area: How well the two are told apart without the fine-tuned model, by patients that the classifier has not
-            seen (AUC; 0.5 is not at all).
-        p: P-value of telling them apart as well if labels told nothing.
+            seen (AUC; 0.5 is not at all); None where that was not tested.
+        p: P-value of telling them apart as well if labels told nothing, or None.
     """
 
     at_random: bool
-    area: float
-    p: float
+    area: float | None = None
+    p: float | None = None
 
     @property
     def holds(self) -> bool:
         """Whether comparisons between the two are fair."""
-        return self.at_random or self.p >= LEVEL
+        return self.p is None or self.p >= LEVEL
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -62,7 +61,7 @@ def exchangeability(real: RealImages, base: Evidence | None, seed: int = 0) -> E
 
     A ridge classifier of the images' features, and of the base's losses where there are any, is fitted on four fifths
     of the patients and applied to the rest; how well it does is compared with what it does under exchanged labels of
-    patients.
+    patients. Patients that the data module has split at random are alike, and are not tested.
 
     Args:
         real: Real images.
@@ -73,46 +72,52 @@ def exchangeability(real: RealImages, base: Evidence | None, seed: int = 0) -> E
         Lopez-Paz and Oquab, "Revisiting classifier two-sample tests", ICLR 2017, https://arxiv.org/abs/1610.06545.
         Kim et al., "Classification accuracy as a proxy for two-sample testing", Annals of Statistics 49 (2021).
     """
-    sides = [_described(real, base, side) for side in ("train", real.heldout_split)]
-    (a, of_a), (b, of_b) = (_some(values, subjects, seed) for values, subjects in sides)
-    (owner_a, num_a), (owner_b, num_b) = owners(of_a), owners(of_b)
-    owner, patients = np.concatenate([owner_a, num_a + owner_b]), num_a + num_b
-    values = np.concatenate([a, b])
+    if real.data.split_at_random:
+        return Exchangeability(at_random=True)
+    patients = [real.subjects(split) for split in ("train", real.heldout_split)]
+    kept = [_some(names, seed) for names in patients]
+    sides = [values[rows] for values, rows in zip(_described(real, base), kept, strict=True)]
+    names = [[of[row] for row in rows] for of, rows in zip(patients, kept, strict=True)]
+    (owner_a, num_a), (owner_b, num_b) = map(owners, names)
+    owner, values = np.concatenate([owner_a, num_a + owner_b]), np.concatenate(sides)
     values = (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-9)
-    rng = np.random.default_rng(derive_seed(seed, "exchangeability"))
-    told = _predictor(values, (rng.permutation(patients) % FOLDS)[owner])
-    inside = (np.arange(patients) < num_a).astype(float)
-    labels = np.stack([inside, *(rng.permutation(inside) for _ in range(LABELINGS))])[:, owner]
-    found = _separation(told @ labels.T, labels.T)
-    p = float((found >= found[0] - 1e-12).sum() / len(found))
-    return Exchangeability(real.data.split_at_random, _area(told @ labels[0], labels[0] > 0), p)
+    folds = np.random.default_rng(derive_seed(seed, "folds")).permutation(num_a + num_b) % FOLDS
+    told = _predictor(values, folds[owner])
+
+    def separation(labels: Labels) -> np.ndarray:
+        inside = labels[:, owner].T.astype(float)
+        said = told @ inside
+        means = [(said * side).sum(axis=0) / side.sum(axis=0) for side in (inside, 1 - inside)]
+        found: np.ndarray = (means[0] - means[1]) / np.maximum(said.std(axis=0), 1e-12)
+        return found
+
+    said = told @ np.repeat([1.0, 0.0], [len(side) for side in sides])
+    pooled = Pooled.of(said[: len(sides[0])], said[len(sides[0]) :], *names)
+    return Exchangeability(False, float(pooled.auc(pooled.labels)[0]), p_labels(pooled, separation, seed))
 
 
-def _described(real: RealImages, base: Evidence | None, split: str) -> tuple[np.ndarray, list[str]]:
-    """Return what is known of the images of a split without the fine-tuned model, and their patients."""
-    both = torch.cat([real.training, real.heldout]).double()
-    middle = both.mean(dim=0)
-    _, directions = torch.linalg.eigh((both - middle).T @ (both - middle))  # by rising variance
-    directions = directions[:, -DIRECTIONS:]
-    features = real.training if split == "train" else real.heldout
-    values, subjects = ((features.double() - middle) @ directions).numpy(), real.subjects(split)
-    for kind in (LossProbe, UncaptionedLossProbe):
-        needs = {"train": kind("train"), real.heldout_split: kind("heldout")}
-        if base is None or not base.holds(needs.values()):
-            continue
-        if any(len(base[need].rows) < len(real.subjects(side)) for side, need in needs.items()):
-            continue  # not all were probed
-        probed = base[needs[split]]
-        values = np.concatenate([values, probed.scores.double().log().numpy()[np.argsort(probed.rows)]], axis=1)
-    return values, subjects
+def _described(real: RealImages, base: Evidence | None) -> list[np.ndarray]:
+    """Return what is known of training and of held-out images without the fine-tuned model."""
+    sides = [real.training.double(), real.heldout.double()]
+    middle = torch.cat(sides).mean(dim=0)
+    spread = torch.cat(sides) - middle
+    directions = torch.linalg.eigh(spread.T @ spread).eigenvectors[:, -DIRECTIONS:]  # by rising variance
+    found = [((side - middle) @ directions).numpy() for side in sides]
+    needs = (LossProbe("train"), LossProbe("heldout"))
+    if base is None or not base.holds(needs):
+        return found
+    probed = [base[need] for need in needs]
+    if any(len(of.rows) < len(side) for of, side in zip(probed, sides, strict=True)):
+        return found  # some were probed only
+    losses = [of.scores.double().log().numpy()[np.argsort(of.rows)] for of in probed]
+    return [np.concatenate(parts, axis=1) for parts in zip(found, losses, strict=True)]
 
 
-def _some(values: np.ndarray, subjects: list[str], seed: int) -> tuple[np.ndarray, list[str]]:
-    """Keep as many patients as are compared."""
+def _some(subjects: list[str], seed: int) -> np.ndarray:
+    """Return the rows of as many patients as are compared."""
     names = np.unique(subjects)
     chosen = np.random.default_rng(derive_seed(seed, "compared patients")).permutation(names)[:MOST]
-    kept = np.flatnonzero(np.isin(subjects, chosen))
-    return values[kept], [subjects[row] for row in kept]
+    return np.flatnonzero(np.isin(subjects, chosen))
 
 
 def _predictor(values: np.ndarray, folds: np.ndarray) -> np.ndarray:
@@ -124,16 +129,3 @@ def _predictor(values: np.ndarray, folds: np.ndarray) -> np.ndarray:
         inverse = np.linalg.solve(x.T @ x + RIDGE * np.eye(x.shape[1]), x.T)
         matrix[np.ix_(own, rest)] = (values[own] - values[rest].mean(axis=0)) @ inverse
     return matrix
-
-
-def _separation(told: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return how far apart the classifier sets both sides, in standard deviations, by column."""
-    inside = (told * labels).sum(axis=0) / labels.sum(axis=0)
-    outside = (told * (1 - labels)).sum(axis=0) / (1 - labels).sum(axis=0)
-    found: np.ndarray = (inside - outside) / np.maximum(told.std(axis=0), 1e-12)
-    return found
-
-
-def _area(told: np.ndarray, inside: np.ndarray) -> float:
-    ranks, count = rankdata(told), int(inside.sum())
-    return float((ranks[inside].sum() - count * (count + 1) / 2) / (count * (len(told) - count)))
