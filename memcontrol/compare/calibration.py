@@ -10,7 +10,7 @@ from memcontrol.compare.methods import BASE
 from memcontrol.measures import MEASURES, Measurement
 from memcontrol.measures.aggregators import Values
 
-__all__ = ["CALIBRATED", "calibrated"]
+__all__ = ["calibrated"]
 
 CALIBRATED = "membership_captioned"
 LOSS = "membership_auc"

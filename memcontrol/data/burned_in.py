@@ -89,14 +89,18 @@ def find_burned_in(table: pd.DataFrame, reader: ImageReader, ledger: Path | None
         DataError: If the OCR engine is missing.
     """
     _engine()
-    known = _recall(ledger)
-    unknown = table[~table["content"].isin(known)].drop_duplicates("content")
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # the engine is a process of its own
-        found = pool.map(lambda path: ", ".join(kinds_of(read_words(reader.read(path)))), unknown["path"])
-        bar = tqdm(found, total=len(unknown), desc="reading what is written in pictures", unit="image", delay=2)
-        for content, kinds in zip(unknown["content"], bar, strict=True):
-            known[content] = kinds
-            _remember(ledger, content, kinds)
+    with closing(sqlite3.connect(ledger or ":memory:", timeout=120)) as kept:
+        with kept:
+            kept.execute("CREATE TABLE IF NOT EXISTS burned_in (content TEXT PRIMARY KEY, kinds TEXT)")
+        known: dict[str, str] = dict(kept.execute("SELECT content, kinds FROM burned_in"))
+        unknown = table[~table["content"].isin(known)].drop_duplicates("content")
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # the engine is a process of its own
+            found = pool.map(lambda path: ", ".join(kinds_of(read_words(reader.read(path)))), unknown["path"])
+            bar = tqdm(found, total=len(unknown), desc="reading what is written in pictures", unit="image", delay=2)
+            for content, kinds in zip(unknown["content"], bar, strict=True):
+                known[content] = kinds
+                with kept:
+                    kept.execute("INSERT OR REPLACE INTO burned_in VALUES (?, ?)", (content, kinds))
     return table["content"].map(known)
 
 
@@ -133,17 +137,3 @@ def _engine() -> Any:
             "(Debian: `apt install tesseract-ocr`), or set it to `ignore`."
         )
     return pytesseract
-
-
-def _recall(ledger: Path | None) -> dict[str, str]:
-    if ledger is None:
-        return {}
-    with closing(sqlite3.connect(ledger, timeout=120)) as connection, connection:
-        connection.execute("CREATE TABLE IF NOT EXISTS burned_in (content TEXT PRIMARY KEY, kinds TEXT)")
-        return dict(connection.execute("SELECT content, kinds FROM burned_in"))
-
-
-def _remember(ledger: Path | None, content: str, kinds: str) -> None:
-    if ledger is not None:
-        with closing(sqlite3.connect(ledger, timeout=120)) as connection, connection:
-            connection.execute("INSERT OR REPLACE INTO burned_in VALUES (?, ?)", (content, kinds))

@@ -84,7 +84,7 @@ def kernel_deviations(a: Tensor, b: Tensor, subjects_a: Sequence[str], subjects_
     a, b = a.double(), b.double()
     (of_a, count_a), (of_b, count_b) = _members(subjects_a), _members(subjects_b)
     n, m = len(a), len(b)
-    within_a, within_b = (_sums(of, x, x, drop=True) for of, x in ((of_a, a), (of_b, b)))
+    within_a, within_b = _within(of_a, a), _within(of_b, b)
     across = of_a @ _gram(a, b) @ of_b.T
     means = [within_a.sum() / (n * (n - 1)), within_b.sum() / (m * (m - 1)), across.sum() / (n * m)]
     value = float(means[0] + means[1] - 2 * means[2])
@@ -111,11 +111,10 @@ def _members(subjects: Sequence[str]) -> tuple[csr_array, np.ndarray]:
     return csr_array((ones, (owner, np.arange(len(owner)))), shape=(patients, len(owner))), np.bincount(owner)
 
 
-def _sums(of: csr_array, a: Tensor, b: Tensor, drop: bool) -> np.ndarray:
-    """Return the sums of the kernel over pairs of patients, without pairs of a row with itself."""
-    gram = _gram(a, b)
-    if drop:
-        np.fill_diagonal(gram, 0.0)
+def _within(of: csr_array, features: Tensor) -> np.ndarray:
+    """Return the sums of the kernel over pairs of patients, with shape `(P, P)`, without pairs of a row with itself."""
+    gram = _gram(features, features)
+    np.fill_diagonal(gram, 0.0)
     found: np.ndarray = of @ gram @ of.T
     return found
 

@@ -22,7 +22,6 @@ __all__ = [
     "Interval",
     "clustered_mean",
     "mean_interval",
-    "percentile_interval",
 ]
 
 Z95: Final = float(norm.ppf(0.975))
@@ -68,13 +67,6 @@ def bootstrap_weights(num_patients: int, num_replicates: int, seed: int, stream:
     """
     rng = np.random.default_rng(derive_seed(seed, stream))
     return rng.multinomial(num_patients, np.full(num_patients, 1 / num_patients), size=num_replicates).astype(float)
-
-
-def percentile_interval(value: float, replicates: Floats, n: int, level: float = 0.95) -> Interval:
-    """Return the percentile interval of bootstrap replicates."""
-    tail = 50 * (1 - level)
-    low, high = np.percentile(replicates, [tail, 100 - tail])
-    return Interval(float(value), float(low), float(high), n)
 
 
 def clustered_mean(values: ArrayLike, subjects: Sequence[str]) -> tuple[float, float, int]:

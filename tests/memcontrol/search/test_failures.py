@@ -21,22 +21,13 @@ from memcontrol.files.journal import Journal
 from memcontrol.jobs.workers import LocalWorkers, local_workers
 from memcontrol.search.records import TrialState
 from tests.conf import wait_until
+from tests.interrupted import workers_of
 from tests.memcontrol.search.conf import KEEP, SCORING, arguments, inline_workers, trials
 
 
 def start(folder, count):
     args = [sys.executable, "train.py", *arguments(folder, count)]
     return subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-
-
-def workers_of(process):
-    """Return the workers that a study has started, and that live."""
-    found = []
-    for child in psutil.Process(process.pid).children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            if "spawn_main" in " ".join(child.cmdline()):
-                found.append(child)
-    return found
 
 
 def at_work(process, folder, count, rng):
