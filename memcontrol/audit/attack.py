@@ -13,7 +13,6 @@ from typing import Final
 import torch
 from scipy.stats import nhypergeom
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from memcontrol.audit.options import ExtractionOptions
 from memcontrol.data.features import split_pixels
@@ -24,7 +23,6 @@ from memcontrol.seeds import derive_seed
 
 __all__ = ["Extraction", "attack"]
 
-BLOCK: Final = 1024
 AT_ONCE: Final = 64
 NEAREST: Final = 16
 """Training images that a picture is compared with in full."""
@@ -97,7 +95,7 @@ def attack(
 class _Candidates:
     """The training images that pictures may match, as the autoencoder gives them back.
 
-    Only the few that are most alike as thumbnails are looked at: a training set does not fit into memory.
+    Only the few of the most similar outlines are looked at: a training set does not fit into memory.
     """
 
     model: ScoredModel
@@ -114,13 +112,7 @@ class _Candidates:
         return torch.stack(found), rows
 
     def _rows(self, pictures: Tensor) -> Tensor:
-        features = normalize(self.real.copy_encoder.encode(pictures).float(), dim=1)
-        width = features.shape[1]
-        similarity = torch.cat(
-            [features @ normalize(part[:, :width].float(), dim=1).T for part in self.real.training_views.split(BLOCK)],
-            dim=1,
-        )
-        return similarity.topk(min(NEAREST, similarity.shape[1]), dim=1).indices
+        return self.real.copies.candidates(self.real.copy_encoder.encode(pictures), NEAREST)
 
     def _reconstruct(self, rows: list[int]) -> None:
         missing = [row for row in rows if row not in self._known]

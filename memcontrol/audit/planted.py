@@ -2,85 +2,98 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from torch import Tensor
-from torchvision.transforms.functional import pil_to_tensor, to_pil_image
+from tqdm import tqdm
 
+from memcontrol.audit.changes import KINDS, changed
 from memcontrol.data.base import CaptionedImageDataModule
 from memcontrol.data.features import split_features, split_pixels
 from memcontrol.errors import RewardError
-from memcontrol.measures.copies import ViewsEncoder, match_views
+from memcontrol.measures.copies import CopyEncoder, CopyFinder
 from memcontrol.measures.encoders import Encoder
 from memcontrol.measures.functional.memorization import replication_threshold
+from memcontrol.measures.functional.neighbours import nearest
 from memcontrol.measures.statistics.pvalues import p_exceed, rank_of
 from memcontrol.seeds import derive_seed
 
-__all__ = ["KINDS", "Detector", "clean_sets", "found_shares", "mixed_sets"]
-
-
-def _crop(image: Image.Image) -> Image.Image:
-    width, height = image.size
-    left, top = round(width * 0.05), round(height * 0.05)
-    return image.crop((left, top, width - left, height - top)).resize((width, height), Image.Resampling.BICUBIC)
-
-
-def _jpeg(image: Image.Image) -> Image.Image:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=60)
-    return Image.open(buffer).convert("RGB")
-
-
-def _noise(image: Image.Image) -> Image.Image:
-    values = np.asarray(image, dtype=float)
-    rng = np.random.default_rng(derive_seed(0, image.tobytes().hex()[:64]))
-    grain = rng.normal(0, 12, values.shape[:2])[..., None]
-    return Image.fromarray(np.clip(values + grain, 0, 255).round().astype(np.uint8))
-
-
-KINDS: dict[str, Callable[[Image.Image], Image.Image]] = {
-    "exact": lambda image: image,
-    "crop 90 %": _crop,
-    "blur": lambda image: image.filter(ImageFilter.GaussianBlur(image.width / 64)),
-    "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.25),
-    "darker": lambda image: ImageEnhance.Brightness(image).enhance(0.8),
-    "flip": ImageOps.mirror,
-    "noise 12/255": _noise,
-    "JPEG 60": _jpeg,
-}
-"""Kinds of copies, by name."""
-
-
-def changed(images: Tensor, kind: str) -> Tensor:
-    """Apply a kind of change to images with shape `(n, 3, H, W)`, values in [0, 1]."""
-    change = KINDS[kind]
-    return torch.stack([pil_to_tensor(change(to_pil_image(image))).float() / 255 for image in images])
+__all__ = ["AuditsDetector", "Detector", "Plant", "clean_sets", "found_shares", "mixed_sets", "planted"]
 
 
 @dataclass(frozen=True)
 class Detector:
-    """An encoder, with or without views of the training images.
+    """Finds copies by the cosine of features.
 
     Args:
-        name: Name for tables.
         encoder: Encodes images.
-        views: Whether training images are also entered mirrored and cropped.
     """
 
-    name: str
     encoder: Encoder
-    views: bool
 
-    def bank(self, data: CaptionedImageDataModule) -> tuple[Tensor, int]:
-        """Return the features of training images and how many views of each they hold."""
-        viewer = ViewsEncoder(self.encoder) if self.views else ViewsEncoder(self.encoder, (1.0,), mirror=False)
-        return split_features(data, "train", viewer), viewer.num_views
+    @property
+    def name(self) -> str:
+        """Name for tables."""
+        return self.encoder.name
+
+    def finder(self, data: CaptionedImageDataModule) -> Callable[[Tensor], Tensor]:
+        """Return what tells how similar images are, from their features, to the nearest training image."""
+        bank = split_features(data, "train", self.encoder)
+        return lambda features: nearest(features, bank)[0]
+
+
+@dataclass(frozen=True)
+class AuditsDetector(Detector):
+    """Finds copies as audits do."""
+
+    encoder: Encoder = field(default_factory=CopyEncoder)
+
+    @property
+    def name(self) -> str:
+        """Name for tables."""
+        return "audit"
+
+    def finder(self, data: CaptionedImageDataModule) -> Callable[[Tensor], Tensor]:
+        """Return what tells how much images agree with the training image that they are most like a copy of."""
+        finder = CopyFinder(split_features(data, "train", self.encoder))
+        return lambda features: finder.match(features).similarity
+
+
+@dataclass(frozen=True)
+class Plant:
+    """Similarities to training images, as one detector sees them.
+
+    Args:
+        held: Of held-out images, with shape `(k,)`.
+        copies: Of planted copies of each kind, one patient each, with shape `(n,)` each.
+    """
+
+    held: Tensor
+    copies: dict[str, Tensor]
+
+
+def planted(data: CaptionedImageDataModule, detector: Detector, most: int = 400, seed: int = 0) -> Plant:
+    """Plant a copy of one training image of each patient, of each kind.
+
+    Args:
+        data: The data, set up.
+        detector: Compares them with training images.
+        most: Most patients.
+        seed: Seed of which these are, and of the changes.
+    """
+    find, patients = detector.finder(data), data.table("train")["subject_id"].astype(str).to_numpy()
+    order = np.random.default_rng(derive_seed(seed, "planted")).permutation(len(patients))
+    _, first = np.unique(patients[order], return_index=True)
+    images = split_pixels(data, "train", order[np.sort(first)[:most]].tolist())
+    others = split_pixels(data, "test", list(range(min(most, len(data.table("test"))))))
+    held = find(split_features(data, "test", detector.encoder))
+    bar = tqdm(KINDS, desc=f"copies as {detector.name} sees them", unit="kind", delay=2)
+    copies = {kind: find(detector.encoder.encode(changed(images, kind, others, seed))) for kind in bar}
+    return Plant(held, copies)
 
 
 def _halves(data: CaptionedImageDataModule, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -94,34 +107,26 @@ def _halves(data: CaptionedImageDataModule, seed: int) -> tuple[np.ndarray, np.n
     return subjects, np.flatnonzero(inside), np.flatnonzero(~inside)
 
 
-def found_shares(
-    data: CaptionedImageDataModule, detectors: list[Detector], alpha: float, seed: int = 0
-) -> pd.DataFrame:
+def found_shares(data: CaptionedImageDataModule, plants: dict[str, Plant], alpha: float, seed: int = 0) -> pd.DataFrame:
     """Return the share of planted copies of each kind that a threshold from half of the held-out patients finds.
 
     Args:
-        data: The data, set up; copies are planted of all training images.
-        detectors: What is compared.
+        data: The data, set up.
+        plants: What each detector sees, by its name.
         alpha: Share of false alarms at which the threshold is set.
         seed: Seed of the halves.
 
     Returns:
-        One row per detector: `false alarms` on the other half (lower is better), and the found share of each kind
+        One column per detector: `false alarms` on the other half (lower is better), and the found share of each kind
         (higher is better), in [0, 1].
     """
-    training = split_pixels(data, "train", list(range(len(data.table("train")))))
     _, calibration, control = _halves(data, seed)
-    rows = []
-    for detector in detectors:
-        bank, views = detector.bank(data)
-        held = match_views(split_features(data, "test", detector.encoder), bank, views).similarity
-        threshold = replication_threshold(held[calibration], max(alpha, 1 / (len(calibration) + 1)))
-        row = {"detector": detector.name, "false alarms": float((held[control] > threshold).double().mean())}
-        for kind in KINDS:
-            features = detector.encoder.encode(changed(training, kind))
-            row[kind] = float((match_views(features, bank, views).similarity > threshold).double().mean())
-        rows.append(row)
-    return pd.DataFrame(rows).set_index("detector")
+    columns = {}
+    for name, plant in plants.items():
+        threshold = replication_threshold(plant.held[calibration], max(alpha, 1 / (len(calibration) + 1)))
+        shares = {"false alarms": plant.held[control], **plant.copies}
+        columns[name] = {kind: float((values > threshold).double().mean()) for kind, values in shares.items()}
+    return pd.DataFrame(columns)
 
 
 def _p_of_set(
@@ -136,22 +141,20 @@ def _p_of_set(
 
 
 def clean_sets(
-    data: CaptionedImageDataModule, detector: Detector, alpha: float, level: float, num_sets: int = 40, size: int = 100
+    data: CaptionedImageDataModule, plant: Plant, alpha: float, level: float, num_sets: int = 40, size: int = 100
 ) -> int:
     """Return how many of a number of clean sets are wrongly said to leak; each has patients of its own."""
-    bank, views = detector.bank(data)
-    held = match_views(split_features(data, "test", detector.encoder), bank, views).similarity
     wrong = 0
     for number in range(num_sets):
         subjects, calibration, control = _halves(data, number)
         control = np.random.default_rng(derive_seed(number, "clean")).permutation(control)[:size]
-        wrong += _p_of_set(held, torch.empty(0), subjects, (calibration, control), alpha) < level
+        wrong += _p_of_set(plant.held, torch.empty(0), subjects, (calibration, control), alpha) < level
     return wrong
 
 
 def mixed_sets(
     data: CaptionedImageDataModule,
-    detector: Detector,
+    plant: Plant,
     alpha: float,
     level: float,
     shares: tuple[float, ...] = (0.05, 0.1, 0.5),
@@ -159,21 +162,17 @@ def mixed_sets(
     size: int = 100,
 ) -> pd.DataFrame:
     """Return the share of sets that are said to leak, by kind of copy and share of copies in the set."""
-    bank, views = detector.bank(data)
-    training = split_pixels(data, "train", list(range(len(data.table("train")))))
-    held = match_views(split_features(data, "test", detector.encoder), bank, views).similarity
     rows = []
-    for kind in KINDS:
-        copies = match_views(detector.encoder.encode(changed(training, kind)), bank, views).similarity
+    for kind, copies in plant.copies.items():
         row: dict[str, float | str] = {"copies": kind}
         for share in shares:
             right = 0
             for number in range(num_sets):
                 subjects, calibration, control = _halves(data, number)
                 rng = np.random.default_rng(derive_seed(number, kind, str(share)))
-                planted = copies[torch.from_numpy(rng.permutation(len(copies))[: round(share * size)])]
-                rest = rng.permutation(control)[: size - len(planted)]
-                right += _p_of_set(held, planted, subjects, (calibration, rest), alpha) < level
+                chosen = copies[torch.from_numpy(rng.permutation(len(copies))[: round(share * size)])]
+                rest = rng.permutation(control)[: size - len(chosen)]
+                right += _p_of_set(plant.held, chosen, subjects, (calibration, rest), alpha) < level
             row[f"{100 * share:g} %"] = right / num_sets
         rows.append(row)
     return pd.DataFrame(rows).set_index("copies")

@@ -94,7 +94,7 @@ def _number(value: Interval | float | None) -> str:
 
 def _figures(item: Audited, sampled: Sampled, real: RealImages, options: AuditOptions) -> list[bytes]:
     threshold, _ = real.copy_threshold(options.scoring.alpha)
-    similarity = real.match(sampled.thumbnails).similarity
+    similarity = real.match(sampled.copy_features).similarity
     figures = [distance_histogram(similarity, real.heldout_copies.similarity, threshold)]
     scene, scores = Scene(real, options.scoring, item.before), {}
     for measure in chosen_measures(options.scoring):
@@ -107,7 +107,7 @@ def _figures(item: Audited, sampled: Sampled, real: RealImages, options: AuditOp
 
 def _pairs(sampled: Sampled, real: RealImages, options: AuditOptions) -> list[dict[str, Any]]:
     """Return the closest pairs: of what was sampled, then, as a yardstick, of held-out patients."""
-    match, cards = real.match(sampled.thumbnails), []
+    match, cards = real.match(sampled.copy_features), []
     for i in match.similarity.argsort(descending=True)[:NUM_PAIRS].tolist():
         row = int(match.row[i])
         pair = sampled.images[i], split_pixels(real.data, "train", [row])[0]

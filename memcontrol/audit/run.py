@@ -142,7 +142,7 @@ def _audit_one(
 
 def leaking_patients(sampled: Sampled, real: RealImages, alpha: float) -> list[str]:
     """Return the patients whose training images sampled pictures copy."""
-    match = real.match(sampled.thumbnails)
+    match = real.match(sampled.copy_features)
     threshold, _ = real.copy_threshold(alpha)
     subjects = real.subjects("train")
     return sorted({subjects[int(row)] for row in match.row[match.similarity > threshold]})
@@ -168,8 +168,8 @@ def _evidence_of_pictures(source: Source, real: RealImages) -> Evidence:
         patients.setdefault(text, set()).add(subject)
     owners = [patients.get(text, set()) for text in source.pictures["text"]]
     names = [next(iter(owner)) if len(owner) == 1 else f"picture {i}" for i, owner in enumerate(owners)]
-    features, thumbnails = real.encoder.encode(images), real.copy_encoder.encode(images)
-    return Evidence({Samples("train"): Sampled(rows, names, images, features, thumbnails)})
+    features, copy_features = real.encoder.encode(images), real.copy_encoder.encode(images)
+    return Evidence({Samples("train"): Sampled(rows, names, images, features, copy_features)})
 
 
 def _write(

@@ -236,7 +236,7 @@ class MemControlTrainer(Trainer):
         Args:
             model: The module (not used).
             datamodule: The data; give the test split many patients.
-            encoders: Encoders to compare; by default thumbnails (the audit's) and EfficientNet-Lite0.
+            encoders: Encoders whose features are compared with what audits do; by default EfficientNet-Lite0.
             alpha: Share of false alarms at which thresholds are set.
             level: Level of the verdict.
         """

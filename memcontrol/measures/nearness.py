@@ -100,8 +100,9 @@ class OwnPrompt(_Nearness):
     def outside(self, sampled: Sampled, scene: Scene) -> Tensor:
         """Return hits if the prompt's patient were trained on."""
         real = scene.real
-        views = real.heldout_views.reshape(len(real.heldout_views), real.views.num_views, -1)
-        similarity, row = _of_the_same_patient(sampled, views, sampled.thumbnails, scene)
+        patients = np.asarray(real.subjects(real.heldout_split))
+        own_patient = torch.from_numpy(np.asarray(sampled.subjects)[:, None] == patients[None])
+        similarity, row = real.heldout_finder.match(sampled.copy_features, own_patient)
         contents = np.asarray([str(content) for content in real.data.table(real.heldout_split)["content"]])
         own = torch.from_numpy(contents[row.numpy()] == contents[np.asarray(sampled.rows)])
         return (own & (similarity > _match(sampled, scene).similarity)).double()
@@ -218,26 +219,26 @@ class MIFID(Measure):
 
 
 def _match(sampled: Sampled, scene: Scene) -> Match:
-    return scene.shared(("match", id(sampled)), lambda: scene.real.match(sampled.thumbnails))
+    return scene.real.match(sampled.copy_features)
 
 
 def _own_distance(sampled: Sampled, scene: Scene) -> tuple[Tensor, Tensor]:
     """Return the distance to the nearest image of each prompt's own patient, and its row."""
 
     def find() -> tuple[Tensor, Tensor]:
-        similarity, row = _of_the_same_patient(sampled, scene.real.heldout[:, None], sampled.features, scene)
+        similarity, row = _of_the_same_patient(sampled, scene)
         return 1 - similarity, row
 
     return scene.shared(("own distance", id(sampled)), find)
 
 
-def _of_the_same_patient(sampled: Sampled, bank: Tensor, queries: Tensor, scene: Scene) -> tuple[Tensor, Tensor]:
-    """Find the nearest held-out image of each prompt's own patient; the bank has shape `(k, views, D)`."""
+def _of_the_same_patient(sampled: Sampled, scene: Scene) -> tuple[Tensor, Tensor]:
+    """Find the nearest held-out image of each prompt's own patient."""
     subjects = np.asarray(scene.real.subjects(scene.real.heldout_split))
     best, rows = [], []
-    for query, subject in zip(normalize(queries.float(), dim=1), sampled.subjects, strict=True):
+    for query, subject in zip(normalize(sampled.features.float(), dim=1), sampled.subjects, strict=True):
         of_patient = torch.from_numpy(np.flatnonzero(subjects == subject))
-        similarity = (normalize(bank[of_patient].float(), dim=2) @ query).max(dim=1).values
+        similarity = normalize(scene.real.heldout[of_patient].float(), dim=1) @ query
         found = int(similarity.argmax())
         best.append(similarity[found])
         rows.append(of_patient[found])

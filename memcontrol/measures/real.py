@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from memcontrol.data.base import CaptionedImageDataModule
 from memcontrol.data.features import split_features
 from memcontrol.errors import RewardError
-from memcontrol.measures.copies import Match, ViewsEncoder, match_views
-from memcontrol.measures.encoders import Encoder, ThumbnailEncoder
+from memcontrol.measures.copies import CopyEncoder, CopyFinder, Match
+from memcontrol.measures.encoders import Encoder
 from memcontrol.measures.functional.memorization import replication_threshold
 from memcontrol.seeds import derive_seed
 from memcontrol.types import Side
@@ -53,8 +54,8 @@ class RealImages:
         self.heldout_split = heldout_split
         self.encoder = encoder
         self.seed = seed
-        self.copy_encoder = ThumbnailEncoder()
-        self.views = ViewsEncoder(self.copy_encoder)
+        self.copy_encoder = CopyEncoder()
+        self._matches: MutableMapping[Tensor, Match] = WeakIdKeyDictionary()
         if len(self.subjects(heldout_split)) < 8 or len(set(self.subjects(heldout_split))) < 4:
             raise RewardError(
                 f"The split `{heldout_split}` has {len(self.subjects(heldout_split))} images of "
@@ -90,23 +91,25 @@ class RealImages:
         return split_features(self.data, self.heldout_split, self.encoder)
 
     @cached_property
-    def training_views(self) -> Tensor:
-        """Features of the views of training images, with shape `(m, num_views * E)`."""
-        return split_features(self.data, "train", self.views)
+    def copies(self) -> CopyFinder:
+        """Finds the training image that a picture is most like a copy of."""
+        return CopyFinder(split_features(self.data, "train", self.copy_encoder))
 
     @cached_property
-    def heldout_views(self) -> Tensor:
-        """Features of the views of held-out images, as `training_views` has those of training images."""
-        return split_features(self.data, self.heldout_split, self.views)
+    def heldout_finder(self) -> CopyFinder:
+        """Does the same among held-out images."""
+        return CopyFinder(split_features(self.data, self.heldout_split, self.copy_encoder))
 
     @cached_property
     def heldout_copies(self) -> Match:
         """The training image that each held-out image is most like a copy of, which it is not."""
-        return self.match(split_features(self.data, self.heldout_split, self.copy_encoder))
+        return self.match(self.heldout_finder.bank)
 
-    def match(self, thumbnails: Tensor) -> Match:
-        """Find the training image that each image is most like a copy of."""
-        return match_views(thumbnails, self.training_views, self.views.num_views)
+    def match(self, copy_features: Tensor) -> Match:
+        """Find the training image that each picture is most like a copy of, once for the same pictures."""
+        if copy_features not in self._matches:
+            self._matches[copy_features] = self.copies.match(copy_features)
+        return self._matches[copy_features]
 
     def calibration(self) -> Tensor:
         """Return the copy similarity of a random half of the held-out patients, which sets the threshold."""

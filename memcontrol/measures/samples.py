@@ -30,7 +30,7 @@ class Sampled:
         subjects: Patient of each caption: the unit of intervals.
         images: Images with shape `(n, 3, H, W)`, values in [0, 1].
         features: Features with shape `(n, D)`.
-        thumbnails: Features for copies, with shape `(n, E)`.
+        copy_features: Features for finding copies, with shape `(n, E)`.
         seconds: What sampling took, in seconds.
     """
 
@@ -38,7 +38,7 @@ class Sampled:
     subjects: list[str]
     images: Tensor
     features: Tensor
-    thumbnails: Tensor
+    copy_features: Tensor
     seconds: float = 0.0
 
 
@@ -75,9 +75,9 @@ def _sampled(side: Side, model: ScoredModel, real: RealImages, count: int, progr
         seconds = time.monotonic() - started
         encoded = [future.result() for future in pending]
     features = [feature for part, _ in encoded for feature in part]
-    thumbnails = [thumbnail for _, part in encoded for thumbnail in part]
+    copy_features = [feature for _, part in encoded for feature in part]
     names = [subjects[row] for row in quota.rows]
-    return Sampled(quota.rows, names, _gathered(images), _gathered(features), _gathered(thumbnails), seconds)
+    return Sampled(quota.rows, names, _gathered(images), _gathered(features), _gathered(copy_features), seconds)
 
 
 def _encode(real: RealImages, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
+from torch.nn.functional import normalize
 
 from memcontrol.audit import attack as module
 from memcontrol.audit.options import ExtractionOptions
@@ -23,6 +24,16 @@ class Pixels:
         return images.flatten(1)
 
 
+class Nearest:
+    """Names the training images in the order of their cosine."""
+
+    def __init__(self, bank):
+        self.bank = normalize(bank, dim=1)
+
+    def candidates(self, queries, count):
+        return (normalize(queries, dim=1) @ self.bank.T).topk(min(count, len(self.bank)), dim=1).indices
+
+
 @dataclass
 class Real:
     """Five training images and twenty held-out ones, of noise."""
@@ -35,9 +46,8 @@ class Real:
     copy_encoder: Pixels = field(default_factory=Pixels)
 
     @property
-    def training_views(self):
-        plain = self.images["train"].flatten(1)
-        return torch.cat([plain, plain.flip(1)], dim=1)  # two views of each
+    def copies(self):
+        return Nearest(self.images["train"].flatten(1))
 
     def texts(self, split):
         return [f"prompt {row}" for row in self.contents]
@@ -78,7 +88,6 @@ def test_a_memorized_image_is_given_away(monkeypatch, block, kept):
     rng = torch.Generator().manual_seed(1)
     images = {split: torch.rand(n, 3, 8, 8, generator=rng) for split, n in (("train", 5), ("validate", 20))}
     real = Real(images)
-    monkeypatch.setattr(module, "BLOCK", block)
     monkeypatch.setattr(module, "AT_ONCE", block)
     monkeypatch.setattr(module, "MOST_KEPT", kept)
     monkeypatch.setattr(module, "split_pixels", lambda data, split, rows: images[split][rows])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import norm
+from torch.nn.functional import normalize
 
 from memcontrol.audit.exchangeability import Exchangeability, exchangeability
 from memcontrol.audit.run import FOLDERS
@@ -19,6 +20,7 @@ from memcontrol.audit.verdict import Patients, detectable_share, judge
 from memcontrol.errors import DivergedError, RewardError
 from memcontrol.measures import MEASURES, Evidence, Measurement, Sampled, Samples, Scene
 from memcontrol.measures.aggregators import GroupAUC, Values
+from memcontrol.measures.copies import Match
 from memcontrol.measures.probes import LossProbe, Probed
 from memcontrol.measures.score import refuse_what_is_not_finite
 from memcontrol.measures.statistics.intervals import Interval
@@ -55,6 +57,17 @@ def test_more_pictures_of_a_patient_are_no_more_chances():
     assert wrong / 300 <= 0.03
 
 
+class Nearest:
+    """Matches by the cosine."""
+
+    def __init__(self, bank):
+        self.bank = normalize(bank, dim=1)
+
+    def match(self, queries, allowed=None):
+        similarity = normalize(queries, dim=1) @ self.bank.T
+        return Match(*(similarity if allowed is None else similarity.where(allowed, -1.0)).max(dim=1))
+
+
 class Real:
     """Features of pictures that a caption tells half of; one picture per patient."""
 
@@ -64,7 +77,7 @@ class Real:
         self.captions = {s: rng.normal(size=(n, 16)) for s in ("train", "test")}
         images = {s: np.concatenate([c, rng.normal(size=(n, 16))], axis=1) for s, c in self.captions.items()}
         self.training, self.heldout = (torch.from_numpy(images[s]).float() for s in ("train", "test"))
-        self.heldout_views, self.views = self.heldout, SimpleNamespace(num_views=1)
+        self.heldout_finder = Nearest(self.heldout)
         self.contents = [f"train {i}" for i in range(n)]
         self.data = SimpleNamespace(table=lambda split: {"content": [f"{split} {i}" for i in range(n)]})
 
@@ -74,9 +87,8 @@ class Real:
     def copy_threshold(self, alpha):
         return 2.0, alpha
 
-    def match(self, thumbnails):
-        similarity = torch.nn.functional.normalize(thumbnails, dim=1) @ torch.nn.functional.normalize(self.training).T
-        return SimpleNamespace(similarity=similarity.max(dim=1).values, row=similarity.argmax(dim=1))
+    def match(self, copy_features):
+        return Nearest(self.training).match(copy_features)
 
     def sampled(self, split, rng):
         """What a model samples that follows captions and has seen no image."""
