@@ -1,7 +1,8 @@
-"""The extraction attack on a model: which training images do samples of their own prompts give away?
+"""The extraction attack on a model: which training images do samples of training prompts give away?
 
-Pictures are compared with training images as the model's autoencoder gives them back. It changes an image more than two
-images of one patient may differ, so that compared with the image itself no picture would ever match.
+Samples of one prompt that agree with each other are compared with training images as the model's autoencoder gives them
+back. It changes an image more than two images of one patient may differ, so that compared with the image itself no
+picture would ever match.
 """
 
 from __future__ import annotations
@@ -10,18 +11,20 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
 import torch
-from scipy.stats import nhypergeom
 from torch import Tensor
 
 from memcontrol.audit.options import ExtractionOptions
 from memcontrol.data.features import split_pixels
-from memcontrol.measures import RealImages, ScoredModel
+from memcontrol.measures import RealImages, Sampled, ScoredModel
+from memcontrol.measures.copies import rarity
 from memcontrol.measures.functional.extraction import clique_members, tile_distances
 from memcontrol.measures.statistics.pvalues import rank_of
+from memcontrol.measures.statistics.tails import by_patient, p_beyond
 from memcontrol.seeds import derive_seed
 
-__all__ = ["Extraction", "attack"]
+__all__ = ["Extraction", "agreements_of_no_copies", "attack"]
 
 AT_ONCE: Final = 64
 NEAREST: Final = 16
@@ -35,30 +38,46 @@ class Extraction:
     """Outcome of the attack.
 
     Args:
-        prompts: Attacked prompts.
-        flagged: Prompts whose samples hold a clique.
+        screened: Training prompts that one picture was drawn for.
+        prompts: Those of them, with the pictures most like a copy, that many samples were drawn for.
+        flagged: Attacked prompts whose samples hold a clique.
         extracted: Rows of training images that a clique's member matches.
         threshold: Distance below which two images match; held-out images lie below it as rarely as alpha says.
         matched: Flagged prompts whose clique's first member matches a training image.
-        p: P-value of as many, if such members were as near to training images as held-out images are.
+        agreement: By row of a training image that an attacked prompt's first picture was most like: how much its
+            samples agree with it, in [-1, 1] (that of the `clique`-th).
+        p: P-value of the largest agreement of so many prompts.
     """
 
+    screened: int
     prompts: int
     flagged: int
     extracted: list[int]
     threshold: float
-    matched: int = 0
-    p: float = 1.0
+    matched: int
+    agreement: dict[int, float]
+    p: float
 
 
 def attack(
-    model: ScoredModel, real: RealImages, options: ExtractionOptions, alpha: float, progress: bool = True
+    model: ScoredModel,
+    real: RealImages,
+    heldout: Sampled | None,
+    options: ExtractionOptions,
+    alpha: float,
+    progress: bool = True,
 ) -> Extraction | None:
     """Attack the prompts of training images.
 
+    One picture of each prompt is compared with all training images. For the prompts with the most similar ones, further
+    pictures are drawn and compared with that one training image alone. Were the model to know no image, the agreement
+    of such a picture would be one of the null's (see `agreements_of_no_copies`). That at least c of s agree as much is
+    at most s / c times as likely as that one does (Markov), and n times that bounds the chance for any of n prompts.
+
     Args:
         model: The model.
-        real: Real images; held-out ones set the threshold.
+        real: Real images; held-out ones set the threshold of matching distances.
+        heldout: Pictures for held-out prompts, if there are any.
         options: How many prompts and samples.
         alpha: Share of held-out images that may match a training image.
         progress: Whether to show bars.
@@ -68,27 +87,74 @@ def attack(
     """
     if options.prompts < 1:
         return None
-    candidates = _Candidates(model, real, options)
-    nearest = torch.cat([candidates.distances(held)[0].min(dim=1).values for held in _heldout(model, real)])
-    rank = rank_of(alpha, len(nearest) + 1)
-    threshold = float(nearest.sort().values[rank - 1])
     texts = real.texts("train")
-    rows = list(dict.fromkeys(real.prompts("train", options.prompts).rows))
-    prompts = [texts[row] for row in rows for _ in range(options.samples)]
-    seeds = [derive_seed(real.seed, "extraction", row, k) for row in rows for k in range(options.samples)]
-    members = []
-    for samples in _in_groups(model.sample(prompts, seeds, progress), options.samples):
+    rows, suspects = _suspects(model, real, options, progress)
+    prompts = [texts[row] for row, _ in suspects for _ in range(options.samples)]
+    seeds = [derive_seed(real.seed, "extraction", row, k) for row, _ in suspects for k in range(options.samples)]
+    candidates, threshold = _Candidates(model, real, options), _threshold(model, real, options, alpha)
+    flagged, near, given_away, agreement = 0, 0, set[int](), dict[int, float]()
+    groups = _in_groups(model.sample(prompts, seeds, progress), options.samples)
+    for (_, target), samples in zip(suspects, groups, strict=True):
+        known = _agreement(real, samples, target, options.clique)
+        agreement[target] = max(known, agreement.get(target, -1.0))
         found = clique_members(samples, threshold, options.clique, options.tiles)
         if found:
-            members.append(samples[found])
-    given_away: set[int] = set()
-    near = 0
-    for pictures in members:
-        distances, matched = candidates.distances(pictures)
-        given_away |= set(matched[distances < threshold].tolist())
-        near += bool((distances[0] < threshold).any())
-    p = float(nhypergeom.sf(near - 1, len(members) + len(nearest), len(members), rank)) if members else 1.0
-    return Extraction(len(rows), len(members), sorted(given_away), threshold, near, p)
+            distances, matched = candidates.distances(samples[found])
+            flagged += 1
+            near += bool((distances[0] < threshold).any())
+            given_away |= set(matched[distances < threshold].tolist())
+    nulls = agreements_of_no_copies(real, heldout)
+    chances = len(rows) * options.samples / options.clique
+    worst = np.array([rarity(max(agreement.values()))])
+    p = min(1.0, chances * max(float(p_beyond(worst, rarity(null))[0]) for null in nulls))
+    return Extraction(len(rows), len(suspects), flagged, sorted(given_away), threshold, near, agreement, p)
+
+
+def agreements_of_no_copies(real: RealImages, heldout: Sampled | None) -> list[np.ndarray]:
+    """Return how much what is no copy agrees with training images, patient by patient.
+
+    Args:
+        real: Real images.
+        heldout: Pictures for held-out prompts, whose patients' images join the training images: a model that follows
+            captions comes near to these too.
+
+    Returns:
+        Of held-out images, and of pictures for held-out prompts if there are any.
+    """
+    kept = np.setdiff1d(np.arange(len(real.heldout_copies.row)), real.near_copies)
+    subjects = np.asarray(real.subjects(real.heldout_split))
+    nulls = [by_patient(real.heldout_copies.similarity.numpy()[kept], list(subjects[kept]), largest=True)[1]]
+    if heldout is not None:
+        own = real.match_own(heldout.copy_features, heldout.subjects).similarity
+        drawn = torch.maximum(own, real.match(heldout.copy_features).similarity)
+        nulls.append(by_patient(drawn.numpy(), heldout.subjects, largest=True)[1])
+    return nulls
+
+
+def _suspects(
+    model: ScoredModel, real: RealImages, options: ExtractionOptions, progress: bool
+) -> tuple[list[int], list[tuple[int, int]]]:
+    """Return the screened rows, and of the most suspicious ones the row and that of the image they are most like."""
+    quota = real.prompts("train", min(max(options.screened, options.prompts), len(real.contents)))
+    texts = real.texts("train")
+    drawn = model.sample([texts[row] for row in quota.rows], quota.seeds, progress)
+    match = real.copies.match(torch.cat([real.copy_encoder.encode(images) for images in drawn]))
+    order = match.similarity.argsort(descending=True, stable=True)[: options.prompts].tolist()
+    return quota.rows, [(quota.rows[i], int(match.row[i])) for i in order]
+
+
+def _agreement(real: RealImages, samples: Tensor, target: int, clique: int) -> float:
+    """Return how much the clique-th best of the samples agrees with a training image."""
+    allowed = torch.zeros(len(samples), len(real.contents), dtype=torch.bool)
+    allowed[:, target] = True
+    found = real.copies.match(real.copy_encoder.encode(samples), allowed).similarity
+    return float(found.sort(descending=True).values[min(clique, len(found)) - 1])
+
+
+def _threshold(model: ScoredModel, real: RealImages, options: ExtractionOptions, alpha: float) -> float:
+    candidates = _Candidates(model, real, options)
+    nearest = torch.cat([candidates.distances(held)[0].min(dim=1).values for held in _heldout(model, real)])
+    return float(nearest.sort().values[rank_of(alpha, len(nearest) + 1) - 1])
 
 
 @dataclass

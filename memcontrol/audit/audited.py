@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pandas as pd
+
 from memcontrol.audit.attack import Extraction
 from memcontrol.audit.exchangeability import Exchangeability
 from memcontrol.audit.sources import Source
@@ -25,6 +27,7 @@ class Audited:
         verdict: The conclusion.
         before: Evidence of its base, where there is one.
         fairness: Whether training and held-out patients are alike without it.
+        ranked: Training patients, the most exposed first, see `patients_at_risk`.
     """
 
     source: Source
@@ -34,3 +37,4 @@ class Audited:
     verdict: Verdict
     before: Evidence | None = None
     fairness: Exchangeability | None = None
+    ranked: pd.DataFrame | None = None

@@ -14,11 +14,12 @@ __all__ = ["AuditOptions", "ExtractionOptions"]
 
 @dataclass(frozen=True)
 class ExtractionOptions:
-    """The extraction attack: many samples of single prompts.
+    """The extraction attack: one sample of many prompts, and many samples of the most suspicious ones.
 
     Args:
-        prompts: Training prompts that are attacked (0: none); images that are repeated on purpose come first.
-        samples: Samples of each prompt.
+        screened: Training prompts that one picture is drawn for; images that are repeated on purpose come first.
+        prompts: Those of them that are attacked with `samples` pictures (0: no attack at all).
+        samples: Samples of each attacked prompt.
         clique: Samples that must all match each other.
         tiles: Tiles along each side in which samples are compared.
 
@@ -26,6 +27,7 @@ class ExtractionOptions:
         RewardError: If a number is out of range.
     """
 
+    screened: int = 1000
     prompts: int = 8
     samples: int = 24
     clique: int = 3
@@ -33,7 +35,8 @@ class ExtractionOptions:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        ranges = {"prompts": "[0, inf)", "samples": "[2, inf)", "clique": "[2, inf)", "tiles": "[1, inf)"}
+        ranges = {"screened": "[1, inf)", "prompts": "[0, inf)", "samples": "[2, inf)"}
+        ranges |= {"clique": "[2, inf)", "tiles": "[1, inf)"}
         check_ranges(RewardError, "extraction", self, ranges)
 
 

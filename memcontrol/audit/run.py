@@ -17,6 +17,7 @@ from memcontrol.audit.audited import Audited
 from memcontrol.audit.comparison import Difference, compare
 from memcontrol.audit.exchangeability import exchangeability
 from memcontrol.audit.options import AuditOptions
+from memcontrol.audit.patients import patients_at_risk, write_patients
 from memcontrol.audit.report import write_report
 from memcontrol.audit.sample_cache import CachedModel
 from memcontrol.audit.sources import Source, named, open_source
@@ -30,7 +31,7 @@ from memcontrol.files.atomic import write_json
 from memcontrol.files.card import check_value_range
 from memcontrol.files.digests import changes_of
 from memcontrol.files.provenance import versions_of
-from memcontrol.measures import Evidence, RealImages, Sampled, Samples, ScoringOptions, measure, score
+from memcontrol.measures import Evidence, RealImages, Sampled, Samples, Scene, ScoringOptions, measure, score
 
 __all__ = ["audit"]
 
@@ -63,7 +64,8 @@ def audit(
         data: The data; memorization is measured on its training split, quality on its test split.
         options: Options.
         sampling: How images are drawn, where the options do not say.
-        output: Folder for `audit.json`, `report.html` and what is drawn.
+        output: Folder for `audit.json`, `report.html`, `leaking.csv` (patients by name, for the data's owner only) and
+            what is drawn.
         base: Model before fine-tuning, where a path does not say.
         device: Where to draw: `auto`, `cpu`, `cuda`, ...
 
@@ -118,8 +120,8 @@ def _audit_one(
             found = score(model, real.data, "test", scoring, before, real=real, also=SHOWN, progress=True)
         except DivergedError as error:
             raise CheckpointError(f"{source.path} cannot be audited. {error}") from error
-        extraction = attack(model, real, options.extraction, scoring.alpha)
         evidence, measurements = found.evidence, found.measurements
+        extraction = attack(model, real, evidence.get(Samples("heldout")), options.extraction, scoring.alpha)
         del model
     else:
         evidence = _evidence_of_pictures(source, real)
@@ -137,7 +139,8 @@ def _audit_one(
     if source.card is not None and source.card.training_set not in (None, real.data.training_set()):
         log.warning("%s: %s", source.path, OTHER_SET)
         verdict = replace(verdict, details=[OTHER_SET, *verdict.details])
-    return Audited(source, evidence, measurements, extraction, verdict, before, fairness)
+    ranked = patients_at_risk(Scene(real, scoring, before), evidence, extraction)
+    return Audited(source, evidence, measurements, extraction, verdict, before, fairness, ranked)
 
 
 def leaking_patients(sampled: Sampled, real: RealImages, alpha: float) -> list[str]:
@@ -202,6 +205,7 @@ def _write(
         "differences": [asdict(d) for d in differences],
     }
     write_json(output / "audit.json", record)
+    write_patients({item.source.name: item.ranked for item in found if item.ranked is not None}, output / "leaking.csv")
     write_report(found, differences, real, options, about, output / "report.html")
 
 

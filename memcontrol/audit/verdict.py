@@ -21,7 +21,7 @@ __all__ = ["Outcome", "Patients", "Verdict", "detectable_share", "judge"]
 LEAST: Final = 20
 """Patients of either side without whom there is no verdict."""
 POWER: Final = 0.8
-EXTRACTION = "samples of a training prompt agree with each other and with a training image"
+EXTRACTION = "samples of a prompt are far more like one training image than what is no copy ever is"
 
 
 def _words(name: str) -> str:
@@ -128,11 +128,12 @@ def judge(
         sentence = f"LEAK FOUND by {len(found)} of {len(tested)} tests among training images alone."
         return Verdict("leak", sentence, [*details, too_little], adjusted, detectable)
     if "replication" in found:
-        details.append(f"Drawn pictures copy images of {len(leaking)} patients.")
+        details.append(f"Drawn pictures copy images of {len(leaking)} patients; `leaking.csv` names them.")
     if extraction:
         details.append(
-            f"Extraction attack: {extraction.flagged} of {extraction.prompts} prompts gave samples that agree with "
-            f"each other; {len(extraction.extracted)} training images match them, of {extraction.matched} prompts."
+            f"Extraction attack: one picture was drawn for each of {extraction.screened} training prompts, and more "
+            f"for the {extraction.prompts} whose pictures were most like a training image. The samples of "
+            f"{extraction.flagged} agree with each other; {len(extraction.extracted)} training images match them."
         )
     details += [*_powers(measurements, each), _reach(patients, detectable)]
     if found:

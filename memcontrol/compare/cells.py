@@ -114,7 +114,8 @@ def score_cell(spec: CellSpec) -> str:
     if spec.checkpoint is not None:
         scored = ScoredModel(load_pipeline(spec.checkpoint).to(device), size, sampling)
         found = score(scored, data, "test", options, base.evidence, real=real)
-    extraction = attack(scored, real, spec.options.extraction, options.alpha)
+    heldout = found.evidence.get(Samples("heldout"))
+    extraction = attack(scored, real, heldout, spec.options.extraction, options.alpha)
     evidence = CellEvidence(
         method=spec.method,
         seed=spec.seed,
@@ -128,7 +129,6 @@ def score_cell(spec: CellSpec) -> str:
         mitigates=spec.mitigates,
         **_kept(found.evidence, Scene(real, options, base.evidence)),
     )
-    heldout = found.evidence.get(Samples("heldout"))
     if heldout is not None:
         _save_row(heldout.images[:NUM_SHOWN], Path(spec.pictures))
     evidence.write(Path(spec.evidence))

@@ -26,6 +26,7 @@ __all__ = [
     "TPR1",
     "CLiDAUC",
     "CalibratedAUC",
+    "CalibratedMeasure",
     "CaptionedAUC",
     "LossAUC",
     "MembershipMeasure",
@@ -92,7 +93,7 @@ class PIAAUC(MembershipMeasure):
     is_attack = True
 
 
-class _Calibrated(Measure, ABC):
+class CalibratedMeasure(Measure, ABC):
     """By how much the logarithm of the error fell from the base's, at the same noise; more for members.
 
     References:
@@ -119,7 +120,7 @@ class _Calibrated(Measure, ABC):
         return (before.clamp_min(TINY).log() - after.clamp_min(TINY).log()).mean(dim=1)
 
 
-class CalibratedAUC(_Calibrated):
+class CalibratedAUC(CalibratedMeasure):
     """AUC of the fall of the error at little noise, without a caption."""
 
     name = "membership_calibrated"
@@ -132,7 +133,7 @@ class CalibratedAUC(_Calibrated):
     column = 79
 
 
-class RepeatedAUC(_Calibrated):
+class RepeatedAUC(CalibratedMeasure):
     """AUC of the fall of the error of images that are repeated on purpose against those that are trained on once.
 
     Which are repeated is drawn at random, so that nothing but their repetition tells them from the others.
@@ -162,7 +163,7 @@ class RepeatedAUC(_Calibrated):
         return Values(fell[inside], names[0], fell[outside], names[1])
 
 
-class CaptionedAUC(_Calibrated):
+class CaptionedAUC(CalibratedMeasure):
     """AUC of the fall of the error with the caption, in the lower half of the timesteps."""
 
     name = "membership_captioned"
@@ -201,7 +202,7 @@ class CLiDAUC(MembershipMeasure):
         return Values(lower_in, inside.subjects, lower_out, outside.subjects)
 
 
-class TPR1(_Calibrated):
+class TPR1(CalibratedMeasure):
     """Members found at 1 % false alarms by the calibrated loss."""
 
     name = "membership_tpr_1"
@@ -211,7 +212,7 @@ class TPR1(_Calibrated):
     leak = "it gives away more members than chance at 1 % false alarms"
 
 
-class TPR01(_Calibrated):
+class TPR01(CalibratedMeasure):
     """Members found at 0.1 % false alarms by the calibrated loss."""
 
     name = "membership_tpr_01"

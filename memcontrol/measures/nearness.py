@@ -100,9 +100,7 @@ class OwnPrompt(_Nearness):
     def outside(self, sampled: Sampled, scene: Scene) -> Tensor:
         """Return hits if the prompt's patient were trained on."""
         real = scene.real
-        patients = np.asarray(real.subjects(real.heldout_split))
-        own_patient = torch.from_numpy(np.asarray(sampled.subjects)[:, None] == patients[None])
-        similarity, row = real.heldout_finder.match(sampled.copy_features, own_patient)
+        similarity, row = real.match_own(sampled.copy_features, sampled.subjects)
         contents = np.asarray([str(content) for content in real.data.table(real.heldout_split)["content"]])
         own = torch.from_numpy(contents[row.numpy()] == contents[np.asarray(sampled.rows)])
         return (own & (similarity > _match(sampled, scene).similarity)).double()

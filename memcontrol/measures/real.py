@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 import torch
@@ -14,13 +15,17 @@ from torch.utils.weak import WeakIdKeyDictionary
 from memcontrol.data.base import CaptionedImageDataModule
 from memcontrol.data.features import split_features
 from memcontrol.errors import RewardError
-from memcontrol.measures.copies import CopyEncoder, CopyFinder, Match
+from memcontrol.measures.copies import CopyEncoder, CopyFinder, Match, rarity
 from memcontrol.measures.encoders import Encoder
 from memcontrol.measures.functional.memorization import replication_threshold
+from memcontrol.measures.statistics.tails import p_beyond
 from memcontrol.seeds import derive_seed
 from memcontrol.types import Side
 
 __all__ = ["Quota", "RealImages"]
+
+NEAR_COPY: Final = 1e-3
+"""Chance that among held-out images without a copy one is taken for one."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class RealImages:
         self.seed = seed
         self.copy_encoder = CopyEncoder()
         self._matches: MutableMapping[Tensor, Match] = WeakIdKeyDictionary()
+        self._own_matches: MutableMapping[Tensor, Match] = WeakIdKeyDictionary()
         if len(self.subjects(heldout_split)) < 8 or len(set(self.subjects(heldout_split))) < 4:
             raise RewardError(
                 f"The split `{heldout_split}` has {len(self.subjects(heldout_split))} images of "
@@ -111,6 +117,33 @@ class RealImages:
             self._matches[copy_features] = self.copies.match(copy_features)
         return self._matches[copy_features]
 
+    def match_own(self, copy_features: Tensor, subjects: Sequence[str]) -> Match:
+        """Find, for each picture, the held-out image of one patient that it is most like a copy of.
+
+        Args:
+            copy_features: Features of pictures, with shape `(n, E)`.
+            subjects: Patient of each, who has held-out images.
+        """
+        if copy_features not in self._own_matches:
+            patients = np.asarray(self.subjects(self.heldout_split))
+            own = torch.from_numpy(np.asarray(subjects)[:, None] == patients[None])
+            self._own_matches[copy_features] = self.heldout_finder.match(copy_features, own)
+        return self._own_matches[copy_features]
+
+    @cached_property
+    def near_copies(self) -> list[int]:
+        """Rows of held-out images that are copies of training images, which leaves them out of every threshold.
+
+        From the middle of the ordered agreements upwards, the first one that stands far beyond all below it begins
+        them: up to a half of the held-out images may be copies, and one does not hide another.
+        """
+        order = np.argsort(self.heldout_copies.similarity.numpy(), kind="stable")
+        ordered = rarity(self.heldout_copies.similarity.numpy()[order])
+        for i in range((len(ordered) + 1) // 2, len(ordered)):
+            if len(ordered) * p_beyond(ordered[i : i + 1], ordered[:i])[0] < NEAR_COPY:
+                return sorted(order[i:].tolist())
+        return []
+
     def calibration(self) -> Tensor:
         """Return the copy similarity of a random half of the held-out patients, which sets the threshold."""
         return self.heldout_copies.similarity[self._calibration_rows]
@@ -158,8 +191,9 @@ class RealImages:
 
     @property
     def _calibration_rows(self) -> Tensor:
-        """Rows of a random half of the held-out patients."""
+        """Rows of a random half of the held-out patients, without near copies of training images."""
         subjects = np.asarray(self.subjects(self.heldout_split))
         names = np.unique(subjects)
         chosen = np.random.default_rng(derive_seed(self.seed, "calibration")).permutation(names)[: len(names) // 2]
-        return torch.from_numpy(np.flatnonzero(np.isin(subjects, chosen)))
+        rows = np.flatnonzero(np.isin(subjects, chosen))
+        return torch.from_numpy(np.setdiff1d(rows, self.near_copies))

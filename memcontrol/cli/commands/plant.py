@@ -33,9 +33,9 @@ def plant(data: CaptionedImageDataModule, encoders: list[Encoder] | None, alpha:
     mixed = mixed_sets(data, audits, alpha, level)
     patients = len(audits.copies["exact"])
     return (
-        f"{len(data.table('train'))} training images; {len(data.table('test'))} held-out images, of whose patients one "
-        "half sets the threshold and the other is tested.\n\nShare of planted copies (one image of each of "
-        f"{patients} training patients) found at {100 * alpha:g} % false alarms:\n{found.round(3).to_string()}\n\nShare "
-        f"of sets of 100 images said to leak (audit, level {level}), by share of copies:\n"
+        f"{len(data.table('train'))} training images; {len(data.table('test'))} held-out images, of whose patients "
+        "one half sets the threshold and the other is tested.\n\nShare of planted copies (one image of each of "
+        f"{patients} training patients) found at {100 * alpha:g} % false alarms:\n{found.round(3).to_string()}\n\n"
+        f"Share of sets of 100 images said to leak (audit, level {level}), by share of copies:\n"
         f"{mixed.round(3).to_string()}\n\nClean sets said to leak: {wrong} of 40"
     )

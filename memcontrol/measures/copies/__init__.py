@@ -7,6 +7,6 @@ is how well the parts that fit best agree. `memcontrol plant` tells on one's own
 """
 
 from memcontrol.measures.copies.encoder import CopyEncoder
-from memcontrol.measures.copies.finder import CopyFinder, Match
+from memcontrol.measures.copies.finder import CopyFinder, Match, rarity
 
-__all__ = ["CopyEncoder", "CopyFinder", "Match"]
+__all__ = ["CopyEncoder", "CopyFinder", "Match", "rarity"]

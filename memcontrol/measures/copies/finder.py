@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -14,7 +15,7 @@ from memcontrol.measures.copies.agreement import correlation, local_agreement
 from memcontrol.measures.copies.encoder import Views, views_of
 from memcontrol.measures.copies.poses import POSES, STEPS, WIDEST, halves, turned
 
-__all__ = ["CopyFinder", "Match"]
+__all__ = ["CopyFinder", "Match", "rarity"]
 
 AT_ONCE: Final = 32
 """Pictures that are looked at together."""
@@ -39,6 +40,11 @@ class Match(NamedTuple):
     """Agreement in [-1, 1], with shape `(n,)`; higher is nearer, 1 is the same up to tone and pose."""
     row: Tensor
     """Row of the training image, with shape `(n,)`."""
+
+
+def rarity(similarity: float | Tensor | np.ndarray) -> np.ndarray:
+    """Return agreements on a scale on which those of different patients have a tail no heavier than exponential."""
+    return np.asarray(-np.log(np.maximum(1 - np.asarray(similarity, dtype=np.float64), 1e-4)))
 
 
 class _Pairs(NamedTuple):

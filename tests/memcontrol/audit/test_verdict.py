@@ -87,6 +87,10 @@ class Real:
     def copy_threshold(self, alpha):
         return 2.0, alpha
 
+    def match_own(self, copy_features, subjects):
+        allowed = np.asarray(subjects)[:, None] == np.asarray(self.subjects("test"))[None]
+        return self.heldout_finder.match(copy_features, torch.from_numpy(allowed))
+
     def match(self, copy_features):
         return Nearest(self.training).match(copy_features)
 
