@@ -18,7 +18,7 @@ from torch import Tensor
 from memcontrol.diffusion.losses import denoising_errors
 from memcontrol.diffusion.noising import noise_latents, sample_timesteps
 
-__all__ = ["Denoiser", "denoising_losses", "noise_norm", "pia", "secmi"]
+__all__ = ["Denoiser", "denoising_losses", "noise_norm", "pia", "secmi", "sima"]
 
 
 @dataclass(frozen=True)
@@ -183,3 +183,29 @@ def pia(denoiser: Denoiser, moments: Tensor, states: Tensor, at: int = 200, orde
     gap = noise - denoiser.noise(alpha * x_0 + sigma * noise, t, states)
     errors: Tensor = torch.linalg.vector_norm(gap.float().flatten(1), ord=order, dim=1)
     return errors
+
+
+@torch.no_grad()
+def sima(denoiser: Denoiser, moments: Tensor, states: Tensor, at: int = 100) -> Tensor:
+    r"""Return the norm of the noise that is predicted for the image itself; lower for members.
+
+    .. math:: \| \epsilon(x_0, t, c) \|_2
+
+    The predicted noise points away from the mean of the training images around, which a member lies in the middle of.
+
+    Args:
+        denoiser: The model.
+        moments: Posterior mean (and standard deviation), with shape `(B, 1 or 2, C, h, w)`.
+        states: Encoded captions, with shape `(B, L, D)`.
+        at: Timestep that the model is told.
+
+    Returns:
+        Norms with shape `(B,)`.
+
+    References:
+        Rao et al., "Score-based membership inference on diffusion models", 2025, https://arxiv.org/abs/2509.25003
+        (SimA: one query, without noise).
+    """
+    x_0 = _clean(moments)
+    noise = denoiser.noise(x_0, torch.full((len(x_0),), at), states)
+    return torch.linalg.vector_norm(noise.float().flatten(1), dim=1)  # type: ignore[no-any-return]

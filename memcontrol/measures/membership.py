@@ -18,7 +18,7 @@ from torch import Tensor
 from memcontrol.measures.aggregators import GroupAUC, TPRAtFPR, Values
 from memcontrol.measures.measure import Measure, Scene, register
 from memcontrol.measures.needs import Evidence
-from memcontrol.measures.probes import LossProbe, PIAProbe, Probe, SecMIProbe, UncaptionedLossProbe
+from memcontrol.measures.probes import LossProbe, PIAProbe, Probe, SecMIProbe, SimAProbe, UncaptionedLossProbe
 
 __all__ = [
     "PIAAUC",
@@ -32,6 +32,7 @@ __all__ = [
     "MembershipMeasure",
     "RepeatedAUC",
     "SecMIAUC",
+    "SimAAUC",
 ]
 
 TINY: Final = 1e-12
@@ -90,6 +91,18 @@ class PIAAUC(MembershipMeasure):
     words = "the PIA attack tells training images from held-out ones (AUC)"
     leak = "the PIA attack tells training images from held-out ones"
     column = 82
+    is_attack = True
+
+
+class SimAAUC(MembershipMeasure):
+    """AUC of SimA."""
+
+    name = "membership_auc_sima"
+    needs = _both(SimAProbe)
+    aggregator = GroupAUC()
+    words = "the SimA attack tells training images from held-out ones (AUC)"
+    leak = "the SimA attack tells training images from held-out ones"
+    column = 85
     is_attack = True
 
 
@@ -230,6 +243,7 @@ for _measure in (
     CLiDAUC(),
     SecMIAUC(),
     PIAAUC(),
+    SimAAUC(),
     TPR1(),
     TPR01(),
 ):

@@ -5,6 +5,7 @@ from memcontrol.measures.probes.loss import LossProbe
 from memcontrol.measures.probes.noise_norm import NoiseNormProbe
 from memcontrol.measures.probes.pia import PIAProbe
 from memcontrol.measures.probes.secmi import SecMIProbe
+from memcontrol.measures.probes.sima import SimAProbe
 from memcontrol.measures.probes.uncaptioned import UncaptionedLossProbe
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "ProbeBatch",
     "Probed",
     "SecMIProbe",
+    "SimAProbe",
     "UncaptionedLossProbe",
 ]

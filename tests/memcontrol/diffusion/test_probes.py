@@ -9,7 +9,7 @@ from diffusers import DDIMScheduler, DDPMScheduler
 
 from memcontrol.diffusion.codecs import TextCodec
 from memcontrol.diffusion.components import load_components
-from memcontrol.diffusion.probes import Denoiser, denoising_losses, noise_norm, pia, secmi
+from memcontrol.diffusion.probes import Denoiser, denoising_losses, noise_norm, pia, secmi, sima
 from memcontrol.diffusion.prompt_optimization import PromptOptimization, optimise
 from memcontrol.diffusion.trajectory import detection_norm, walk
 from memcontrol.seeds import derive_seed, generator
@@ -34,6 +34,7 @@ def test_scores_do_not_depend_on_the_batch(world, size):
         "loss": lambda i: denoising_losses(denoiser, moments[i], states[i], seeds[i]),
         "secmi": lambda i: secmi(denoiser, moments[i], states[i]),
         "pia": lambda i: pia(denoiser, moments[i], states[i]),
+        "sima": lambda i: sima(denoiser, moments[i], states[i]),
     }
     for name, score in scores.items():
         whole = score(torch.arange(16))
@@ -139,6 +140,8 @@ def test_probes_equal_a_computation_by_hand(world):
     x_t = np.sqrt(kept[200]) * x_0.numpy() + np.sqrt(1 - kept[200]) * first
     expected = np.sum(np.abs(first - eps(x_t, 200, c)) ** 4) ** 0.25
     assert pia(denoiser, moments[3:4], c).item() == pytest.approx(expected, rel=1e-4)
+
+    assert sima(denoiser, moments[3:4], c).item() == pytest.approx(np.linalg.norm(eps(x_0.numpy(), 100, c)), rel=1e-4)
 
     def step(x, start, end):
         e = eps(x, start, c)
