@@ -37,7 +37,7 @@ def patients_at_risk(scene: Scene, evidence: Evidence, extraction: Extraction | 
     real = scene.real
     table, subjects = real.data.table("train"), np.asarray(real.subjects("train"))
     names, first, counts = np.unique(subjects, return_index=True, return_counts=True)
-    found = pd.DataFrame({"patient": names, "images": counts}).set_index("patient", drop=False)
+    found = pd.DataFrame({"patient": names, "images": counts})
     repeated = set(subjects[real.data.memorized_rows()])
     found["repeated"] = [name in repeated for name in names]
     found["chance"] = _chances(scene, evidence).reindex(names).to_numpy()
