@@ -20,11 +20,12 @@ from memcontrol.data.features import split_pixels
 from memcontrol.measures import RealImages, Sampled, ScoredModel
 from memcontrol.measures.copies import rarity
 from memcontrol.measures.functional.extraction import clique_members, tile_distances
+from memcontrol.measures.nearness import controls
 from memcontrol.measures.statistics.pvalues import rank_of
 from memcontrol.measures.statistics.tails import by_patient, p_beyond
 from memcontrol.seeds import derive_seed
 
-__all__ = ["Extraction", "agreements_of_no_copies", "attack"]
+__all__ = ["Extraction", "attack"]
 
 AT_ONCE: Final = 64
 NEAREST: Final = 16
@@ -71,8 +72,9 @@ def attack(
 
     One picture of each prompt is compared with all training images. For the prompts with the most similar ones, further
     pictures are drawn and compared with that one training image alone. Were the model to know no image, the agreement
-    of such a picture would be one of the null's (see `agreements_of_no_copies`). That at least c of s agree as much is
-    at most s / c times as likely as that one does (Markov), and n times that bounds the chance for any of n prompts.
+    of such a picture would be as that of a held-out image, or of a picture for a held-out prompt. That at least c of s
+    agree as much is at most s / c times as likely as that one does (Markov), and n times that bounds the chance for
+    any of n prompts.
 
     Args:
         model: The model.
@@ -103,32 +105,14 @@ def attack(
             flagged += 1
             near += bool((distances[0] < threshold).any())
             given_away |= set(matched[distances < threshold].tolist())
-    nulls = agreements_of_no_copies(real, heldout)
+    nulls = [real.no_copies]
+    if heldout is not None:
+        drawn, patients = controls(heldout, real)
+        nulls.append(by_patient(drawn.numpy(), patients, largest=True)[1])
     chances = len(rows) * options.samples / options.clique
     worst = np.array([rarity(max(agreement.values()))])
     p = min(1.0, chances * max(float(p_beyond(worst, rarity(null))[0]) for null in nulls))
     return Extraction(len(rows), len(suspects), flagged, sorted(given_away), threshold, near, agreement, p)
-
-
-def agreements_of_no_copies(real: RealImages, heldout: Sampled | None) -> list[np.ndarray]:
-    """Return how much what is no copy agrees with training images, patient by patient.
-
-    Args:
-        real: Real images.
-        heldout: Pictures for held-out prompts, whose patients' images join the training images: a model that follows
-            captions comes near to these too.
-
-    Returns:
-        Of held-out images, and of pictures for held-out prompts if there are any.
-    """
-    kept = np.setdiff1d(np.arange(len(real.heldout_copies.row)), real.near_copies)
-    subjects = np.asarray(real.subjects(real.heldout_split))
-    nulls = [by_patient(real.heldout_copies.similarity.numpy()[kept], list(subjects[kept]), largest=True)[1]]
-    if heldout is not None:
-        own = real.match_own(heldout.copy_features, heldout.subjects).similarity
-        drawn = torch.maximum(own, real.match(heldout.copy_features).similarity)
-        nulls.append(by_patient(drawn.numpy(), heldout.subjects, largest=True)[1])
-    return nulls
 
 
 def _suspects(

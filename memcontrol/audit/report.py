@@ -15,8 +15,9 @@ from memcontrol.audit.audited import Audited
 from memcontrol.audit.comparison import Difference
 from memcontrol.audit.options import AuditOptions
 from memcontrol.data.features import split_pixels
-from memcontrol.measures import Measurement, RealImages, Sampled, Samples, Scene, chosen_measures
+from memcontrol.measures import MEASURES, Measurement, RealImages, Sampled, Samples, Scene, chosen_measures
 from memcontrol.measures.aggregators import GroupAUC
+from memcontrol.measures.measure import ATTACKERS, Attacker
 from memcontrol.measures.statistics.intervals import Interval
 from memcontrol.reports.audit_figures import distance_histogram, grid_of, picture, roc_curves
 from memcontrol.reports.page import data_url, write_page
@@ -75,11 +76,16 @@ def _rows(measurements: Sequence[Measurement], group: str, adjusted: Mapping[str
             "better": "higher" if m.higher_is_better else "lower",
             "patients": m.value.n if m.value else "-",
             "p": f"{adjusted[m.name]:.2g}" if m.name in adjusted else "-",
+            "attacker": ATTACKERS[_attacker(m.name)],
             "note": m.note,
         }
-        for m in measurements
+        for m in sorted(measurements, key=lambda m: list(ATTACKERS).index(_attacker(m.name)))
         if m.group == group
     ]
+
+
+def _attacker(name: str) -> Attacker:
+    return MEASURES[name].attacker if name in MEASURES else ""
 
 
 def _number(value: Interval | float | None) -> str:

@@ -133,6 +133,7 @@ def _audit_one(
         heldout=len(set(real.subjects(real.heldout_split))),
         sampled=len(set(sampled.subjects)),
         calibration=len(set(real.calibration_subjects())),
+        near_copies=len(real.near_copies),
     )
     fairness = exchangeability(real, before, scoring.seed)
     verdict = judge(measurements, extraction, leaking, patients, fairness, scoring.alpha, options.level)

@@ -43,12 +43,14 @@ class Patients:
         heldout: Held-out patients.
         sampled: Training patients whose prompts were drawn.
         calibration: Held-out patients that set the threshold of copies.
+        near_copies: Held-out images that are copies of training images.
     """
 
     training: int
     heldout: int
     sampled: int
     calibration: int
+    near_copies: int = 0
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,11 @@ def judge(
             f"{extraction.flagged} agree with each other; {len(extraction.extracted)} training images match them."
         )
     details += [*_powers(measurements, each), _reach(patients, detectable)]
+    if patients.near_copies:
+        details.append(
+            f"{patients.near_copies} held-out images are copies of training images, up to tone, pose and cut. They set "
+            "no threshold of copies, but lower what membership shows. Put all images of one patient into one split."
+        )
     if found:
         return Verdict("leak", f"LEAK FOUND by {len(found)} of {len(tested)} tests.", details, adjusted, detectable)
     sentence = (

@@ -62,6 +62,8 @@ class Values:
         outside_patients: Patient of each of these.
         raw: What `inside` was made from, where a test or a figure needs it, with shape `(n,)`.
         rank: Which of the largest of `outside` is a threshold, from 1, where a test has one.
+        control: A second thing that `raw` is held against, where a test has one, with shape `(c,)`.
+        control_patients: Patient of each of these.
     """
 
     inside: Tensor
@@ -70,6 +72,8 @@ class Values:
     outside_patients: Sequence[str] = ()
     raw: Tensor | None = None
     rank: int = 1
+    control: Tensor | None = None
+    control_patients: Sequence[str] = ()
 
     @property
     def num_patients(self) -> int:

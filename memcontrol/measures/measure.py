@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Final, Literal, TypeVar
 
 from memcontrol.errors import RewardError
 from memcontrol.measures.aggregators import Aggregator, Values
@@ -19,9 +19,28 @@ from memcontrol.measures.needs import Evidence, Need
 from memcontrol.measures.options import ScoringOptions
 from memcontrol.measures.real import RealImages
 
-__all__ = ["MEASURES", "Measure", "Scene", "chosen_measures", "directions", "needs_of", "register"]
+__all__ = [
+    "ATTACKERS",
+    "MEASURES",
+    "Attacker",
+    "Measure",
+    "Scene",
+    "chosen_measures",
+    "directions",
+    "needs_of",
+    "register",
+]
 
 T = TypeVar("T")
+
+Attacker = Literal["", "pictures", "weights", "captions"]
+ATTACKERS: Final[dict[Attacker, str]] = {
+    "pictures": "sees pictures that are drawn for training captions",
+    "weights": "has the weights, the base, and the image in question",
+    "captions": "has these, and knows the image's caption",
+    "": "-",
+}
+"""Attackers, the one who needs least first: a hospital that serves pictures only need not fear the others."""
 
 MEASURES: dict[str, Measure] = {}
 """All measures by name, in the order in which reports list them."""
@@ -69,6 +88,8 @@ class Measure(ABC):
     """What a leak by this measure is, as a clause of the verdict; for measures of memorization that are tested."""
     column: ClassVar[int] = 0
     """Place among the columns of a comparison's table; 0 for none."""
+    attacker: ClassVar[Attacker] = ""
+    """What somebody must have who learns this, for measures of memorization, see `ATTACKERS`."""
     is_attack: ClassVar[bool] = False
     """Whether `scoring.attacks: false` leaves it out."""
     needs_base: ClassVar[bool] = False

@@ -11,12 +11,12 @@ memorization and on validation patients (`benchmarks/membership.py`).
 from __future__ import annotations
 
 from abc import ABC
-from typing import Final
+from typing import ClassVar, Final
 
 from torch import Tensor
 
 from memcontrol.measures.aggregators import GroupAUC, TPRAtFPR, Values
-from memcontrol.measures.measure import Measure, Scene, register
+from memcontrol.measures.measure import Attacker, Measure, Scene, register
 from memcontrol.measures.needs import Evidence
 from memcontrol.measures.probes import LossProbe, PIAProbe, Probe, SecMIProbe, SimAProbe, UncaptionedLossProbe
 
@@ -43,6 +43,7 @@ class MembershipMeasure(Measure, ABC):
     """Compares a probe that is lower for members on training and on held-out images."""
 
     group = "memorization"
+    attacker = "captions"
     higher_is_better = False
 
     def values(self, evidence: Evidence, scene: Scene) -> Values:
@@ -115,6 +116,7 @@ class CalibratedMeasure(Measure, ABC):
     """
 
     group = "memorization"
+    attacker: ClassVar[Attacker] = "weights"
     higher_is_better = False
     needs_base = True
 
@@ -180,6 +182,7 @@ class CaptionedAUC(CalibratedMeasure):
     """AUC of the fall of the error with the caption, in the lower half of the timesteps."""
 
     name = "membership_captioned"
+    attacker = "captions"
     needs = _both(LossProbe)
     aggregator = GroupAUC()
     words = "the same for an attacker who knows the captions"

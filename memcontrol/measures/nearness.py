@@ -1,15 +1,16 @@
 """Does what the model samples for training prompts lie too near to training images?
 
-Replication is tested against the base and held-out patients. Own-prompt retrieval (which must beat the base too), AMD
-and authenticity are tested against what the same model samples for held-out prompts, whose patients' images then join
-the training images (see `outside`): a model that learns a hospital's look comes nearer to all its patients than the
-base was, and one that follows captions nearer to the patient of the caption; neither is a leak.
+Replication is tested against the base, held-out patients, and what the same model samples for held-out prompts.
+Own-prompt retrieval (which must beat the base too), AMD and authenticity are tested against the last alone. The images
+of a held-out prompt's patient join the training images (see `outside`): a model that learns a hospital's look comes
+nearer to all its patients than the base was, and one that follows captions nearer to the patient of the caption;
+neither is a leak.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 import torch
@@ -26,16 +27,21 @@ from memcontrol.measures.aggregators import (
     Test,
     Values,
 )
-from memcontrol.measures.copies import Match
+from memcontrol.measures.copies import Match, rarity
 from memcontrol.measures.functional.frechet import informed_distance
 from memcontrol.measures.functional.memorization import authentic, minimal_distances, own_prompt_hits
 from memcontrol.measures.functional.neighbours import nearest
 from memcontrol.measures.measure import Measure, Scene, register
 from memcontrol.measures.needs import Evidence
+from memcontrol.measures.real import NEAR_COPY, RealImages
 from memcontrol.measures.samples import Sampled, Samples
 from memcontrol.measures.statistics.pvalues import p_exceed, rank_of
+from memcontrol.measures.statistics.tails import p_beyond
 
-__all__ = ["AMD", "CT", "MIFID", "Authenticity", "OwnPrompt", "Replication"]
+__all__ = ["AMD", "CT", "MIFID", "Authenticity", "OwnPrompt", "Replication", "controls"]
+
+ALPHA: Final = 0.01
+"""Share of pictures for held-out prompts that lie above their own threshold."""
 
 
 class ExceedsHeldout(Test):
@@ -50,10 +56,27 @@ class ExceedsHeldout(Test):
         return p_exceed(ours.raw, ours.patients, ours.outside, ours.outside_patients, ours.rank)
 
 
+class ExceedsOtherPrompts(Test):
+    """Do more patients exceed the threshold that the model's own pictures for held-out prompts set?
+
+    A model that draws the same typical image again and again comes near to some training image with every prompt.
+    """
+
+    words = "what the same model draws for held-out prompts"
+
+    def p(self, ours: Values, base: Values | None, worse: int, seed: int) -> float | None:
+        """Return the exact p-value, see `p_exceed`, or None without such pictures."""
+        if ours.raw is None or ours.control is None or not len(ours.control):
+            return None
+        rank = rank_of(ALPHA, len(set(ours.control_patients)))
+        return p_exceed(ours.raw, ours.patients, ours.control, ours.control_patients, rank)
+
+
 class _Nearness(Measure, ABC):
     """A measure of pictures for training prompts; pictures for held-out prompts are the control, if there are any."""
 
     group = "memorization"
+    attacker = "pictures"
     needs = (Samples("train"),)
     aggregator: ClassVar[Aggregator] = PatientMean((AboveOutside(),))
 
@@ -111,9 +134,10 @@ class Replication(Measure):
 
     name = "replication"
     group = "memorization"
+    attacker = "pictures"
     higher_is_better = False
     needs = (Samples("train"),)
-    aggregator = PatientMean((ExceedsHeldout(), AboveBase()))
+    aggregator = PatientMean((ExceedsHeldout(), ExceedsOtherPrompts(), AboveBase()))
     words = "drawn pictures are copies of training images"
     leak = "it draws copies of training images"
     column = 50
@@ -125,7 +149,10 @@ class Replication(Measure):
         similarity = _match(sampled, scene).similarity
         calibration, patients = real.calibration(), real.calibration_subjects()
         rank = rank_of(scene.options.alpha, len(set(patients)))
-        return Values((similarity > threshold).double(), sampled.subjects, calibration, patients, similarity, rank)
+        others = evidence.get(Samples("heldout"))
+        control, names = controls(others, real) if others is not None else (None, [])
+        copies = (similarity > threshold).double()
+        return Values(copies, sampled.subjects, calibration, patients, similarity, rank, control, names)
 
     def note(self, ours: Values, scene: Scene, note: str) -> str:
         """Add how many held-out images would count."""
@@ -178,6 +205,7 @@ class CT(Measure):
 
     name = "c_t"
     group = "memorization"
+    attacker = "pictures"
     higher_is_better = True
     needs = (Samples("train"),)
     aggregator = RankZ()
@@ -200,6 +228,7 @@ class MIFID(Measure):
 
     name = "mifid"
     group = "memorization"
+    attacker = "pictures"
     higher_is_better = False
     needs = (Samples("train"),)
     aggregator = Figure(
@@ -214,6 +243,21 @@ class MIFID(Measure):
         distances = minimal_distances(sampled.features, real.training)
         subjects = real.subjects(real.heldout_split)
         return Values(sampled.features, sampled.subjects, real.heldout, subjects, distances)
+
+
+def controls(sampled: Sampled, real: RealImages) -> tuple[Tensor, list[str]]:
+    """Return how much pictures for held-out prompts agree with training images and those of the prompt's patient.
+
+    Those that agree far more than any held-out image does are left out: a model that knows images by heart may draw
+    them for other prompts as well, and is not excused by that.
+
+    Returns:
+        Agreement in [-1, 1], with shape `(n,)`, and the patients of the prompts.
+    """
+    own = real.match_own(sampled.copy_features, sampled.subjects).similarity
+    found = torch.maximum(own, real.match(sampled.copy_features).similarity)
+    kept = np.flatnonzero(len(found) * p_beyond(rarity(found), rarity(real.no_copies)) >= NEAR_COPY)
+    return found[torch.from_numpy(kept)], [sampled.subjects[row] for row in kept]
 
 
 def _match(sampled: Sampled, scene: Scene) -> Match:

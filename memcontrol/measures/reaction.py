@@ -15,6 +15,7 @@ class NoiseNorm(Measure):
 
     name = "noise_norm"
     group = "memorization"
+    attacker = "captions"
     higher_is_better = False
     needs = (NoiseNormProbe("train"), NoiseNormProbe("heldout"))
     aggregator = PatientMean((RiseAboveOutside(),))

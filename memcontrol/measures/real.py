@@ -18,7 +18,7 @@ from memcontrol.errors import RewardError
 from memcontrol.measures.copies import CopyEncoder, CopyFinder, Match, rarity
 from memcontrol.measures.encoders import Encoder
 from memcontrol.measures.functional.memorization import replication_threshold
-from memcontrol.measures.statistics.tails import p_beyond
+from memcontrol.measures.statistics.tails import by_patient, p_beyond
 from memcontrol.seeds import derive_seed
 from memcontrol.types import Side
 
@@ -143,6 +143,13 @@ class RealImages:
             if len(ordered) * p_beyond(ordered[i : i + 1], ordered[:i])[0] < NEAR_COPY:
                 return sorted(order[i:].tolist())
         return []
+
+    @cached_property
+    def no_copies(self) -> np.ndarray:
+        """How much held-out images agree with training images they are no copy of, one value per patient."""
+        kept = np.setdiff1d(np.arange(len(self.heldout_copies.row)), self.near_copies)
+        subjects = np.asarray(self.subjects(self.heldout_split))[kept]
+        return by_patient(self.heldout_copies.similarity.numpy()[kept], list(subjects), largest=True)[1]
 
     def calibration(self) -> Tensor:
         """Return the copy similarity of a random half of the held-out patients, which sets the threshold."""
