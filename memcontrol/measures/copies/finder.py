@@ -23,6 +23,8 @@ BLOCK: Final = 8192
 """Training images that they are compared with together."""
 SHORTLIST: Final = 64
 """Training images that are compared by their details."""
+GLANCED: Final = 32
+"""Training images that this is done for in several poses."""
 REGISTERED: Final = 8
 """Training images that a picture is registered to."""
 ROUNDS: Final = 10
@@ -91,10 +93,11 @@ class CopyFinder:
         allowed = torch.ones(len(queries), len(self.bank), dtype=torch.bool) if allowed is None else allowed
         allowed = allowed.to(self.device)
         rows, poses = self._shortlist(queries, allowed, min(SHORTLIST, int(allowed.sum(dim=1).max())))
-        seen = _glance(self._pairs(queries, rows, poses)).view(rows.shape)
-        seen = seen.masked_fill(~allowed.gather(1, rows), -2.0)
-        keep = seen.topk(min(REGISTERED, rows.shape[1]), dim=1).indices
-        rows, poses = rows.gather(1, keep), poses.gather(1, keep)
+        for look, count in ((_as_found, GLANCED), (_glance, REGISTERED)):
+            seen = look(self._pairs(queries, rows, poses)).view(rows.shape)
+            seen = seen.masked_fill(~allowed.gather(1, rows), -2.0)
+            keep = seen.topk(min(count, rows.shape[1]), dim=1).indices
+            rows, poses = rows.gather(1, keep), poses.gather(1, keep)
         found = _registered(self._pairs(queries, rows, poses)).view(rows.shape)
         best = found.masked_fill(~allowed.gather(1, rows), -2.0).max(dim=1)
         return Match(best.values.cpu(), rows.gather(1, best.indices[:, None])[:, 0].cpu())
@@ -157,6 +160,11 @@ def _most_similar(laid: list[list[tuple[Tensor, Tensor]]], outlines: Tensor) -> 
             best = torch.where(better, similarity, best)
             pose = torch.where(better, first * len(pictures) + number, pose)
     return best, pose
+
+
+def _as_found(pairs: _Pairs) -> Tensor:
+    """Return the agreement of details at each pose, with shape `(pairs,)`."""
+    return _details(pairs, pairs.poses)
 
 
 def _glance(pairs: _Pairs) -> Tensor:
