@@ -104,7 +104,8 @@ def test_distances_cover_their_expectation(name, shift):
         (a, names_a), (b, names_b) = clustered(rng, 40, 2, 6, shift=shift), clustered(rng, 40, 2, 6)
         return DISTANCES[name](torch.tensor(a), torch.tensor(b), names_a, names_b)
 
-    found = [one(np.random.default_rng(10_000 + seed)) for seed in range(RUNS)]
+    runs = RUNS if name == "kernel" else RUNS // 3  # its matrix roots are slow
+    found = [one(np.random.default_rng(10_000 + seed)) for seed in range(runs)]
     values = np.array([f.value for f in found])
     inside = [(ends := f.interval()).low <= values.mean() <= ends.high for f in found]
     assert 0.91 <= np.mean(inside) <= 1.0

@@ -64,7 +64,8 @@ def killed_study(folder, count, kills, rng):
             process.wait()
 
 
-@pytest.mark.parametrize(("count", "kills"), [(1, 1), pytest.param(12, 10, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "kills"), [(1, 1), (12, 10)])
 def test_killed_study_ends_as_an_undisturbed_one(tmp_path, count, kills):
     killed_study(tmp_path / "killed", count, kills, random.Random(0))
     with inline_workers():
