@@ -22,6 +22,7 @@ from memcontrol.diffusion.losses import denoising_errors, min_snr_weights
 from memcontrol.diffusion.noising import drop_captions, noise_latents, sample_timesteps
 from memcontrol.diffusion.probes import Denoiser
 from memcontrol.diffusion.sampling import SamplingOptions
+from memcontrol.diffusion.timesteps import TimestepOptions
 from memcontrol.divergence import check_checkpoint, diverged
 from memcontrol.errors import MemControlError
 from memcontrol.files.card import CARD_KEY, Card, check_fits
@@ -71,6 +72,7 @@ class MemControlModule(LightningModule):
         mask: Which slots are adapted: `all`, `none`, a list of 0 and 1, `bits:0110...`, a YAML file, or slot
             names with globs.
         optimizer: Optimizer, learning rate and schedule.
+        timesteps: Which timesteps are trained, and how often.
         snr_gamma: Bound of the min-SNR weight of the loss, or null for no weight.
         noise_offset: See `memcontrol.diffusion.noising.noise_latents`.
         input_perturbation: See `memcontrol.diffusion.noising.noise_latents`.
@@ -97,6 +99,7 @@ class MemControlModule(LightningModule):
         slots: LayoutName = "paper13",
         mask: MaskSpec = "all",
         optimizer: OptimizerOptions = OptimizerOptions(),  # noqa: B008 - frozen
+        timesteps: TimestepOptions = TimestepOptions(),  # noqa: B008 - frozen
         snr_gamma: float | None = None,
         noise_offset: float = 0.0,
         input_perturbation: float = 0.0,
@@ -112,11 +115,12 @@ class MemControlModule(LightningModule):
     ) -> None:
         super().__init__()
         self.adapter = config_from_plain(adapter) if isinstance(adapter, dict) else adapter
-        self.save_hyperparameters(ignore=["adapter", "mitigations", "optimizer", "sampling"])
+        self.save_hyperparameters(ignore=["adapter", "mitigations", "optimizer", "sampling", "timesteps"])
         self.base = base
         self.slots = slots
         self.mask_spec = mask
         self.optimizer_options = optimizer
+        self.timesteps = timesteps
         self.snr_gamma = snr_gamma
         self.noise_offset = noise_offset
         self.input_perturbation = input_perturbation
@@ -347,7 +351,7 @@ class MemControlModule(LightningModule):
     def training_errors(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Return error, timestep and whether it counts, of each sample, with shape `(B,)`; lower is better."""
         seeds = torch.tensor([derive_seed(self.seed, seed) for seed in batch["seed"].tolist()])
-        t = sample_timesteps(seeds, self.num_timesteps)
+        t = self.timesteps.sample(seeds, self.num_timesteps)
         noised = noise_latents(
             self.parts.scheduler,
             self.moments(batch),

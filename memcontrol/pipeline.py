@@ -8,7 +8,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from memcontrol.adapters import adapt, resolve_mask
 from memcontrol.adapters.configs import config_from_plain, read_peft_config
@@ -19,6 +19,7 @@ from memcontrol.files.card import Card
 from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint
 from memcontrol.files.digests import fingerprint
 from memcontrol.files.run_folder import newest_run
+from memcontrol.ranges import check_ranges
 
 __all__ = ["load_pipeline"]
 
@@ -28,6 +29,7 @@ def load_pipeline(
     base: str | None = None,
     dtype: torch.dtype = torch.float32,
     merge: bool = True,
+    scale: float = 1.0,
 ) -> StableDiffusionPipeline:
     """Load what a run has trained as a pipeline of diffusers.
 
@@ -37,38 +39,48 @@ def load_pipeline(
         base: Base model, if not the one that the run names.
         dtype: Type of the weights.
         merge: Whether to write the adapter into the weights, which draws faster.
+        scale: How far to go from the base (0) to what was trained (1), in [0, 1]: whatever the method, each weight is
+            moved by this share of its change. A model that has gone half of the way memorizes less than one that has
+            gone all of it. Less than 1 needs `merge`.
 
     Returns:
         A pipeline on the CPU, which draws at the size that was trained on.
 
     Raises:
-        CheckpointError: If there is nothing to load, it would run code, or it belongs to another base.
+        CheckpointError: If there is nothing to load, it would run code, it belongs to another base, or the scale is
+            out of range or cannot be had.
         BaseModelError: If the base is not found.
 
     Example:
         >>> pipeline = load_pipeline("runs/demo/version_0")  # doctest: +SKIP
         >>> pipeline("CXR PA, 60M; no acute finding").images[0]  # doctest: +SKIP
     """
+    check_ranges(CheckpointError, "", {"scale": scale}, {"scale": "[0, 1]"})
+    if scale < 1 and not merge:
+        raise CheckpointError(f"Argument `scale` is {scale}, which needs `merge=True`: only whole weights are moved.")
     path = newest_run(Path(path).expanduser())
     is_peft_folder = (path / "adapter_config.json").is_file()
-    parts = _from_peft_folder(path, base, merge) if is_peft_folder else _from_checkpoint(path, base, merge)
+    open_ = _from_peft_folder if is_peft_folder else _from_checkpoint
+    parts = open_(path, base, merge, scale)
     pipeline: StableDiffusionPipeline = parts.pipeline().to(dtype)
     return pipeline
 
 
-def _from_checkpoint(path: Path, base: str | None, merge: bool) -> Components:
+def _from_checkpoint(path: Path, base: str | None, merge: bool, scale: float) -> Components:
     card, weights = read_checkpoint(find_checkpoint(path))
     _check_fits(path, card, weights, base)
     parts = _load_base(card, base)
     layout, mask = resolve_mask(parts.unet, card.mask["layout"], card.mask["bits"])
+    before = _weights(parts.unet) if scale < 1 else {}
     adapted = adapt(parts.unet, config_from_plain(card.adapter), layout, mask, card.seed, allow_empty=True)
     parts.unet.load_state_dict(weights, strict=False)
     if merge:
         adapted.merge_and_eject()
+    _move_back(parts.unet, before, scale)
     return parts
 
 
-def _from_peft_folder(path: Path, base: str | None, merge: bool) -> Components:
+def _from_peft_folder(path: Path, base: str | None, merge: bool, scale: float) -> Components:
     if not (path / "adapter_model.safetensors").is_file():
         raise CheckpointError(
             f"{path} has no adapter_model.safetensors; other formats can run code and are not loaded."
@@ -79,6 +91,7 @@ def _from_peft_folder(path: Path, base: str | None, merge: bool) -> Components:
     skeleton = build_skeleton(base or str(card and card.base), online=base is not None)
     config = read_peft_config(path, [name for name, _ in skeleton.named_modules()])
     parts = _load_base(card, base) if card is not None else load_components(str(base))
+    before = _weights(parts.unet) if scale < 1 else {}
     try:
         with safe_open(path / "adapter_model.safetensors", "pt") as file:
             found = set(file.keys())
@@ -92,7 +105,20 @@ def _from_peft_folder(path: Path, base: str | None, merge: bool) -> Components:
         raise CheckpointError(f"{path} holds values that are no finite numbers: its training has diverged.")
     if merge:
         model.merge_and_unload()
+    _move_back(parts.unet, before, scale)
     return parts
+
+
+def _weights(unet: nn.Module) -> dict[str, Tensor]:
+    return {name: weight.detach().clone() for name, weight in unet.named_parameters()}
+
+
+@torch.no_grad()
+def _move_back(unet: nn.Module, before: dict[str, Tensor], scale: float) -> None:
+    """Leave each weight at a share of its way from what it was before; nothing is to be done without these."""
+    for name, weight in unet.named_parameters():
+        if name in before:
+            weight.copy_(torch.lerp(before[name], weight, scale))
 
 
 def _check_fits(path: Path, card: Card, weights: dict[str, Tensor], base: str | None) -> None:

@@ -47,6 +47,7 @@ def recipe_of(module: Any, trainer: Trainer) -> dict[str, dict[str, Any]]:
             **{f"model.optimizer.{name}": changes_of(v) for name, v in asdict(module.optimizer_options).items()},
             **{f"model.{name}": getattr(module, name) for name in FREE},
             "model.mitigations": changes_of(module.mitigations),
+            "model.timesteps": changes_of(module.timesteps),
             "data.transform": changes_of(getattr(data, "transform", None)),
             "data.captions": getattr(data, "captions", None),
             "trainer.precision": trainer.precision,

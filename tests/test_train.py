@@ -13,6 +13,8 @@ from PIL import Image
 
 from memcontrol import load_pipeline
 from memcontrol.cli import main
+from memcontrol.diffusion.components import load_components
+from memcontrol.errors import CheckpointError
 from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint
 from tests.conf import short_run
 
@@ -172,3 +174,19 @@ def test_the_installed_command_ends_with_zero():
     assert done.returncode == 0, done.stderr
     assert "859,520,964" in done.stdout
     assert "object at" not in done.stderr
+
+
+@pytest.mark.parametrize("folder", ["", "adapter"])
+def test_a_share_of_the_way_is_a_share_of_each_weight(run, folder):
+    base, half, whole = (dict(load_pipeline(run / folder, scale=s).unet.named_parameters()) for s in (0.0, 0.5, 1.0))
+    untouched = dict(load_components("embedded").unet.named_parameters())
+    moved = 0
+    for name, weight in half.items():
+        torch.testing.assert_close(weight, (base[name] + whole[name]) / 2, rtol=0, atol=1e-7)
+        assert torch.equal(base[name], untouched[name])
+        moved += not torch.equal(base[name], whole[name])
+    assert moved > 10
+    with pytest.raises(CheckpointError, match="merge=True"):
+        load_pipeline(run / folder, scale=0.5, merge=False)
+    with pytest.raises(CheckpointError, match=r"\[0, 1\]"):
+        load_pipeline(run / folder, scale=1.5)

@@ -137,6 +137,7 @@ class MemControlTrainer(Trainer):
         seed: int = 0,
         device: str = "auto",
         base: str | None = None,
+        scale: float = 1.0,
     ) -> Path:
         """Draw images for prompts, from a run, checkpoint, adapter folder, or the base.
 
@@ -153,6 +154,7 @@ class MemControlTrainer(Trainer):
             seed: Seed; each prompt's number is mixed in, so an image does not depend on the batch.
             device: Where to draw: `auto`, `cpu`, `cuda`, `cuda:1`, ...
             base: Base model, where it no longer is where the run found it.
+            scale: How far to go from the base (0) to what was trained (1), in [0, 1].
         """
         return sample_prompts(
             ckpt_path,
@@ -167,6 +169,7 @@ class MemControlTrainer(Trainer):
             seed,
             device,
             moved_base=base,
+            scale=scale,
         )
 
     @command(needs_data=False)
@@ -183,6 +186,7 @@ class MemControlTrainer(Trainer):
         datamodule: LightningDataModule | None = None,
         dtype: str = "float32",
         base: str | None = None,
+        scale: float = 1.0,
     ) -> Path:
         """Write a merged pipeline folder that plain diffusers loads.
 
@@ -193,8 +197,9 @@ class MemControlTrainer(Trainer):
             datamodule: The data (not used).
             dtype: `float32`, `float16` or `bfloat16`.
             base: Base model, where it no longer is where the run found it.
+            scale: How far to go from the base (0) to what was trained (1), in [0, 1]: less memorizes less.
         """
-        return export_pipeline(ckpt_path, Path(output), dtype, base)
+        return export_pipeline(ckpt_path, Path(output), dtype, base, scale)
 
     @command()
     def audit(

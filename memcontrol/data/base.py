@@ -241,7 +241,7 @@ class CaptionedImageDataModule(LightningDataModule):
             dataset = self.datasets[split]
             dataset.text_states = self._cached_texts(dataset, texts, batch_size)
             if dataset.fresh_variants:
-                log.info("Random crops are drawn anew each time: each step encodes its images")
+                log.info("Random crops and changes are drawn anew each time: each step encodes its images")
             elif images is not None:
                 dataset.latents = self._cached_latents(dataset, images, batch_size)
 

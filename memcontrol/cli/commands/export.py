@@ -19,7 +19,9 @@ log = logging.getLogger(__name__)
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-def export_pipeline(source: str, output: Path, dtype: str = "float32", base: str | None = None) -> Path:
+def export_pipeline(
+    source: str, output: Path, dtype: str = "float32", base: str | None = None, scale: float = 1.0
+) -> Path:
     """Merge an adapter into its base and write the pipeline.
 
     Args:
@@ -27,6 +29,7 @@ def export_pipeline(source: str, output: Path, dtype: str = "float32", base: str
         output: Folder to write; it must be new or empty.
         dtype: `float32`, `float16` or `bfloat16`.
         base: Base model, where it no longer is where the run found it.
+        scale: How far to go from the base (0) to what was trained (1), see `load_pipeline`.
 
     Returns:
         The folder; `diffusers.StableDiffusionPipeline.from_pretrained` loads it.
@@ -38,7 +41,7 @@ def export_pipeline(source: str, output: Path, dtype: str = "float32", base: str
         raise CheckpointError(f"Argument `dtype` must be one of {list(DTYPES)}, but got {dtype!r}.")
     if output.exists() and any(output.iterdir()):
         raise CheckpointError(f"Argument `output` is {str(output)!r}, which is not empty. Name a new folder.")
-    load_pipeline(source, base, dtype=DTYPES[dtype]).save_pretrained(str(output), safe_serialization=True)
+    load_pipeline(source, base, dtype=DTYPES[dtype], scale=scale).save_pretrained(str(output), safe_serialization=True)
     _forget_where_from(output)
     log.info("Wrote the merged pipeline to %s", output)
     return output

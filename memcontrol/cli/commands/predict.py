@@ -39,6 +39,7 @@ def sample_prompts(
     seed: int,
     device: str,
     moved_base: str | None = None,
+    scale: float = 1.0,
 ) -> Path:
     """Sample and write images: see `MemControlTrainer.predict`.
 
@@ -53,7 +54,7 @@ def sample_prompts(
     check_ranges(PromptError, "", given, RANGES)
     if size is not None and size % 8:
         raise PromptError(f"Argument `size` must be a multiple of 8, but got {size}.")
-    pipeline = load_pipeline(source, moved_base) if source else load_components(base).pipeline()
+    pipeline = load_pipeline(source, moved_base, scale=scale) if source else load_components(base).pipeline()
     pipeline.to(device_named(device))
     rows = [
         {"file_name": f"{i * images_per_prompt + k:05d}.png", "text": text, "seed": derive_seed(seed, i, k)}

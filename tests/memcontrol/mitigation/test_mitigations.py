@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import yaml
 
 from memcontrol.cli import main
 from memcontrol.diffusion.noising import sample_timesteps
@@ -121,7 +122,12 @@ def test_emptied_batches_change_nothing(tmp_path):
     assert all(not w.any() for w in weights.values())
 
 
-@pytest.mark.parametrize("overlay", ["rwa", "threshold"])
-def test_overlays_train(tmp_path, overlay):
-    main(short_run(tmp_path, f"--config=mitigation/{overlay}.yaml"))
-    assert (tmp_path / "demo" / "version_0" / "adapter").is_dir()
+@pytest.mark.parametrize("overlays", ["rwa", "threshold", "augment timesteps"])
+def test_overlays_train(tmp_path, overlays):
+    main(short_run(tmp_path, *(f"--config=mitigation/{overlay}.yaml" for overlay in overlays.split())))
+    run = tmp_path / "demo" / "version_0"
+    assert (run / "adapter").is_dir()
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    if "augment" in overlays:
+        assert config["model"]["init_args"]["timesteps"]["low"] == 0.25
+        assert config["data"]["init_args"]["transform"]["augment"]["rotation"] == 3
