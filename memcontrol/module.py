@@ -12,9 +12,11 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
 from peft.config import PeftConfig
 from torch import Tensor, nn
+from torch.utils.data import default_collate
 
 from memcontrol.adapters import AdaptedUNet, LayoutName, adapt, resolve_mask
 from memcontrol.adapters.configs import config_from_plain, config_to_plain
+from memcontrol.data.splits import take
 from memcontrol.diffusion.cached_base import is_cached, load_base
 from memcontrol.diffusion.codecs import LatentCodec, TextCodec
 from memcontrol.diffusion.components import Components, build_skeleton
@@ -47,6 +49,8 @@ __all__ = ["MemControlModule"]
 
 log = logging.getLogger(__name__)
 
+MITIGATIONS_KEY: Final = "memcontrol_mitigations"
+"""Where a checkpoint holds the states of mitigations."""
 LOST_BATCHES = 10
 """Batches in a row that a scaler of half precision may lose to overflow before a run counts as diverged."""
 
@@ -294,6 +298,7 @@ class MemControlModule(LightningModule):
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
         checkpoint[CARD_KEY] = self.card().to_dict()
         checkpoint[RECIPE_KEY] = recipe_of(self, self.trainer)
+        checkpoint[MITIGATIONS_KEY] = [mitigation.state_dict() for mitigation in self.mitigations]
         check_checkpoint(self.trainer, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -308,6 +313,8 @@ class MemControlModule(LightningModule):
             self._is_resumed = True
             if RECIPE_KEY in checkpoint:
                 check_recipe(checkpoint[RECIPE_KEY], recipe_of(self, self.trainer))
+            for mitigation, state in zip(self.mitigations, checkpoint.get(MITIGATIONS_KEY, []), strict=False):
+                mitigation.load_state_dict(state)
 
     # Losses
 
@@ -361,8 +368,13 @@ class MemControlModule(LightningModule):
             self.input_perturbation,
         )
         states = self.training_states(batch, seeds)
+        for mitigation in self.mitigations:
+            mitigation.prepare(self.heldout_profile, self.global_step)
         prediction = self.unet(noised.x_t, noised.t, states).sample
+        errors = denoising_errors(prediction, noised.target)
         kept = torch.ones(len(seeds), dtype=torch.bool, device=prediction.device)
+        for mitigation in self.mitigations:
+            kept = kept & mitigation.counts(errors.detach(), noised.t / self.num_timesteps)
         if any(m.needs_noise_norm for m in self.mitigations):
             with torch.no_grad():
                 null = self.null_states.to(states).expand_as(states)
@@ -372,22 +384,33 @@ class MemControlModule(LightningModule):
             norms = gap.float().flatten(1).norm(dim=1)
             for mitigation in self.mitigations:
                 kept = kept & mitigation.kept(norms)
-        return denoising_errors(prediction, noised.target), noised.t, kept
+        return errors, noised.t, kept
+
+    def heldout_errors(self, batch: Batch) -> Tensor:
+        """Return the error of each sample at fixed noise and timesteps, with shape `(B,)`; lower is better."""
+        return self.errors_by_part(batch, self.eval_draws).mean(dim=1)
 
     @torch.no_grad()
-    def heldout_errors(self, batch: Batch) -> Tensor:
-        """Return the error of each sample at fixed noise and timesteps, with shape `(B,)`; lower is better.
+    def errors_by_part(self, batch: Batch, parts: int) -> Tensor:
+        """Return the errors of each sample at fixed noise and timesteps, with shape `(B, parts)`.
 
-        The schedule is cut into `eval_draws` equal parts with one draw each, so that a few draws cover it.
+        The schedule is cut into equal parts with one draw each, so that a few draws cover it.
         """
         moments, states = self.moments(batch), self.text_states(batch)
         errors = []
-        for part in range(self.eval_draws):
-            t = sample_timesteps(batch["seed"], self.num_timesteps, part, self.eval_draws)
+        for part in range(parts):
+            t = sample_timesteps(batch["seed"], self.num_timesteps, part, parts)
             noised = noise_latents(self.parts.scheduler, moments, batch["seed"], t, stream=f"heldout {part}")
             prediction = self.unet(noised.x_t, noised.t, states).sample
             errors.append(denoising_errors(prediction, noised.target))
-        return torch.stack(errors).mean(dim=0)
+        return torch.stack(errors, dim=1)
+
+    def heldout_profile(self, images: int, parts: int) -> Tensor:
+        """Return the mean error of some validation images in each part of the schedule, with shape `(parts,)`."""
+        dataset = self.trainer.datamodule.datasets["validate"]  # type: ignore[attr-defined]
+        rows = take(len(dataset), min(images, len(dataset)), self.seed, "reference")
+        batch = self.transfer_batch_to_device(default_collate([dataset[int(row)] for row in rows]), self.device, 0)
+        return self.errors_by_part(batch, parts).mean(dim=0)
 
     @property
     def num_timesteps(self) -> int:

@@ -2,11 +2,13 @@
 
 from memcontrol.mitigation.base import Mitigation
 from memcontrol.mitigation.captions import MultipleCaptions
+from memcontrol.mitigation.floor import LossFloor
 from memcontrol.mitigation.noise import TextNoise
 from memcontrol.mitigation.threshold import NoiseNormThreshold
 from memcontrol.mitigation.words import RandomNumberAddition, RandomWordAddition, WordRepetition
 
 __all__ = [
+    "LossFloor",
     "Mitigation",
     "MultipleCaptions",
     "NoiseNormThreshold",

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import torch
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-__all__ = ["Mitigation"]
+__all__ = ["HeldoutLosses", "Mitigation"]
+
+HeldoutLosses = Callable[[int, int], Tensor]
+"""Takes a number of validation images and of equal parts of the schedule, and returns the mean error in each part."""
 
 
 class Mitigation:
@@ -32,6 +39,25 @@ class Mitigation:
     def states(self, states: Tensor, seeds: Tensor) -> Tensor:
         """Change text states with shape `(B, L, D)`."""
         return states
+
+    def prepare(self, heldout: HeldoutLosses, step: int) -> None:
+        """Get ready for a step.
+
+        Args:
+            heldout: Tells how well the model denoises images that it is not trained on.
+            step: Optimizer steps so far.
+        """
+
+    def counts(self, errors: Tensor, shares: Tensor) -> Tensor:
+        """Return which samples count, by their errors and their places in the schedule, in [0, 1), all `(B,)`."""
+        return torch.ones_like(errors, dtype=torch.bool)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs, as plain values and tensors."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
 
     def kept(self, norms: Tensor) -> Tensor:
         """Return which samples count, with shape `(B,)`, by their text-conditional noise norms."""
