@@ -9,15 +9,18 @@ import numpy as np
 import pandas as pd
 
 from memcontrol.audit.attack import Extraction
+from memcontrol.audit.pseudonyms import pseudonym
 from memcontrol.files.atomic import replacing
 from memcontrol.files.sheet import write_sheet
 from memcontrol.measures import MEASURES, Evidence, Samples, Scene
 from memcontrol.measures.statistics.tails import by_patient, p_beyond
 
-__all__ = ["patients_at_risk", "write_patients"]
+__all__ = ["patients_at_risk", "risk_by_group", "write_patients"]
 
 TOLD: Final = ("label", "view", "sex", "age")
 """Columns of the data's table that are shown, where it has them."""
+FEWEST: Final = 5
+"""Patients of a group that is shown: fewer would be told who is meant."""
 
 
 def patients_at_risk(scene: Scene, evidence: Evidence, extraction: Extraction | None) -> pd.DataFrame:
@@ -29,7 +32,7 @@ def patients_at_risk(scene: Scene, evidence: Evidence, extraction: Extraction | 
         extraction: Outcome of the extraction attack.
 
     Returns:
-        One row per training patient, the most exposed first: `patient`, `images`, `repeated` (whether some are, on
+        One row per training patient, the most exposed first: `patient`, `pseudonym` (in the report), `images`, `repeated` (whether some are, on
         purpose), `chance` (how often a held-out patient's loss would fall as far, in (0, 1]; lower is worse), `copy`
         (agreement of the most similar picture with the patient's images, in [-1, 1]; higher is worse), `extracted`
         (whether the extraction attack gave an image away), and what the table tells of the first image.
@@ -37,7 +40,7 @@ def patients_at_risk(scene: Scene, evidence: Evidence, extraction: Extraction | 
     real = scene.real
     table, subjects = real.data.table("train"), np.asarray(real.subjects("train"))
     names, first, counts = np.unique(subjects, return_index=True, return_counts=True)
-    found = pd.DataFrame({"patient": names, "images": counts})
+    found = pd.DataFrame({"patient": names, "pseudonym": [pseudonym(name) for name in names], "images": counts})
     repeated = set(subjects[real.data.memorized_rows()])
     found["repeated"] = [name in repeated for name in names]
     found["chance"] = _chances(scene, evidence).reindex(names).to_numpy()
@@ -49,6 +52,28 @@ def patients_at_risk(scene: Scene, evidence: Evidence, extraction: Extraction | 
             found[column] = table[column].to_numpy()[first]
     ranked = found.sort_values(["extracted", "chance", "copy", "patient"], ascending=[False, True, False, True])
     return ranked.reset_index(drop=True)
+
+
+def risk_by_group(ranked: pd.DataFrame) -> pd.DataFrame:
+    """Tell which groups of patients are more exposed than others.
+
+    Args:
+        ranked: As `patients_at_risk` returns it.
+
+    Returns:
+        One row per group of at least five patients, the most exposed first: `group`, `patients`, `chance` (the median;
+        0.5 if the model knew none of them, lower is worse) and `extracted` (how many).
+    """
+    rows = []
+    for column in ("repeated", "images", *TOLD):
+        if column not in ranked or ranked[column].nunique() < 2:
+            continue
+        for value, group in ranked.groupby(column):
+            if len(group) >= FEWEST:
+                about = {"group": f"{column}: {value}", "patients": len(group), "chance": group["chance"].median()}
+                rows.append({**about, "extracted": int(group["extracted"].sum())})
+    found = pd.DataFrame(rows, columns=["group", "patients", "chance", "extracted"])
+    return found.sort_values("chance", ignore_index=True)
 
 
 def write_patients(tables: dict[str, pd.DataFrame], path: Path) -> None:

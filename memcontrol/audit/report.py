@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from memcontrol.audit.audited import Audited
 from memcontrol.audit.comparison import Difference
 from memcontrol.audit.options import AuditOptions
+from memcontrol.audit.patients import risk_by_group
+from memcontrol.audit.pseudonyms import pseudonym
 from memcontrol.data.features import split_pixels
 from memcontrol.measures import MEASURES, Measurement, RealImages, Sampled, Samples, Scene, chosen_measures
 from memcontrol.measures.aggregators import GroupAUC
@@ -24,9 +25,9 @@ from memcontrol.reports.page import data_url, write_page
 
 __all__ = ["write_report"]
 
-KEY = secrets.token_bytes(16)
 NUM_PAIRS = 6
 NUM_SHOWN = 32
+NUM_PATIENTS = 10
 
 
 def write_report(
@@ -60,6 +61,8 @@ def _item(item: Audited, real: RealImages, options: AuditOptions) -> dict[str, A
         "details": verdict.details,
         "memorization": _rows(item.measurements, "memorization", verdict.adjusted),
         "quality": _rows(item.measurements, "quality", {}),
+        "patients": _patients(item.ranked, options),
+        "groups": [] if item.ranked is None else risk_by_group(item.ranked).to_dict("records"),
         "figures": [data_url(png) for png in _figures(item, sampled, real, options)],
         "is_blurred": is_blurred,
         "pairs": _pairs(sampled, real, options) if shows else None,
@@ -86,6 +89,17 @@ def _rows(measurements: Sequence[Measurement], group: str, adjusted: Mapping[str
 
 def _attacker(name: str) -> Attacker:
     return MEASURES[name].attacker if name in MEASURES else ""
+
+
+def _patients(ranked: pd.DataFrame | None, options: AuditOptions) -> list[dict[str, Any]]:
+    """Return the most exposed patients, under their pseudonyms unless the options show ids."""
+    if ranked is None:
+        return []
+    shown = ranked.head(NUM_PATIENTS)
+    names = shown["patient"] if options.show_prompts else "#" + shown["pseudonym"]
+    columns = ["who", "images", "repeated", "chance", "copy", "extracted"]
+    rows = shown.assign(who=names)[columns].to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
 
 
 def _number(value: Interval | float | None) -> str:
@@ -142,9 +156,4 @@ def _who(real: RealImages, split: str, row: int, options: AuditOptions) -> str:
     subject, text = real.subjects(split)[row], real.texts(split)[row]
     if options.show_prompts:
         return f"{subject}: {text}"
-    return f"patient #{_hash(subject)}, prompt #{_hash(text)}"
-
-
-def _hash(text: str) -> str:
-    """Hash with a key that is forgotten with the process: ids of eight digits could be guessed otherwise."""
-    return hashlib.blake2b(text.encode(), key=KEY, digest_size=4).hexdigest()
+    return f"patient #{pseudonym(subject)}, prompt #{pseudonym(text)}"

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from memcontrol.audit.attack import Extraction
-from memcontrol.audit.patients import patients_at_risk, write_patients
+from memcontrol.audit.patients import patients_at_risk, risk_by_group, write_patients
 from memcontrol.measures import MEASURES, Evidence, Sampled, Samples, Scene
 from memcontrol.measures.copies import Match
 from memcontrol.measures.probes import Probed
@@ -68,4 +68,11 @@ def test_the_file_is_its_owners(tmp_path, ranked):
     read = pd.read_csv(tmp_path / "leaking.csv")
     assert read["model"].unique().tolist() == ["'=one", "two"]
     assert read["rank"].tolist() == [*range(1, 31), *range(1, 31)]
-    assert list(read.columns[:4]) == ["model", "rank", "patient", "images"]
+    assert list(read.columns[:5]) == ["model", "rank", "patient", "pseudonym", "images"]
+
+
+def test_groups_are_told_and_small_ones_are_not(ranked):
+    groups = risk_by_group(ranked.assign(label=["rare"] * 4 + ["often"] * 26, chance=[0.01] * 15 + [0.6] * 15))
+    assert groups["group"].tolist() == ["repeated: False", "label: often"]
+    assert groups["patients"].tolist() == [29, 26]
+    assert groups["chance"].tolist() == [0.01 if ranked["repeated"][15:].any() else 0.6, 0.6]

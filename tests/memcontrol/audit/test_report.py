@@ -10,6 +10,7 @@ from PIL import Image
 
 from memcontrol.audit import AuditOptions, ExtractionOptions
 from memcontrol.audit.audited import Audited
+from memcontrol.audit.patients import patients_at_risk
 from memcontrol.audit.report import write_report
 from memcontrol.audit.sources import Source
 from memcontrol.audit.verdict import Patients, judge
@@ -17,7 +18,7 @@ from memcontrol.data.cache import CacheOptions
 from memcontrol.data.features import split_pixels
 from memcontrol.data.images import Transform
 from memcontrol.data.phantom.datamodule import PhantomDataModule
-from memcontrol.measures import Evidence, RealImages, Sampled, Samples, ScoringOptions, measure
+from memcontrol.measures import Evidence, RealImages, Sampled, Samples, Scene, ScoringOptions, measure
 from memcontrol.measures.encoders import PhantomEncoder
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -39,7 +40,9 @@ def page(tmp_path_factory):
     evidence = Evidence({Samples("train"): sampled})
     measures = measure(evidence, real, options.scoring)
     verdict = judge(measures, None, [], Patients(24, 84, 12, 42), None, 0.01, 0.01)
-    item = Audited(Source(folder / "pictures", "pictures"), evidence, measures, None, verdict)
+    (folder / "names").write_text("\n".join(real.subjects("train")))
+    ranked = patients_at_risk(Scene(real, options.scoring), evidence, None)
+    item = Audited(Source(folder / "pictures", "pictures"), evidence, measures, None, verdict, ranked=ranked)
     write_report([item], [], real, options, {"command": "memcontrol audit <x>"}, folder / "report.html")
     return folder / "report.html"
 
@@ -50,6 +53,8 @@ def test_page_is_self_contained(page):
     assert "&lt;x&gt;" in text
     assert 'src="http' not in text
     assert "<script" not in text
+    assert "Patients most at risk" in text
+    assert not [name for name in page.with_name("names").read_text().split() if f">{name}<" in text]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
