@@ -32,10 +32,11 @@ def patients_at_risk(scene: Scene, evidence: Evidence, extraction: Extraction | 
         extraction: Outcome of the extraction attack.
 
     Returns:
-        One row per training patient, the most exposed first: `patient`, `pseudonym` (in the report), `images`, `repeated` (whether some are, on
-        purpose), `chance` (how often a held-out patient's loss would fall as far, in (0, 1]; lower is worse), `copy`
-        (agreement of the most similar picture with the patient's images, in [-1, 1]; higher is worse), `extracted`
-        (whether the extraction attack gave an image away), and what the table tells of the first image.
+        One row per training patient, the most exposed first: `patient`, `pseudonym` (in the report), `images`,
+        `repeated` (whether some are, on purpose), `chance` (how often a held-out patient's loss would fall as far, in
+        (0, 1]; lower is worse), `copy` (agreement of the most similar picture with the patient's images, in [-1, 1];
+        higher is worse), `extracted` (whether the extraction attack gave an image away), and what the table tells of
+        the first image.
     """
     real = scene.real
     table, subjects = real.data.table("train"), np.asarray(real.subjects("train"))
