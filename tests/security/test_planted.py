@@ -29,6 +29,7 @@ NAMED = {
     "study.yaml": {"root", "home"},
     "trial.log": set(PLANTED),
     "prompts.csv": {"prompt"},
+    "leaking.csv": {"patient", "label"},
 }
 """Files that SECURITY.md names, and what they may hold."""
 
