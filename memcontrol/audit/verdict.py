@@ -135,7 +135,7 @@ def judge(
         details.append(
             f"Extraction attack: one picture was drawn for each of {extraction.screened} training prompts, and more "
             f"for the {extraction.prompts} whose pictures were most like a training image. The samples of "
-            f"{extraction.flagged} agree with each other; {len(extraction.extracted)} training images match them."
+            f"{extraction.flagged} agree with each other; training images that match them: {len(extraction.extracted)}."
         )
     details += [*_powers(measurements, each), _reach(patients, detectable)]
     if patients.near_copies:
