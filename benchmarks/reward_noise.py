@@ -27,7 +27,15 @@ from memcontrol.files.run_folder import CONFIG, find_run
 from memcontrol.measures import RealImages, Samples, ScoredModel, ScoringOptions, score
 from memcontrol.measures.functional.kernel import kernel_distance
 
-MEASURES = ["membership_auc", "membership_calibrated", "membership_captioned", "kid", "fid", "heldout_loss"]
+MEASURES = [
+    "membership_auc",
+    "membership_calibrated",
+    "membership_captioned",
+    "heldout_loss",
+    "fid",
+    "kid",
+    "kid_whitened",
+]
 
 
 def scores_of(paths: list[str], images: int, seeds: tuple[int, ...], steps: int, keep: Path | None) -> pd.DataFrame:
