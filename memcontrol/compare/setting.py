@@ -10,13 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
 from memcontrol.compare.options import CompareOptions
+from memcontrol.data.augment import Augment
+from memcontrol.diffusion.timesteps import TimestepOptions
 from memcontrol.files.configs import ResolvedConfig
 from memcontrol.files.digests import digest_of
 from memcontrol.files.moved import old_name
@@ -25,6 +27,7 @@ __all__ = ["Setting", "setting_of"]
 
 OLD_KEYS: Final = ("seed_everything", "model", "data", "trainer")
 ADDED_SINCE: Final[dict[str, Any]] = {
+    "augment": asdict(Augment()),
     "burned_in": "ignore",
     "captions": "first",
     "columns": None,
@@ -35,6 +38,7 @@ ADDED_SINCE: Final[dict[str, Any]] = {
     "mitigations": [],
     "outside": False,
     "path_column": "file_name",
+    "timesteps": asdict(TimestepOptions()),
     "truncation_side": "right",
     "value_range": None,
 }

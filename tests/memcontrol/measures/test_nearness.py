@@ -59,7 +59,7 @@ def replication(real, inside, outside):
 def test_copies_for_training_prompts_are_found(real):
     inside = torch.cat([real.images["train"][:20], clouds(40, 2)])
     found = replication(real, inside, clouds(60, 3))
-    assert found.value.value == pytest.approx(20 / 60, abs=0.03)
+    assert 20 / 60 <= found.value.value <= 24 / 60  # some others lie above a threshold that 1 % do
     assert found.p < 1e-5
     assert "held-out prompts" in found.note
 
