@@ -23,11 +23,11 @@ BLOCK: Final = 8192
 """Training images that they are compared with together."""
 SHORTLIST: Final = 64
 """Training images that are compared by their details."""
-GLANCED: Final = 32
+GLANCED: Final = 24
 """Training images that this is done for in several poses."""
-REGISTERED: Final = 8
+REGISTERED: Final = 4
 """Training images that a picture is registered to."""
-ROUNDS: Final = 10
+ROUNDS: Final = 8
 """Steps of registration: each finds a better pose, or halves the step."""
 OUTLINE_RIM: Final = 2.5
 DETAILS_RIM: Final = 1.5
