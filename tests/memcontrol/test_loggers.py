@@ -47,6 +47,7 @@ def test_canaries_are_found_where_nothing_is_held_back(tmp_path):
     assert b"canaryconsole" in b"".join(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
 
 
+@pytest.mark.slow  # tests/security/test_tracker.py reads what arrives at a server
 def test_canaries_stay_at_home(tmp_path):
     """Paths, prompts, arguments, console output and an error's text do not reach the offline files."""
     folder = tmp_path / "canarypath"
