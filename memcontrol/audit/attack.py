@@ -17,8 +17,8 @@ from torch import Tensor
 
 from memcontrol.audit.options import ExtractionOptions
 from memcontrol.data.features import split_pixels
-from memcontrol.measures import RealImages, Sampled, ScoredModel
-from memcontrol.measures.copies import rarity
+from memcontrol.measures import Evidence, RealImages, Samples, ScoredModel
+from memcontrol.measures.copies import CopyFinder, rarity
 from memcontrol.measures.functional.extraction import clique_members, tile_distances
 from memcontrol.measures.nearness import controls
 from memcontrol.measures.statistics.pvalues import rank_of
@@ -44,7 +44,6 @@ class Extraction:
         flagged: Attacked prompts whose samples hold a clique.
         extracted: Rows of training images that a clique's member matches.
         threshold: Distance below which two images match; held-out images lie below it as rarely as alpha says.
-        matched: Flagged prompts whose clique's first member matches a training image.
         agreement: By row of a training image that an attacked prompt's first picture was most like: how much its
             samples agree with it, in [-1, 1] (that of the `clique`-th).
         p: P-value of the largest agreement of so many prompts.
@@ -55,7 +54,6 @@ class Extraction:
     flagged: int
     extracted: list[int]
     threshold: float
-    matched: int
     agreement: dict[int, float]
     p: float
 
@@ -63,7 +61,7 @@ class Extraction:
 def attack(
     model: ScoredModel,
     real: RealImages,
-    heldout: Sampled | None,
+    evidence: Evidence,
     options: ExtractionOptions,
     alpha: float,
     progress: bool = True,
@@ -79,7 +77,8 @@ def attack(
     Args:
         model: The model.
         real: Real images; held-out ones set the threshold of matching distances.
-        heldout: Pictures for held-out prompts, if there are any.
+        evidence: Evidence of the model. Its pictures for training prompts are not drawn again, those for held-out
+            prompts are a second null, if there are any.
         options: How many prompts and samples.
         alpha: Share of held-out images that may match a training image.
         progress: Whether to show bars.
@@ -90,11 +89,12 @@ def attack(
     if options.prompts < 1:
         return None
     texts = real.texts("train")
-    rows, suspects = _suspects(model, real, options, progress)
+    rows, suspects = _suspects(model, real, evidence, options, progress)
     prompts = [texts[row] for row, _ in suspects for _ in range(options.samples)]
     seeds = [derive_seed(real.seed, "extraction", row, k) for row, _ in suspects for k in range(options.samples)]
-    candidates, threshold = _Candidates(model, real, options), _threshold(model, real, options, alpha)
-    flagged, near, given_away, agreement = 0, 0, set[int](), dict[int, float]()
+    candidates = _Candidates(model, real, options)
+    threshold = _threshold(candidates, alpha)
+    flagged, given_away, agreement = 0, set[int](), dict[int, float]()
     groups = _in_groups(model.sample(prompts, seeds, progress), options.samples)
     for (_, target), samples in zip(suspects, groups, strict=True):
         known = _agreement(real, samples, target, options.clique)
@@ -103,41 +103,47 @@ def attack(
         if found:
             distances, matched = candidates.distances(samples[found])
             flagged += 1
-            near += bool((distances[0] < threshold).any())
             given_away |= set(matched[distances < threshold].tolist())
-    nulls = [real.no_copies]
+    nulls, heldout = [real.no_copies], evidence.get(Samples("heldout"))
     if heldout is not None:
         drawn, patients = controls(heldout, real)
         nulls.append(by_patient(drawn.numpy(), patients, largest=True)[1])
     chances = len(rows) * options.samples / options.clique
-    worst = np.array([rarity(max(agreement.values()))])
+    worst = rarity(np.array([max(agreement.values())]))
     p = min(1.0, chances * max(float(p_beyond(worst, rarity(null))[0]) for null in nulls))
-    return Extraction(len(rows), len(suspects), flagged, sorted(given_away), threshold, near, agreement, p)
+    return Extraction(len(rows), len(suspects), flagged, sorted(given_away), threshold, agreement, p)
 
 
 def _suspects(
-    model: ScoredModel, real: RealImages, options: ExtractionOptions, progress: bool
+    model: ScoredModel, real: RealImages, evidence: Evidence, options: ExtractionOptions, progress: bool
 ) -> tuple[list[int], list[tuple[int, int]]]:
     """Return the screened rows, and of the most suspicious ones the row and that of the image they are most like."""
     quota = real.prompts("train", min(max(options.screened, options.prompts), len(real.contents)))
-    texts = real.texts("train")
-    drawn = model.sample([texts[row] for row in quota.rows], quota.seeds, progress)
-    match = real.copies.match(torch.cat([real.copy_encoder.encode(images) for images in drawn]))
-    order = match.similarity.argsort(descending=True, stable=True)[: options.prompts].tolist()
-    return quota.rows, [(quota.rows[i], int(match.row[i])) for i in order]
+    texts, known, sampled = real.texts("train"), dict[int, tuple[float, int]](), evidence.get(Samples("train"))
+    if sampled is not None:
+        match = real.match(sampled.copy_features)
+        found = zip(match.similarity.tolist(), match.row.tolist(), strict=True)
+        known = dict(reversed(list(zip(sampled.rows, found, strict=True))))  # of several of one prompt the first
+    missing = [(row, seed) for row, seed in zip(quota.rows, quota.seeds, strict=True) if row not in known]
+    if missing:
+        drawn = model.sample([texts[row] for row, _ in missing], [seed for _, seed in missing], progress)
+        match = real.copies.match(torch.cat([real.copy_encoder.encode(images) for images in drawn]))
+        found = zip(match.similarity.tolist(), match.row.tolist(), strict=True)
+        known |= dict(zip((row for row, _ in missing), found, strict=True))
+    suspects = sorted(quota.rows, key=lambda row: -known[row][0])[: options.prompts]
+    return quota.rows, [(row, known[row][1]) for row in suspects]
 
 
 def _agreement(real: RealImages, samples: Tensor, target: int, clique: int) -> float:
     """Return how much the clique-th best of the samples agrees with a training image."""
-    allowed = torch.zeros(len(samples), len(real.contents), dtype=torch.bool)
-    allowed[:, target] = True
-    found = real.copies.match(real.copy_encoder.encode(samples), allowed).similarity
+    alone = CopyFinder(real.copies.bank[target : target + 1])
+    found = alone.match(real.copy_encoder.encode(samples)).similarity
     return float(found.sort(descending=True).values[min(clique, len(found)) - 1])
 
 
-def _threshold(model: ScoredModel, real: RealImages, options: ExtractionOptions, alpha: float) -> float:
-    candidates = _Candidates(model, real, options)
-    nearest = torch.cat([candidates.distances(held)[0].min(dim=1).values for held in _heldout(model, real)])
+def _threshold(candidates: _Candidates, alpha: float) -> float:
+    held = _heldout(candidates.model, candidates.real)
+    nearest = torch.cat([candidates.distances(images)[0].min(dim=1).values for images in held])
     return float(nearest.sort().values[rank_of(alpha, len(nearest) + 1) - 1])
 
 

@@ -121,7 +121,7 @@ def _audit_one(
         except DivergedError as error:
             raise CheckpointError(f"{source.path} cannot be audited. {error}") from error
         evidence, measurements = found.evidence, found.measurements
-        extraction = attack(model, real, evidence.get(Samples("heldout")), options.extraction, scoring.alpha)
+        extraction = attack(model, real, evidence, options.extraction, scoring.alpha)
         del model
     else:
         evidence = _evidence_of_pictures(source, real)

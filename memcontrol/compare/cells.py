@@ -114,8 +114,7 @@ def score_cell(spec: CellSpec) -> str:
     if spec.checkpoint is not None:
         scored = ScoredModel(load_pipeline(spec.checkpoint).to(device), size, sampling)
         found = score(scored, data, "test", options, base.evidence, real=real)
-    heldout = found.evidence.get(Samples("heldout"))
-    extraction = attack(scored, real, heldout, spec.options.extraction, options.alpha)
+    extraction = attack(scored, real, found.evidence, spec.options.extraction, options.alpha)
     evidence = CellEvidence(
         method=spec.method,
         seed=spec.seed,
@@ -129,6 +128,7 @@ def score_cell(spec: CellSpec) -> str:
         mitigates=spec.mitigates,
         **_kept(found.evidence, Scene(real, options, base.evidence)),
     )
+    heldout = found.evidence.get(Samples("heldout"))
     if heldout is not None:
         _save_row(heldout.images[:NUM_SHOWN], Path(spec.pictures))
     evidence.write(Path(spec.evidence))

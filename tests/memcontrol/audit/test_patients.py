@@ -44,7 +44,7 @@ def ranked():
     )
     pictures = torch.zeros(2, 3, 8, 8)
     after = Evidence({**after.found, Samples("train"): Sampled([0, 1], ["p00", "p00"], pictures, pictures, pictures)})
-    extraction = Extraction(60, 4, 1, [41], 0.1, 1, {41: 0.99, 3: 0.5}, 1e-5)
+    extraction = Extraction(60, 4, 1, [41], 0.1, {41: 0.99, 3: 0.5}, 1e-5)
     return patients_at_risk(Scene(Real(), SimpleNamespace(seed=0, alpha=0.01), before), after, extraction)
 
 
