@@ -27,7 +27,7 @@ from memcontrol.measures.aggregators import (
     Test,
     Values,
 )
-from memcontrol.measures.copies import Match, rarity
+from memcontrol.measures.copies import rarity
 from memcontrol.measures.functional.frechet import informed_distance
 from memcontrol.measures.functional.memorization import authentic, minimal_distances, own_prompt_hits
 from memcontrol.measures.functional.neighbours import nearest
@@ -118,7 +118,9 @@ class OwnPrompt(_Nearness):
 
     def inside(self, sampled: Sampled, scene: Scene) -> Tensor:
         """Return hits."""
-        return own_prompt_hits(_match(sampled, scene).row, torch.tensor(sampled.rows), scene.real.contents)
+        return own_prompt_hits(
+            scene.real.match(sampled.copy_features).row, torch.tensor(sampled.rows), scene.real.contents
+        )
 
     def outside(self, sampled: Sampled, scene: Scene) -> Tensor:
         """Return hits if the prompt's patient were trained on."""
@@ -126,7 +128,7 @@ class OwnPrompt(_Nearness):
         similarity, row = real.match_own(sampled.copy_features, sampled.subjects)
         contents = np.asarray([str(content) for content in real.data.table(real.heldout_split)["content"]])
         own = torch.from_numpy(contents[row.numpy()] == contents[np.asarray(sampled.rows)])
-        return (own & (similarity > _match(sampled, scene).similarity)).double()
+        return (own & (similarity > scene.real.match(sampled.copy_features).similarity)).double()
 
 
 class Replication(Measure):
@@ -146,7 +148,7 @@ class Replication(Measure):
         """Return which pictures are copies, and the similarities that this comes from."""
         sampled, real = evidence[Samples("train")], scene.real
         threshold, _ = real.copy_threshold(scene.options.alpha)
-        similarity = _match(sampled, scene).similarity
+        similarity = scene.real.match(sampled.copy_features).similarity
         calibration, patients = real.calibration(), real.calibration_subjects()
         rank = rank_of(scene.options.alpha, len(set(patients)))
         others = evidence.get(Samples("heldout"))
@@ -258,10 +260,6 @@ def controls(sampled: Sampled, real: RealImages) -> tuple[Tensor, list[str]]:
     found = torch.maximum(own, real.match(sampled.copy_features).similarity)
     kept = np.flatnonzero(len(found) * p_beyond(rarity(found), rarity(real.no_copies)) >= NEAR_COPY)
     return found[torch.from_numpy(kept)], [sampled.subjects[row] for row in kept]
-
-
-def _match(sampled: Sampled, scene: Scene) -> Match:
-    return scene.real.match(sampled.copy_features)
 
 
 def _own_distance(sampled: Sampled, scene: Scene) -> tuple[Tensor, Tensor]:

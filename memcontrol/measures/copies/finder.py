@@ -31,6 +31,7 @@ ROUNDS: Final = 8
 """Steps of registration: each finds a better pose, or halves the step."""
 OUTLINE_RIM: Final = 2.5
 DETAILS_RIM: Final = 1.5
+"""Pixels at a picture's border whose relief lacks its surroundings."""
 WHOLE_WEIGHT: Final = 8 / 3
 """How much more a difference of whole images counts than one of details: two patients differ less in the whole."""
 
@@ -105,12 +106,13 @@ class CopyFinder:
     def _shortlist(self, queries: Tensor, allowed: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
         """Return rows and numbers of poses (mirrored ones after the others) of the most similar outlines."""
         views = views_of(queries.to(self.device))
-        laid = [_laid(pictures.outline) for pictures in (views, views.mirrored())]
+        (plain, insides), (mirrored, _) = (_laid(pictures.outline) for pictures in (views, views.mirrored()))
+        pictures = torch.cat([plain, mirrored])
         best = torch.empty(len(queries), 0, device=self.device)
         rows = poses = torch.empty(len(queries), 0, dtype=torch.long, device=self.device)
         for start in range(0, len(self.bank), BLOCK):
             outlines = views_of(self.bank[start : start + BLOCK].to(self.device)).outline.flatten(1)
-            similarity, pose = _most_similar(laid, outlines)
+            similarity, pose = _most_similar(pictures, insides, outlines)
             if allowed is not None:
                 similarity.masked_fill_(~allowed[:, start : start + BLOCK].to(self.device), -2.0)
             numbers = torch.arange(start, start + len(outlines), device=self.device).expand_as(pose)
@@ -122,11 +124,9 @@ class CopyFinder:
     def _pairs(self, queries: Tensor, rows: Tensor, poses: Tensor) -> _Pairs:
         views = views_of(queries.to(self.device))
         both = [torch.cat(pair) for pair in zip(views, views.mirrored(), strict=True)]
-        plain = len(POSES) + len(halves(1))
+        start = torch.cat([POSES, POSES[:1].expand(len(halves(1)), -1)]).to(self.device)
+        plain = len(start)
         number = torch.arange(len(queries), device=self.device)[:, None] + len(queries) * (poses >= plain)
-        start = torch.cat([POSES, POSES[:1].expand(len(halves(1)), -1)]).to(
-            self.device
-        )  # a half lies as the whole does
         theirs = views_of(self.bank[rows.flatten().cpu()].to(self.device))
         return _Pairs(Views(*(view[number.flatten()] for view in both)), theirs, start[poses.flatten() % plain])
 
@@ -135,30 +135,32 @@ def _parts(queries: Tensor) -> list[slice]:
     return [slice(start, start + AT_ONCE) for start in range(0, len(queries), AT_ONCE)]
 
 
-def _laid(outlines: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Return pictures in each pose, free of their mean, and where they reach; halves of them in the frame come last."""
-    laid = []
-    for pose in POSES.to(outlines.device):
-        picture, inside = turned(outlines, pose.expand(len(outlines), -1), OUTLINE_RIM)
-        laid.append((picture, inside[0]))
-    whole = laid[0][0]
-    laid += [(whole, laid[0][1] * half) for half in halves(outlines.shape[-1]).to(outlines.device)]
-    return [(normalize((x - (x * m).sum(1, keepdim=True) / m.sum()) * m, dim=1), m) for x, m in laid]
+def _laid(outlines: Tensor) -> tuple[Tensor, Tensor]:
+    """Lay pictures into the frame in each pose; halves of them, which lie as the whole does, come last.
+
+    Returns:
+        Pictures free of their mean and of length 1, with shape `(p, n, P)`, and where they reach, with shape `(p, P)`.
+    """
+    laid = [turned(outlines, pose.expand(len(outlines), -1), OUTLINE_RIM) for pose in POSES.to(outlines.device)]
+    whole, inside = laid[0][0], laid[0][1][0]
+    parts = halves(outlines.shape[-1]).to(outlines.device)
+    pictures = torch.stack([picture for picture, _ in laid] + [whole] * len(parts))
+    insides = torch.stack([reach[0] for _, reach in laid] + [inside * part for part in parts])
+    means = torch.einsum("pnq,pq->pn", pictures, insides) / insides.sum(dim=1, keepdim=True)
+    return normalize((pictures - means[..., None]) * insides[:, None], dim=2), insides
 
 
-def _most_similar(laid: list[list[tuple[Tensor, Tensor]]], outlines: Tensor) -> tuple[Tensor, Tensor]:
+def _most_similar(pictures: Tensor, insides: Tensor, outlines: Tensor) -> tuple[Tensor, Tensor]:
     """Return the largest absolute correlation over all poses and the pose, both with shape `(n, m)`."""
-    squares = outlines.square().T
-    best, pose = torch.tensor(-1.0), torch.tensor(0)
-    for first, pictures in enumerate(laid):
-        for number, (picture, inside) in enumerate(pictures):
-            deviation = (inside @ squares - (inside @ outlines.T).square() / inside.sum()).clamp_min(1e-6).sqrt()
-            similarity = (picture @ outlines.T / deviation).abs()
-            if first == number == 0:
-                best, pose = torch.full_like(similarity, -1.0), torch.zeros_like(similarity, dtype=torch.long)
-            better = similarity > best
-            best = torch.where(better, similarity, best)
-            pose = torch.where(better, first * len(pictures) + number, pose)
+    count = insides.sum(dim=1, keepdim=True)
+    spread = insides @ outlines.square().T - (insides @ outlines.T).square() / count
+    deviations = spread.clamp_min(1e-6).sqrt()
+    best = torch.full((pictures.shape[1], len(outlines)), -1.0, device=outlines.device)
+    pose = torch.zeros_like(best, dtype=torch.long)
+    for number, picture in enumerate(pictures):
+        similarity = (picture @ outlines.T / deviations[number % len(insides)]).abs()
+        better = similarity > best
+        best, pose = torch.where(better, similarity, best), torch.where(better, number, pose)
     return best, pose
 
 
@@ -200,6 +202,5 @@ def _details(pairs: _Pairs, poses: Tensor) -> Tensor:
 
 def _whole(pairs: _Pairs, poses: Tensor) -> Tensor:
     both = zip(pairs.ours[2:], pairs.theirs[2:], strict=True)
-    return torch.stack([correlation(*turned(ours, poses, 0.0), theirs.flatten(1)).abs() for ours, theirs in both]).amax(
-        0
-    )
+    found = [correlation(*turned(ours, poses, 0.0), theirs.flatten(1)).abs() for ours, theirs in both]
+    return torch.maximum(*found)

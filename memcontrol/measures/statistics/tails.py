@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+from scipy.stats import f
 
 __all__ = ["beyond", "by_patient", "p_beyond"]
 
@@ -47,7 +48,8 @@ def p_beyond(values: np.ndarray, null: np.ndarray) -> np.ndarray:
     if mean <= 0:
         return np.asarray(ranks)
     excess = np.maximum(values - start, 0)
-    return np.where(values > start, (1 + excess / (number * mean)) ** -number * number / (len(ordered) + 1), ranks)
+    rare = f.sf(excess / mean, 2, 2 * number) * number / (len(ordered) + 1)
+    return np.where(values > start, rare, ranks)
 
 
 def beyond(p: float, null: np.ndarray) -> float:
@@ -56,7 +58,7 @@ def beyond(p: float, null: np.ndarray) -> float:
     number, start, mean = _tail(ordered)
     if mean <= 0:
         return float("inf")
-    return float(start + number * mean * ((number / (len(ordered) + 1) / p) ** (1 / number) - 1))
+    return float(start + mean * f.isf(min(1.0, p * (len(ordered) + 1) / number), 2, 2 * number))
 
 
 def _tail(ordered: np.ndarray) -> tuple[int, float, float]:
