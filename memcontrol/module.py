@@ -50,7 +50,7 @@ __all__ = ["MemControlModule"]
 log = logging.getLogger(__name__)
 
 MITIGATIONS_KEY: Final = "memcontrol_mitigations"
-"""Where a checkpoint holds the states of mitigations."""
+"""Where a checkpoint holds the states of mitigations, by class: a resumed run may have others."""
 LOST_BATCHES = 10
 """Batches in a row that a scaler of half precision may lose to overflow before a run counts as diverged."""
 
@@ -298,7 +298,7 @@ class MemControlModule(LightningModule):
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
         checkpoint[CARD_KEY] = self.card().to_dict()
         checkpoint[RECIPE_KEY] = recipe_of(self, self.trainer)
-        checkpoint[MITIGATIONS_KEY] = [mitigation.state_dict() for mitigation in self.mitigations]
+        checkpoint[MITIGATIONS_KEY] = {type(m).__name__: m.state_dict() for m in self.mitigations}
         check_checkpoint(self.trainer, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -313,8 +313,9 @@ class MemControlModule(LightningModule):
             self._is_resumed = True
             if RECIPE_KEY in checkpoint:
                 check_recipe(checkpoint[RECIPE_KEY], recipe_of(self, self.trainer))
-            for mitigation, state in zip(self.mitigations, checkpoint.get(MITIGATIONS_KEY, []), strict=False):
-                mitigation.load_state_dict(state)
+            states = checkpoint.get(MITIGATIONS_KEY, {})
+            for mitigation in self.mitigations:
+                mitigation.load_state_dict(states.get(type(mitigation).__name__, {}))
 
     # Losses
 
@@ -407,7 +408,12 @@ class MemControlModule(LightningModule):
 
     def heldout_profile(self, images: int, parts: int) -> Tensor:
         """Return the mean error of some validation images in each part of the schedule, with shape `(parts,)`."""
-        dataset = self.trainer.datamodule.datasets["validate"]  # type: ignore[attr-defined]
+        dataset = getattr(getattr(self.trainer, "datamodule", None), "datasets", {}).get("validate")
+        if dataset is None:
+            raise MemControlError(
+                "A mitigation compares with validation images (LossFloor does), but the trainer has no data module "
+                "with a split `validate`. Train with one of memcontrol's, or leave the mitigation out."
+            )
         rows = take(len(dataset), min(images, len(dataset)), self.seed, "reference")
         batch = self.transfer_batch_to_device(default_collate([dataset[int(row)] for row in rows]), self.device, 0)
         return self.errors_by_part(batch, parts).mean(dim=0)

@@ -116,9 +116,14 @@ def _weights(unet: nn.Module) -> dict[str, Tensor]:
 @torch.no_grad()
 def _move_back(unet: nn.Module, before: dict[str, Tensor], scale: float) -> None:
     """Leave each weight at a share of its way from what it was before; nothing is to be done without these."""
-    for name, weight in unet.named_parameters():
-        if name in before:
-            weight.copy_(torch.lerp(before[name], weight, scale))
+    after = dict(unet.named_parameters())
+    if before and set(after) != set(before):
+        raise CheckpointError(
+            f"Argument `scale` is {scale}, but this method leaves other weights than those of its base, first of all "
+            f"{min(set(after) ^ set(before))!r}. Load it with a scale of 1."
+        )
+    for name, weight in before.items():
+        after[name].copy_(torch.lerp(weight, after[name], scale))
 
 
 def _check_fits(path: Path, card: Card, weights: dict[str, Tensor], base: str | None) -> None:

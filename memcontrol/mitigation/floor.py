@@ -69,5 +69,7 @@ class LossFloor(Mitigation):
         return {"reference": self._reference, "taken_at": self._taken_at}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the reference of a checkpoint."""
-        self._reference, self._taken_at = state["reference"], state["taken_at"]
+        """Take up the reference of a checkpoint, unless it was taken in other parts: then it is taken anew."""
+        reference, taken_at = state.get("reference"), state.get("taken_at")
+        if isinstance(reference, Tensor) and reference.shape == (self.parts,) and isinstance(taken_at, int):
+            self._reference, self._taken_at = reference, taken_at

@@ -52,6 +52,10 @@ def sample_prompts(
     texts = _read_prompts(prompts, prompts_file, prompt_column)
     given = {"images_per_prompt": images_per_prompt, "seed": seed, "size": size}
     check_ranges(PromptError, "", given, RANGES)
+    if source is None and scale != 1:
+        raise PromptError(
+            f"Argument `scale` is {scale}, but without `ckpt_path` the base draws. Name a run, or leave the scale out."
+        )
     if size is not None and size % 8:
         raise PromptError(f"Argument `size` must be a multiple of 8, but got {size}.")
     pipeline = load_pipeline(source, moved_base, scale=scale) if source else load_components(base).pipeline()

@@ -42,6 +42,16 @@ def test_the_reference_is_taken_anew_from_time_to_time():
     assert changes_of(floor) == before  # a digest of the config does not know how far training has come
 
 
+@pytest.mark.parametrize(
+    "state", [{}, {"reference": torch.ones(7), "taken_at": 3}, {"reference": None, "taken_at": -1}]
+)
+def test_a_state_that_does_not_fit_is_taken_anew(state):
+    floor, taken = LossFloor(parts=2, every=100), []
+    floor.load_state_dict(state)
+    floor.prepare(lambda images, parts: taken.append(parts) or torch.ones(parts), 4)
+    assert taken == [2]
+
+
 @pytest.mark.parametrize("options", [{"share": 0.0}, {"share": 1.1}, {"parts": 0}, {"every": 0}, {"images": 0}])
 def test_impossible_numbers_are_refused(options):
     with pytest.raises(MemControlError, match=f"LossFloor.{next(iter(options))}"):
