@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 unexport PYTHONDONTWRITEBYTECODE  # each process would compile all of torch anew
 
-.PHONY: demo demo-full test campaign bench setup lock lint base clean
+.PHONY: demo demo-full test test-whole campaign bench setup lock lint base clean
 
 demo: setup  ## Search masks on phantoms of a site that the base has never seen, fit the picked one, and audit it
 	$(BIN)/python train.py search --config demo.yaml --config search/demo.yaml
@@ -17,9 +17,15 @@ demo-full: demo  ## Full fine-tuning with as many trials, and the audit of both 
 	$(BIN)/python train.py fit --config demo.yaml --config adapter/full.yaml --config runs/demo-full-search/best.yaml --trainer.logger.init_args.name demo-full
 	$(BIN)/python train.py audit --config demo.yaml --config audit/demo.yaml --ckpt_path runs/demo runs/demo-full --output runs/audit-full
 
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations 30
+
 test: export OMP_NUM_THREADS := 1
 test: setup  ## Run the tests, in two processes
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations 30
+	$(PYTEST)
+
+test-whole: export OMP_NUM_THREADS := 1
+test-whole: setup  ## Run the tests of whole studies, comparisons and audits, which CI runs as well (four minutes more)
+	$(PYTEST) -m 'whole and not slow and not gpu'
 
 campaign: export OMP_NUM_THREADS := 1
 campaign: setup  ## Run all hostile configs and files and all bad inputs (about twenty minutes); the tests run a sample

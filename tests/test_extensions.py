@@ -255,6 +255,7 @@ def study(own, tmp_path_factory):
     return folder
 
 
+@pytest.mark.whole
 def test_each_is_at_work_in_a_search(study):
     found = read_trials(Journal(study / "study" / "journal.jsonl"))
     assert [t.error for t in found] == [None, None]

@@ -107,6 +107,7 @@ def test_mimic_config_trains_on_the_official_layout(tmp_path):
     assert find_checkpoint(run).is_file()
 
 
+@pytest.mark.whole
 def test_validate_and_test_score_base_and_checkpoint(tmp_path):
     main(short_run(tmp_path, "--model.optimizer.lr=2e-2", "--trainer.max_steps=12"))
     run = tmp_path / "demo" / "version_0"

@@ -83,6 +83,7 @@ def made(tmp_path, monkeypatch):
     return out
 
 
+@pytest.mark.whole
 def test_planted_things_stay_where_they_are_needed(made):
     files = [path for path in made.rglob("*") if path.is_file()]
     assert len(files) > 60

@@ -141,6 +141,7 @@ def test_everything_arrives_where_nothing_is_held_back(tmp_path, tracker):
     assert b"/otel/" in arrived
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("settings", [{}, LOUD | CHATTY], ids=["plain", "loud"])
 def test_numbers_alone_arrive(tmp_path, tracker, settings):
     folder = tmp_path / "canarypath"

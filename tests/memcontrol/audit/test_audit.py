@@ -41,6 +41,7 @@ def record(folder):
     return json.loads((folder / "audit" / "audit.json").read_text())
 
 
+@pytest.mark.whole
 def test_two_runs_are_compared(run, tmp_path):
     more = ["--model.optimizer.lr=5e-2", "--trainer.max_steps=8", "--trainer.val_check_interval=8"]
     main(short_run(tmp_path, *DATA, *more, "--trainer.logger.name=other"))
@@ -63,6 +64,7 @@ def test_two_runs_are_compared(run, tmp_path):
     assert "CXR" not in words  # prompts are hashes
 
 
+@pytest.mark.whole
 def test_pipeline_folder_is_audited(run, tmp_path):
     main(["export", "--ckpt_path", str(run), "--output", str(tmp_path / "merged")])
     main(arguments(tmp_path, tmp_path / "merged"))
@@ -94,6 +96,7 @@ def test_pictures_are_audited(tmp_path, copies):
         assert "Drawn pictures copy images of" in " ".join(verdict["details"])
 
 
+@pytest.mark.whole
 def test_interrupted_audit_goes_on(run, tmp_path, monkeypatch):
     args = [*arguments(tmp_path, run), "--options.scoring.measures=[own_prompt, kid]"]
     drawn: list[int] = []

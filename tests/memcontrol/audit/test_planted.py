@@ -30,6 +30,7 @@ def plant(data):
     return planted(data, AuditsDetector())
 
 
+@pytest.mark.whole
 def test_default_detector_finds_copies(data, plant):
     shares = found_shares(data, {"audit": plant}, alpha=0.01)["audit"]
     assert shares["false alarms"] <= 0.05
@@ -39,6 +40,7 @@ def test_default_detector_finds_copies(data, plant):
     assert {kind: shares[kind] for kind in KINDS if shares[kind] < asked[kind]} == {}
 
 
+@pytest.mark.whole
 def test_verdict_on_clean_and_mixed_sets(data, plant):
     assert clean_sets(data, plant, alpha=0.01, level=0.01) <= 2
     mixed = mixed_sets(data, plant, alpha=0.01, level=0.01, shares=(0.1,), num_sets=5)

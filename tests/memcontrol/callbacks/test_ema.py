@@ -51,6 +51,7 @@ def test_the_grid_shows_the_average_wherever_it_is_listed(tmp_path, monkeypatch,
     assert (sample(load_pipeline(tmp_path / "raw.ckpt"), *args, progress=False) - grid).abs().max() > 1e-3
 
 
+@pytest.mark.whole
 def test_some_steps_and_as_many_are_twice_as_many(tmp_path):
     steps, accumulate = 3, 2
     every = [f"--trainer.val_check_interval={steps}", f"--trainer.accumulate_grad_batches={accumulate}"]
@@ -63,6 +64,7 @@ def test_some_steps_and_as_many_are_twice_as_many(tmp_path):
         assert all(torch.equal(parts[key][name], value) for name, value in whole[key].items()), key
 
 
+@pytest.mark.whole
 def test_a_point_that_was_cut_off_is_scored_with_the_average(tmp_path):
     run = averaged_run(tmp_path, callbacks=(EMA, FEW_REWARDS, SAVE))
     expected = points(run)[-1]

@@ -66,6 +66,7 @@ def losses(run, name):
     return pd.read_csv(run / "metrics.csv")[name].dropna().to_numpy()
 
 
+@pytest.mark.whole
 def test_two_processes_train_and_score_as_one(run, tmp_path):
     args = scored_run(
         tmp_path, FEW_REWARDS, GRID, extra=("--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=4")

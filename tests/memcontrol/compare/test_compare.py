@@ -48,6 +48,7 @@ def events(folder, kind):
     return [e for e in Journal(folder / "journal.jsonl").events() if e["event"] == kind]
 
 
+@pytest.mark.whole
 def test_smoke(tmp_path, capsys):
     methods, folder, evidence = tmp_path / "methods", tmp_path / "compare", tmp_path / "evidence"
     methods.mkdir()

@@ -49,6 +49,7 @@ def meet(log, text):
     return os.getpid(), run_fit("memcontrol.cli:main", [], log).out_of_memory
 
 
+@pytest.mark.whole
 def test_a_worker_dies_of_a_cuda_error_and_lives_on_after_another(tmp_path):
     workers, log = LocalWorkers(1), tmp_path / "trial.log"
     try:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from memcontrol.cli import main
 from tests.conf import short_run
 
 
+@pytest.mark.whole
 def test_default_reward_separates(tmp_path):
     scoring = "{num_images: 8, num_probes: 0, measures: [membership_auc, own_prompt, kid]}"
     rewards = f"{{class_path: callbacks.RewardsCallback, init_args: {{scoring: {scoring}}}}}"

@@ -58,6 +58,7 @@ def test_impossible_numbers_are_refused(options):
         LossFloor(**options)
 
 
+@pytest.mark.whole
 def test_a_resumed_run_is_undisturbed(tmp_path):
     """With a floor that half of the samples lie below, the seventh step is the same after a resume."""
     option = "{class_path: LossFloor, init_args: {share: 1.0, images: 4, parts: 4, every: 3}}"

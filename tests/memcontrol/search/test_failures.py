@@ -82,6 +82,7 @@ def test_killed_study_ends_as_an_undisturbed_one(tmp_path, count, kills):
     assert json.dumps([t.points[-1].rewards for t in found]) == json.dumps([t.points[-1].rewards for t in calm])
 
 
+@pytest.mark.whole
 def test_each_failure_has_a_clear_text(tmp_path):
     planted = "{class_path: tests.killer.Planted}"
     args = [a for a in arguments(tmp_path, 4) if not a.startswith("--trainer.callbacks")]
@@ -135,6 +136,7 @@ def test_a_journal_that_cannot_be_written_stays_whole(tmp_path, small_disk):
     assert [e["event"] for e in journal.events()] == ["open", "close"]
 
 
+@pytest.mark.whole
 def test_a_kill_between_checkpoint_and_score_loses_no_point(tmp_path):
     """The last score is taken away, as if the run had been killed after its last checkpoint."""
     args = arguments(tmp_path)

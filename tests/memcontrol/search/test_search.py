@@ -69,6 +69,7 @@ def scores_of(folder):
     return pd.DataFrame(rows)
 
 
+@pytest.mark.whole
 def test_fewer_sampler_steps_are_compared(study, tmp_path):
     main(arguments(study, 4))
     data = [a for a in arguments(study) if a.startswith(("--config", "demo.yaml", "--data."))]
@@ -124,6 +125,7 @@ def test_second_controller_is_refused(study, capsys):
     assert "being run by another process" in capsys.readouterr().err
 
 
+@pytest.mark.whole
 def test_a_tracked_study_sends_numbers_only(tmp_path, monkeypatch):
     folder = tmp_path / "canarypath"
     folder.mkdir()
@@ -142,6 +144,7 @@ def test_a_tracked_study_sends_numbers_only(tmp_path, monkeypatch):
     assert not [p for p in files if p.suffix in (".png", ".jpg")]
 
 
+@pytest.mark.whole
 def test_a_sweep_agent_s_arguments_run(tmp_path, monkeypatch):
     """The command of configs/sweep.yaml, filled in as an agent does; no server is asked."""
     sweep = yaml.safe_load(Path("configs/sweep.yaml").read_text())
@@ -156,6 +159,7 @@ def test_a_sweep_agent_s_arguments_run(tmp_path, monkeypatch):
     assert cli.model.optimizer_options.lr == 0.0043
 
 
+@pytest.mark.whole
 def test_trial_on_two_devices_scores_as_on_one(study, tmp_path):
     main(arguments(tmp_path, 1, "--data.batch_size=4", "--search.devices_per_trial=2"))
     alone, (together,) = trials(study)[0], trials(tmp_path)
