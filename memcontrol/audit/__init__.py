@@ -3,5 +3,6 @@
 from memcontrol.audit.audited import Audited
 from memcontrol.audit.options import AuditOptions, ExtractionOptions
 from memcontrol.audit.run import audit
+from memcontrol.audit.shadows import ShadowOptions, ShadowTraining
 
-__all__ = ["AuditOptions", "Audited", "ExtractionOptions", "audit"]
+__all__ = ["AuditOptions", "Audited", "ExtractionOptions", "ShadowOptions", "ShadowTraining", "audit"]

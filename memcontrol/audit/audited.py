@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -10,7 +11,7 @@ from memcontrol.audit.attack import Extraction
 from memcontrol.audit.exchangeability import Exchangeability
 from memcontrol.audit.sources import Source
 from memcontrol.audit.verdict import Verdict
-from memcontrol.measures import Evidence, Measurement
+from memcontrol.measures import Evidence, Measurement, RealImages, Scene, ScoringOptions, Shadow
 
 __all__ = ["Audited"]
 
@@ -28,6 +29,7 @@ class Audited:
         before: Evidence of its base, where there is one.
         fairness: Whether training and held-out patients are alike without it.
         ranked: Training patients, the most exposed first, see `patients_at_risk`.
+        shadows: Models that were trained as it was, on other patients.
     """
 
     source: Source
@@ -38,3 +40,8 @@ class Audited:
     before: Evidence | None = None
     fairness: Exchangeability | None = None
     ranked: pd.DataFrame | None = None
+    shadows: Sequence[Shadow] = ()
+
+    def scene(self, real: RealImages, options: ScoringOptions) -> Scene:
+        """Return what its measures are taken in."""
+        return Scene(real, options, self.before, self.shadows)

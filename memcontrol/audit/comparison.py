@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from memcontrol.audit.audited import Audited
-from memcontrol.measures import RealImages, Scene, ScoringOptions, chosen_measures
+from memcontrol.measures import RealImages, ScoringOptions, chosen_measures
 from memcontrol.measures.statistics.intervals import Interval
 
 __all__ = ["Difference", "compare"]
@@ -41,7 +41,7 @@ def _differences(a: Audited, b: Audited, real: RealImages, options: ScoringOptio
     for measure in chosen_measures(options):
         if not (measure.is_reward and a.evidence.holds(measure.needs) and b.evidence.holds(measure.needs)):
             continue
-        one, two = (measure.values(item.evidence, Scene(real, options, item.before)) for item in (a, b))
+        one, two = (measure.values(item.evidence, item.scene(real, options)) for item in (a, b))
         if one is None or two is None:
             continue
         gap = measure.aggregator.difference(one, two, options.seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from memcontrol.audit.shadows import ShadowOptions
 from memcontrol.errors import RewardError
 from memcontrol.measures import ScoringOptions
 from memcontrol.ranges import check_ranges
@@ -47,6 +48,7 @@ class AuditOptions:
     Args:
         scoring: How much is drawn and probed, and in which features.
         extraction: The extraction attack.
+        shadows: Shadow models for the attack that needs them, of audited runs.
         level: How rare a false alarm of the whole verdict is, in (0, 1).
         images: Whether the report shows pictures `blurred`, `full`, or not at all (`none`). Blurring does not
             de-identify.
@@ -58,6 +60,7 @@ class AuditOptions:
 
     scoring: ScoringOptions = ScoringOptions(num_images=200, num_probes=0)  # noqa: RUF009 - frozen
     extraction: ExtractionOptions = ExtractionOptions()
+    shadows: ShadowOptions = ShadowOptions()  # noqa: RUF009 - frozen
     level: float = 0.01
     images: Literal["none", "blurred", "full"] = "blurred"
     show_prompts: bool = False

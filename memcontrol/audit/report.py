@@ -16,7 +16,7 @@ from memcontrol.audit.options import AuditOptions
 from memcontrol.audit.patients import risk_by_group
 from memcontrol.audit.pseudonyms import pseudonym
 from memcontrol.data.features import split_pixels
-from memcontrol.measures import MEASURES, Measurement, RealImages, Sampled, Samples, Scene, chosen_measures
+from memcontrol.measures import MEASURES, Measurement, RealImages, Sampled, Samples, chosen_measures
 from memcontrol.measures.aggregators import GroupAUC
 from memcontrol.measures.measure import ATTACKERS, Attacker
 from memcontrol.measures.statistics.intervals import Interval
@@ -116,7 +116,7 @@ def _figures(item: Audited, sampled: Sampled, real: RealImages, options: AuditOp
     threshold, _ = real.copy_threshold(options.scoring.alpha)
     similarity = real.match(sampled.copy_features).similarity
     figures = [distance_histogram(similarity, real.heldout_copies.similarity, threshold)]
-    scene, scores = Scene(real, options.scoring, item.before), {}
+    scene, scores = item.scene(real, options.scoring), {}
     for measure in chosen_measures(options.scoring):
         if isinstance(measure.aggregator, GroupAUC) and item.evidence.holds(measure.needs):
             values = measure.values(item.evidence, scene)

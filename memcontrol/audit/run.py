@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from diffusers import StableDiffusionPipeline
+from tqdm import tqdm
 
 from memcontrol.audit.attack import attack
 from memcontrol.audit.audited import Audited
@@ -20,6 +22,7 @@ from memcontrol.audit.options import AuditOptions
 from memcontrol.audit.patients import patients_at_risk, write_patients
 from memcontrol.audit.report import write_report
 from memcontrol.audit.sample_cache import CachedModel
+from memcontrol.audit.shadows import ShadowTraining
 from memcontrol.audit.sources import Source, named, open_source
 from memcontrol.audit.verdict import Patients, judge
 from memcontrol.data.base import CaptionedImageDataModule
@@ -31,7 +34,22 @@ from memcontrol.files.atomic import write_json
 from memcontrol.files.card import check_value_range
 from memcontrol.files.digests import changes_of
 from memcontrol.files.provenance import versions_of
-from memcontrol.measures import Evidence, RealImages, Sampled, Samples, Scene, ScoringOptions, measure, score
+from memcontrol.files.run_folder import find_run
+from memcontrol.measures import (
+    Evidence,
+    RealImages,
+    Sampled,
+    Samples,
+    Scene,
+    ScoringOptions,
+    Shadow,
+    collect,
+    measure,
+    score,
+)
+from memcontrol.measures.membership import LOW_NOISE
+from memcontrol.measures.score import encode_splits
+from memcontrol.pipeline import load_pipeline
 
 __all__ = ["audit"]
 
@@ -56,6 +74,7 @@ def audit(
     output: Path,
     base: str | None = None,
     device: str = "auto",
+    shadows: ShadowTraining | None = None,
 ) -> list[Audited]:
     """Audit models or pictures against the data that they were trained on.
 
@@ -64,10 +83,11 @@ def audit(
         data: The data; memorization is measured on its training split, quality on its test split.
         options: Options.
         sampling: How images are drawn, where the options do not say.
-        output: Folder for `audit.json`, `report.html`, `leaking.csv` (patients by name, for the data's owner only) and
-            what is drawn.
+        output: Folder for `audit.json`, `report.html`, `leaking.csv` (patients by name, for the data's owner only),
+            what is drawn, and shadow models.
         base: Model before fine-tuning, where a path does not say.
         device: Where to draw: `auto`, `cpu`, `cuda`, ...
+        shadows: Trains shadow models of runs, where the options ask for some.
 
     Returns:
         What was found, for each path.
@@ -92,7 +112,10 @@ def audit(
     scoring = replace(options.scoring, sampling=options.scoring.sampling_of(sampling))
     options = replace(options, scoring=scoring)
     bases: dict[str, Evidence] = {}
-    found = [_audit_one(source, real, options, output, device, bases) for source in sources]
+    found = []
+    for source in sources:
+        trained = _shadows(source, real, options, output, device, shadows)
+        found.append(_audit_one(source, real, options, output, device, bases, trained))
     differences = compare(found[0], found[1:], real, options.scoring)
     _write(found, differences, real, options, output)
     for item in found:
@@ -102,7 +125,13 @@ def audit(
 
 
 def _audit_one(
-    source: Source, real: RealImages, options: AuditOptions, output: Path, device: str, bases: dict[str, Evidence]
+    source: Source,
+    real: RealImages,
+    options: AuditOptions,
+    output: Path,
+    device: str,
+    bases: dict[str, Evidence],
+    shadows: Sequence[Shadow] = (),
 ) -> Audited:
     """Audit one source; of its models one at a time is in memory, and each base is scored once."""
     extraction, before, scoring = None, None, options.scoring
@@ -117,7 +146,9 @@ def _audit_one(
     if source.pipeline is not None:
         model = _model(source.pipeline(), real, options, output, device, source.name)
         try:
-            found = score(model, real.data, "test", scoring, before, real=real, also=SHOWN, progress=True)
+            found = score(
+                model, real.data, "test", scoring, before, real=real, also=SHOWN, shadows=shadows, progress=True
+            )
         except DivergedError as error:
             raise CheckpointError(f"{source.path} cannot be audited. {error}") from error
         evidence, measurements = found.evidence, found.measurements
@@ -140,8 +171,34 @@ def _audit_one(
     if source.card is not None and source.card.training_set not in (None, real.data.training_set()):
         log.warning("%s: %s", source.path, OTHER_SET)
         verdict = replace(verdict, details=[OTHER_SET, *verdict.details])
-    ranked = patients_at_risk(Scene(real, scoring, before), evidence, extraction)
-    return Audited(source, evidence, measurements, extraction, verdict, before, fairness, ranked)
+    ranked = patients_at_risk(Scene(real, scoring, before, shadows), evidence, extraction)
+    return Audited(source, evidence, measurements, extraction, verdict, before, fairness, ranked, shadows)
+
+
+def _shadows(
+    source: Source,
+    real: RealImages,
+    options: AuditOptions,
+    output: Path,
+    device: str,
+    training: ShadowTraining | None,
+) -> list[Shadow]:
+    """Train shadow models of a run, and probe them."""
+    if not options.shadows.number or training is None:
+        return []
+    if source.kind != "run" or source.card is None:
+        log.warning("%s is no run, so there is no way to train shadow models of it", source.path)
+        return []
+    run = find_run(source.path) or source.path
+    paths = training.train(run, source.card, output / "shadows" / source.name.replace("/", "-"))
+    subjects = set(real.subjects("train")) | set(real.subjects(real.heldout_split))
+    found = []
+    for number, path in enumerate(tqdm(paths, desc="probing shadow models", unit="model", delay=5)):
+        model = _model(load_pipeline(path), real, options, output, device, "shadow")
+        encode_splits(model, real.data, ("train", real.heldout_split))
+        evidence = collect(model, real, options.scoring, LOW_NOISE)
+        found.append(Shadow(evidence, training.members(subjects, number)))
+    return found
 
 
 def leaking_patients(sampled: Sampled, real: RealImages, alpha: float) -> list[str]:

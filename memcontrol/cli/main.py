@@ -176,9 +176,10 @@ class MemControlCLI(LightningCLI):
             arguments.pop("datamodule", None)
         if COMMANDS[subcommand].has_jobs:
             arguments["config"] = self._resolved(subcommand)
+            arguments["trust"] = _trusts(sys.argv)
+        if COMMANDS[subcommand].reads_callbacks:
             found = self._get(self.config_init, "trainer", default={}).get("callbacks") or []
             arguments["callbacks"] = found if isinstance(found, list) else [found]
-            arguments["trust"] = _trusts(sys.argv)
         return arguments
 
     def _resolved(self, subcommand: str) -> ResolvedConfig:

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
-from memcontrol.audit import Audited, AuditOptions, audit
+from memcontrol.audit import Audited, AuditOptions, ShadowTraining, audit
 from memcontrol.cli.commands.export import export_pipeline
 from memcontrol.cli.commands.plant import plant
 from memcontrol.cli.commands.predict import sample_prompts
@@ -43,18 +43,20 @@ class Command:
         needs_data: Whether it cannot do without a `data` section.
         reads_checkpoint: Whether Lightning loads the checkpoint that `--ckpt_path` names; others do so themselves.
         has_jobs: Whether it runs jobs, and so needs the config itself.
+        reads_callbacks: Whether it looks at the callbacks that the config names.
     """
 
     trains: bool = False
     needs_data: bool = True
     reads_checkpoint: bool = False
     has_jobs: bool = False
+    reads_callbacks: bool = False
 
     @property
     def filled(self) -> set[str]:
         """Arguments that the command line fills itself."""
-        jobs = {"config", "callbacks", "trust"} if self.has_jobs else set()
-        return {"model", "datamodule"} | jobs
+        jobs = {"config", "trust"} if self.has_jobs else set()
+        return {"model", "datamodule"} | jobs | ({"callbacks"} if self.reads_callbacks else set())
 
 
 COMMANDS: dict[str, Command] = {}
@@ -201,12 +203,14 @@ class MemControlTrainer(Trainer):
         """
         return export_pipeline(ckpt_path, Path(output), dtype, base, scale)
 
-    @command()
+    @command(has_jobs=True)
     def audit(
         self,
         model: LightningModule,
         datamodule: LightningDataModule,
+        config: ResolvedConfig,
         ckpt_path: list[str],
+        trust: bool = False,
         options: AuditOptions = AuditOptions(),  # noqa: B008 - frozen
         output: str = "audit",
         base: str | None = None,
@@ -217,15 +221,18 @@ class MemControlTrainer(Trainer):
         Args:
             model: The module, for how images are drawn where the options do not say.
             datamodule: The data that the models were trained on.
+            config: Config that shadow models take their data from.
             ckpt_path: Run folders, checkpoints, PEFT folders, pipeline folders or folders of pictures; the first is
                 what the others are compared with.
+            trust: Whether the configs of runs are trusted to import code.
             options: How the audit is run, and what its report may show.
             output: Folder for the report and for what is drawn; an interrupted audit goes on there.
             base: Model before fine-tuning, where a path does not say.
             device: Where to draw: `auto`, `cpu`, `cuda`, ...
         """
         sampling: SamplingOptions = model.sampling  # type: ignore[assignment]
-        return audit(ckpt_path, datamodule, options, sampling, Path(output), base, device)  # type: ignore[arg-type]
+        shadows = ShadowTraining.of(options.shadows, config, ENTRY, trust)
+        return audit(ckpt_path, datamodule, options, sampling, Path(output), base, device, shadows)  # type: ignore[arg-type]
 
     @command()
     def plant(
@@ -285,7 +292,7 @@ class MemControlTrainer(Trainer):
         )
         print(found.round(3).to_string(index=False))
 
-    @command(has_jobs=True)
+    @command(has_jobs=True, reads_callbacks=True)
     def search(
         self,
         model: LightningModule,
@@ -307,7 +314,7 @@ class MemControlTrainer(Trainer):
         """
         return run_search(model, config, callbacks, search, ENTRY, BUILD, trust)  # type: ignore[arg-type]
 
-    @command(has_jobs=True)
+    @command(has_jobs=True, reads_callbacks=True)
     def compare(
         self,
         model: LightningModule,

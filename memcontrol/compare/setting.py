@@ -30,6 +30,7 @@ ADDED_SINCE: Final[dict[str, Any]] = {
     "augment": asdict(Augment()),
     "burned_in": "ignore",
     "captions": "first",
+    "coin_flips": None,
     "columns": None,
     "each_image_a_subject": False,
     "fit": "crop",

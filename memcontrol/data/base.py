@@ -25,7 +25,7 @@ from memcontrol.data.identifiers import report_identifiers, without_identifiers
 from memcontrol.data.images import Transform, Variant
 from memcontrol.data.readers import FileReader, ImageReader, Levels, Look, levels_of
 from memcontrol.data.sampler import EpochSampler, ResumableLoader
-from memcontrol.data.splits import SPLITS, MemorizationSubset, assign_splits, in_share, take
+from memcontrol.data.splits import SPLITS, MemorizationSubset, assign_splits, comes_up_heads, in_share, take
 from memcontrol.data.store import key_of
 from memcontrol.data.tidying import named_splits, tidied
 from memcontrol.errors import DataError
@@ -46,6 +46,7 @@ RANGES: Final = {
     "data_fraction": "(0, 1]",
     "max_train_images": "[1, inf)",
     "max_eval_images": "[1, inf)",
+    "coin_flips": "[0, 1000000]",
     "seed": "[0, 4294967295]",
     "split_seed": "[0, 4294967295]",
 }
@@ -84,6 +85,10 @@ class CaptionedImageDataModule(LightningDataModule):
             the smallest and largest value of all rows that are used (see `memcontrol.data.readers.levels_of`).
         identifiers: Whether captions with dates, record or telephone numbers, or names after a title are only counted
             (`report`), or lose the sentences that hold them (`drop`).
+        coin_flips: Number of a random half of the patients of training and test, drawn by a coin for each, that is
+            trained on in place of the training split, while the other half is the test split; halves 2j and 2j + 1 are
+            each other's complement. For models whose patients are known to be chosen by nothing but a coin: the shadow
+            models of an audit, say.
         burned_in: Whether pictures are read by an OCR engine for writing, which a model can learn: not at all
             (`ignore`), counted (`report`), or left out (`drop`). Markers of side and position do not count. Takes about
             a second per picture and core, once.
@@ -114,6 +119,7 @@ class CaptionedImageDataModule(LightningDataModule):
         value_range: tuple[float, float] | None = None,
         identifiers: Literal["report", "drop"] = "report",
         burned_in: Literal["ignore", "report", "drop"] = "ignore",
+        coin_flips: int | None = None,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
@@ -135,6 +141,7 @@ class CaptionedImageDataModule(LightningDataModule):
         self.each_image_a_subject = each_image_a_subject
         self.identifiers = identifiers
         self.burned_in = burned_in
+        self.coin_flips = coin_flips
         self.levels = Levels(*value_range) if value_range is not None else None
         self.datasets: dict[str, CaptionedImages] = {}
         self.split_at_random = False
@@ -172,7 +179,7 @@ class CaptionedImageDataModule(LightningDataModule):
             clear_cache(self.cache)
         table = self._with_splits(self._without_identifiers(tidied(self.rows())))
         used = pd.concat([self._used(split, table[table["split"] == split]) for split in SPLITS])
-        table = self._checked(used.sort_index().reset_index(drop=True))
+        table = self._divided_by_coins(self._checked(used.sort_index().reset_index(drop=True)))
         for split in SPLITS:
             self.datasets[split] = self._make_dataset(split, table[table["split"] == split])
         if "captions" in table:
@@ -284,6 +291,15 @@ class CaptionedImageDataModule(LightningDataModule):
         training = table["split"] == "train"
         for_search = in_share(table["subject_id"], training, self.search_fraction, self.split_seed, "search")
         return table[~training | (for_search if self.train_on == "search" else ~for_search)].reset_index(drop=True)
+
+    def _divided_by_coins(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Divide the patients of training and test anew, if that is asked for."""
+        if self.coin_flips is None:
+            return table
+        number, divided = self.coin_flips, table["split"] != "validate"
+        heads = table["subject_id"].map(lambda subject: comes_up_heads(str(subject), number))
+        self.split_at_random = True
+        return table.assign(split=table["split"].mask(divided & heads, "train").mask(divided & ~heads, "test"))
 
     def _checked(self, table: pd.DataFrame) -> pd.DataFrame:
         ledger = self.cache.path / VERDICTS if self.cache.enabled else None

@@ -10,7 +10,7 @@ import pandas as pd
 from memcontrol.errors import DataError
 from memcontrol.seeds import derive_seed
 
-__all__ = ["SPLITS", "MemorizationSubset", "assign_splits", "in_share", "split_named", "take"]
+__all__ = ["SPLITS", "MemorizationSubset", "assign_splits", "comes_up_heads", "in_share", "split_named", "take"]
 
 SPLITS = ("train", "validate", "test")
 SPLIT_NAMES = {
@@ -57,6 +57,20 @@ class MemorizationSubset:
                 "Arguments `memorization.num_images` >= 0 and `memorization.repeats` >= 1 are needed, but "
                 f"got {self.num_images} and {self.repeats}."
             )
+
+
+def comes_up_heads(subject: str, number: int) -> bool:
+    """Return whether a subject is in a random half of all; halves 2j and 2j + 1 are each other's complement.
+
+    Args:
+        subject: Name; what becomes of it depends on no other subject.
+        number: Number of the half.
+
+    Example:
+        >>> comes_up_heads("p10", 0) != comes_up_heads("p10", 1)
+        True
+    """
+    return (derive_seed(number // 2, "coin", subject) + number) % 2 == 0
 
 
 def assign_splits(subjects: pd.Series, fractions: list[float], seed: int) -> pd.Series:

@@ -7,13 +7,12 @@ that velocity models compare.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from diffusers import DDPMScheduler
-from torch import Tensor
+from torch import Tensor, nn
 
 from memcontrol.diffusion.losses import denoising_errors
 from memcontrol.diffusion.noising import noise_latents, sample_timesteps
@@ -28,10 +27,12 @@ class Denoiser:
     Args:
         unet: Maps `(x_t, t, states)` to the prediction, with the shape of `x_t`.
         scheduler: Noise schedule, and what is predicted.
+        module: The module that does so, for whoever looks into it.
     """
 
     unet: Callable[[Tensor, Tensor, Tensor], Tensor]
     scheduler: DDPMScheduler
+    module: nn.Module | None = None
 
     @property
     def num_timesteps(self) -> int:
@@ -132,62 +133,70 @@ def _ddim(denoiser: Denoiser, x: Tensor, start: Tensor, end: Tensor, states: Ten
 
 
 @torch.no_grad()
-def secmi(denoiser: Denoiser, moments: Tensor, states: Tensor, at: int = 100, interval: int = 10) -> Tensor:
-    """Return the error of one deterministic step forth and back; lower for members.
+def secmi(
+    denoiser: Denoiser, moments: Tensor, states: Tensor, at: Sequence[int] = (20, 50, 100), interval: int = 10
+) -> Tensor:
+    """Return the errors of one deterministic step forth and back; lower for members.
 
     Args:
         denoiser: The model.
         moments: Posterior mean (and standard deviation), with shape `(B, 1 or 2, C, h, w)`.
         states: Encoded captions, with shape `(B, L, D)`.
-        at: Timestep at which the error is taken.
+        at: Timesteps at which errors are taken, in rising order; multiples of `interval`.
         interval: Timesteps of one step.
 
     Returns:
-        Squared l2 errors with shape `(B,)`.
+        Squared l2 errors with shape `(B, len(at))`.
 
     References:
         Duan et al., "Are diffusion models vulnerable to membership inference attacks?", ICML 2023,
-        https://arxiv.org/abs/2302.01316, eq. 9 and 10 (SecMI-stat).
+        https://arxiv.org/abs/2302.01316, eq. 9 and 10 (SecMI-stat, at 100 there).
     """
-    x = _clean(moments)
-    times = [torch.full((len(x),), t) for t in range(0, at + interval + 1, interval)]
-    for start, end in itertools.pairwise(times[:-1]):
-        x = _ddim(denoiser, x, start, end, states)
-    forth = _ddim(denoiser, x, times[-2], times[-1], states)
-    back = _ddim(denoiser, forth, times[-1], times[-2], states)
-    return (back - x).float().square().flatten(1).sum(dim=1)
+    x, errors = _clean(moments), []
+    for now in range(0, at[-1] + interval, interval):
+        start, end = (torch.full((len(x),), t) for t in (now, now + interval))
+        forth = _ddim(denoiser, x, start, end, states)
+        if now in at:
+            back = _ddim(denoiser, forth, end, start, states)
+            errors.append((back - x).float().square().flatten(1).sum(dim=1))
+        x = forth
+    return torch.stack(errors, dim=1)
 
 
 @torch.no_grad()
-def pia(denoiser: Denoiser, moments: Tensor, states: Tensor, at: int = 200, order: int = 4) -> Tensor:
-    """Return the proximal initialisation error; lower for members.
+def pia(
+    denoiser: Denoiser, moments: Tensor, states: Tensor, at: Sequence[int] = (50, 100, 200, 400), order: int = 4
+) -> Tensor:
+    """Return the proximal initialisation errors; lower for members.
 
     Args:
         denoiser: The model.
         moments: Posterior mean (and standard deviation), with shape `(B, 1 or 2, C, h, w)`.
         states: Encoded captions, with shape `(B, L, D)`.
-        at: Timestep at which the error is taken.
+        at: Timesteps at which errors are taken.
         order: Order of the norm.
 
     Returns:
-        Errors with shape `(B,)`.
+        Errors with shape `(B, len(at))`.
 
     References:
         Kong et al., "An efficient membership inference attack for the diffusion model by proximal initialization",
-        ICLR 2024, https://arxiv.org/abs/2305.18355, eq. 12.
+        ICLR 2024, https://arxiv.org/abs/2305.18355, eq. 12 (at 200 there).
     """
     x_0 = _clean(moments)
-    first, t = torch.zeros(len(x_0), dtype=torch.long), torch.full((len(x_0),), at)
-    noise = denoiser.noise(x_0, first, states)
-    alpha, sigma = denoiser.levels(t, x_0)
-    gap = noise - denoiser.noise(alpha * x_0 + sigma * noise, t, states)
-    errors: Tensor = torch.linalg.vector_norm(gap.float().flatten(1), ord=order, dim=1)
-    return errors
+    noise = denoiser.noise(x_0, torch.zeros(len(x_0), dtype=torch.long), states)
+    errors = []
+    for now in at:
+        t = torch.full((len(x_0),), now)
+        alpha, sigma = denoiser.levels(t, x_0)
+        gap = noise - denoiser.noise(alpha * x_0 + sigma * noise, t, states)
+        errors.append(torch.linalg.vector_norm(gap.float().flatten(1), ord=order, dim=1))
+    return torch.stack(errors, dim=1)
 
 
 @torch.no_grad()
-def sima(denoiser: Denoiser, moments: Tensor, states: Tensor, at: int = 100) -> Tensor:
-    r"""Return the norm of the noise that is predicted for the image itself; lower for members.
+def sima(denoiser: Denoiser, moments: Tensor, states: Tensor, at: Sequence[int] = (25, 50, 100, 200)) -> Tensor:
+    r"""Return the norms of the noise that is predicted for the image itself; lower for members.
 
     .. math:: \| \epsilon(x_0, t, c) \|_2
 
@@ -197,15 +206,15 @@ def sima(denoiser: Denoiser, moments: Tensor, states: Tensor, at: int = 100) -> 
         denoiser: The model.
         moments: Posterior mean (and standard deviation), with shape `(B, 1 or 2, C, h, w)`.
         states: Encoded captions, with shape `(B, L, D)`.
-        at: Timestep that the model is told.
+        at: Timesteps that the model is told.
 
     Returns:
-        Norms with shape `(B,)`.
+        Norms with shape `(B, len(at))`.
 
     References:
         Rao et al., "Score-based membership inference on diffusion models", 2025, https://arxiv.org/abs/2509.25003
         (SimA: one query, without noise).
     """
     x_0 = _clean(moments)
-    noise = denoiser.noise(x_0, torch.full((len(x_0),), at), states)
-    return torch.linalg.vector_norm(noise.float().flatten(1), dim=1)  # type: ignore[no-any-return]
+    noises = [denoiser.noise(x_0, torch.full((len(x_0),), now), states) for now in at]
+    return torch.stack([torch.linalg.vector_norm(noise.float().flatten(1), dim=1) for noise in noises], dim=1)

@@ -7,14 +7,14 @@ tells how); the imports below are the list of those that come with memcontrol, i
 from memcontrol.measures.measure import MEASURES, Measure, Scene, chosen_measures, directions, register
 from memcontrol.measures.measurement import Measurement, Point
 from memcontrol.measures.model import ScoredModel
-from memcontrol.measures.needs import Evidence
+from memcontrol.measures.needs import Evidence, Shadow
 from memcontrol.measures.options import ScoringOptions
 from memcontrol.measures.real import RealImages
 from memcontrol.measures.samples import Sampled, Samples
 from memcontrol.measures.score import Score, collect, measure, score
 
 # isort: split
-from memcontrol.measures import membership, worst, reaction, nearness, distance, overlaps  # isort: skip  # noqa: F401
+from memcontrol.measures import membership, fitted, shadow, worst, reaction, nearness, distance, overlaps  # isort: skip  # noqa: F401
 
 __all__ = [
     "MEASURES",
@@ -29,6 +29,7 @@ __all__ = [
     "Score",
     "ScoredModel",
     "ScoringOptions",
+    "Shadow",
     "chosen_measures",
     "collect",
     "directions",

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final, Literal, TypeVar
 from memcontrol.errors import RewardError
 from memcontrol.measures.aggregators import Aggregator, Values
 from memcontrol.measures.measurement import Group, Measurement
-from memcontrol.measures.needs import Evidence, Need
+from memcontrol.measures.needs import Evidence, Need, Shadow
 from memcontrol.measures.options import ScoringOptions
 from memcontrol.measures.real import RealImages
 
@@ -33,11 +33,12 @@ __all__ = [
 
 T = TypeVar("T")
 
-Attacker = Literal["", "pictures", "weights", "captions"]
+Attacker = Literal["", "pictures", "weights", "captions", "shadows"]
 ATTACKERS: Final[dict[Attacker, str]] = {
     "pictures": "sees pictures that are drawn for training captions",
     "weights": "has the weights, the base, and the image in question",
     "captions": "has these, and knows the image's caption",
+    "shadows": "has the weights, and other patients of the same site to train models of the same kind on",
     "": "-",
 }
 """Attackers, the one who needs least first: a hospital that serves pictures only need not fear the others."""
@@ -54,11 +55,13 @@ class Scene:
         real: Real images.
         options: Seed and share of false alarms.
         base: Evidence of the untouched base, for measures that are calibrated by it.
+        shadows: Models that were trained as the one in question on other patients, for attacks that need them.
     """
 
     real: RealImages
     options: ScoringOptions
     base: Evidence | None = None
+    shadows: Sequence[Shadow] = ()
     _shared: dict[Hashable, Any] = field(default_factory=dict)
 
     def shared(self, key: Hashable, make: Callable[[], T]) -> T:

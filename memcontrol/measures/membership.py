@@ -18,10 +18,9 @@ from torch import Tensor
 from memcontrol.measures.aggregators import GroupAUC, TPRAtFPR, Values
 from memcontrol.measures.measure import Attacker, Measure, Scene, register
 from memcontrol.measures.needs import Evidence
-from memcontrol.measures.probes import LossProbe, PIAProbe, Probe, SecMIProbe, SimAProbe, UncaptionedLossProbe
+from memcontrol.measures.probes import LossProbe, Probe, UncaptionedLossProbe
 
 __all__ = [
-    "PIAAUC",
     "TPR01",
     "TPR1",
     "CLiDAUC",
@@ -31,8 +30,6 @@ __all__ = [
     "LossAUC",
     "MembershipMeasure",
     "RepeatedAUC",
-    "SecMIAUC",
-    "SimAAUC",
 ]
 
 TINY: Final = 1e-12
@@ -69,42 +66,6 @@ class LossAUC(MembershipMeasure):
     words = "the denoising loss tells training images from held-out ones (AUC; 0.5 is chance)"
     leak = "its denoising loss tells training images from held-out ones"
     column = 80
-
-
-class SecMIAUC(MembershipMeasure):
-    """AUC of SecMI."""
-
-    name = "membership_auc_secmi"
-    needs = _both(SecMIProbe)
-    aggregator = GroupAUC()
-    words = "the SecMI attack tells training images from held-out ones (AUC)"
-    leak = "the SecMI attack tells training images from held-out ones"
-    column = 81
-    is_attack = True
-
-
-class PIAAUC(MembershipMeasure):
-    """AUC of PIA."""
-
-    name = "membership_auc_pia"
-    needs = _both(PIAProbe)
-    aggregator = GroupAUC()
-    words = "the PIA attack tells training images from held-out ones (AUC)"
-    leak = "the PIA attack tells training images from held-out ones"
-    column = 82
-    is_attack = True
-
-
-class SimAAUC(MembershipMeasure):
-    """AUC of SimA."""
-
-    name = "membership_auc_sima"
-    needs = _both(SimAProbe)
-    aggregator = GroupAUC()
-    words = "the SimA attack tells training images from held-out ones (AUC)"
-    leak = "the SimA attack tells training images from held-out ones"
-    column = 85
-    is_attack = True
 
 
 class CalibratedMeasure(Measure, ABC):
@@ -244,9 +205,6 @@ for _measure in (
     CaptionedAUC(),
     LossAUC(),
     CLiDAUC(),
-    SecMIAUC(),
-    PIAAUC(),
-    SimAAUC(),
     TPR1(),
     TPR01(),
 ):

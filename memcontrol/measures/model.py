@@ -63,7 +63,7 @@ class ScoredModel:
             predicted: Tensor = unet(x, t, condition).sample
             return predicted
 
-        return Denoiser(predict, DDPMScheduler.from_config(self.pipeline.scheduler.config))
+        return Denoiser(predict, DDPMScheduler.from_config(self.pipeline.scheduler.config), unet)
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """What a measure needs of a model: each need says itself how it is provided, and nothing else is computed.
 
 A new need is one class. `Samples` (pictures for the captions of a side) and the probes of `memcontrol.measures.probes`
-are those that exist; several pictures per prompt or reference models would be others.
+are those that exist; several pictures per prompt would be another.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from memcontrol.measures.model import ScoredModel
 from memcontrol.measures.options import ScoringOptions
 from memcontrol.measures.real import RealImages
 
-__all__ = ["Evidence", "Need"]
+__all__ = ["Evidence", "Need", "Shadow"]
 
 T = TypeVar("T")
 
@@ -75,3 +75,16 @@ class Evidence:
     def holds(self, needs: Iterable[Need[Any]]) -> bool:
         """Whether all of these were provided."""
         return all(need in self.found for need in needs)
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """A model that was trained as the one in question, on other patients of the same site.
+
+    Args:
+        evidence: What it gives away of the images of both sides.
+        members: Patients that it was trained on.
+    """
+
+    evidence: Evidence
+    members: frozenset[str]

@@ -12,7 +12,7 @@ from memcontrol.errors import DivergedError
 from memcontrol.measures.measure import Measure, Scene, chosen_measures, needs_of
 from memcontrol.measures.measurement import Measurement
 from memcontrol.measures.model import ScoredModel
-from memcontrol.measures.needs import Evidence, Need
+from memcontrol.measures.needs import Evidence, Need, Shadow
 from memcontrol.measures.options import ScoringOptions
 from memcontrol.measures.probes import Probe
 from memcontrol.measures.real import RealImages
@@ -52,6 +52,7 @@ def score(
     real: RealImages | None = None,
     further: Sequence[Measure] = (),
     also: Sequence[Need[Any]] = (),
+    shadows: Sequence[Shadow] = (),
     encode: bool = True,
     progress: bool = False,
 ) -> Score:
@@ -66,6 +67,7 @@ def score(
         real: Real images, where the caller keeps them.
         further: Measures that are not registered: metrics of a config.
         also: What the caller needs besides the measures.
+        shadows: Models that were trained as this one on other patients.
         encode: Whether the splits are encoded by the model's own parts first; not needed where they are already.
         progress: Whether to show bars.
 
@@ -78,7 +80,7 @@ def score(
     if encode and any(isinstance(need, Probe) for need in needs):
         encode_splits(model, data, ("train", split))
     evidence = collect(model, real, options, needs, progress)
-    return Score(evidence, measure(evidence, real, options, base, measures))
+    return Score(evidence, measure(evidence, real, options, base, measures, shadows))
 
 
 def encode_splits(model: ScoredModel, data: CaptionedImageDataModule, splits: tuple[str, ...]) -> None:
@@ -134,6 +136,7 @@ def measure(
     options: ScoringOptions,
     base: Evidence | None = None,
     measures: Sequence[Measure] | None = None,
+    shadows: Sequence[Shadow] = (),
 ) -> list[Measurement]:
     """Compute every measure that the evidence allows.
 
@@ -143,7 +146,8 @@ def measure(
         options: Measures, seed and share of false alarms.
         base: The same of the untouched base, which is the null of every measure of memorization.
         measures: Measures, where the options do not say all.
+        shadows: Models that were trained as this one on other patients.
     """
-    scene = Scene(real, options, base)
+    scene = Scene(real, options, base, shadows)
     chosen = chosen_measures(options) if measures is None else measures
     return [found for m in chosen if evidence.holds(m.needs) for found in m.measure(evidence, scene, base)]

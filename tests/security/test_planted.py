@@ -70,8 +70,9 @@ def made(tmp_path, monkeypatch):
         run = f"--ckpt_path={out / 'demo' / 'version_0'}"
         main(["predict", run, f"--prompts=[CXR {PLANTED['prompt']}]", "--sampling.steps=1", "--output=drawn"])
         main(["export", run, "--output=merged"])
-        main(["audit", *both, run, *(f"--options.scoring.{o}" for o in scoring), "--options.extraction.prompts=1",
-              "--options.extraction.samples=3", "--output=audit"])  # fmt: skip
+        with inline_workers():
+            main(["audit", *both, run, *(f"--options.scoring.{o}" for o in scoring), "--options.extraction.prompts=1",
+                  "--options.extraction.samples=3", "--options.shadows.number=2", "--output=audit"])  # fmt: skip
         rewards = SCORING.replace("PhantomEncoder", "ThumbnailEncoder")
         with inline_workers():
             main(["search", *both, *(a for a in short if "callbacks" not in a and "logger" not in a),
@@ -88,6 +89,7 @@ def test_planted_things_stay_where_they_are_needed(made):
     files = [path for path in made.rglob("*") if path.is_file()]
     assert len(files) > 60
     assert (made / "study" / "report.html").is_file()
+    assert len(list(made.glob("audit/shadows/*/shadow-*/checkpoints/step-*.ckpt"))) == 2
     assert not [path for path in files if path.stat().st_mode & 0o077]
     found = {}
     for path in files:

@@ -17,5 +17,5 @@ class PIAProbe(Probe):
     """See `memcontrol.diffusion.probes.pia`."""
 
     def score(self, denoiser: Denoiser, images: ProbeBatch) -> Tensor:
-        """Return the scores, with shape `(B,)`."""
+        """Return the errors, with shape `(B, timesteps)`."""
         return pia(denoiser, images.moments, images.states)

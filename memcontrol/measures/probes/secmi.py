@@ -17,5 +17,5 @@ class SecMIProbe(Probe):
     """See `memcontrol.diffusion.probes.secmi`."""
 
     def score(self, denoiser: Denoiser, images: ProbeBatch) -> Tensor:
-        """Return the scores, with shape `(B,)`."""
+        """Return the errors, with shape `(B, timesteps)`."""
         return secmi(denoiser, images.moments, images.states)

@@ -17,5 +17,5 @@ class SimAProbe(Probe):
     """See `memcontrol.diffusion.probes.sima`."""
 
     def score(self, denoiser: Denoiser, images: ProbeBatch) -> Tensor:
-        """Return the scores, with shape `(B,)`."""
+        """Return the norms, with shape `(B, timesteps)`."""
         return sima(denoiser, images.moments, images.states)

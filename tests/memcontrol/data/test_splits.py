@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from scipy.stats import binomtest
 
-from memcontrol.data.splits import take
+from memcontrol.data.cache import CacheOptions
+from memcontrol.data.images import Transform
+from memcontrol.data.phantom.datamodule import PhantomDataModule
+from memcontrol.data.splits import comes_up_heads, take
 
 
 @pytest.mark.parametrize("count", [0, 1, 17, 100, 101])
@@ -26,3 +31,28 @@ def test_seed_and_name_decide():
     assert first != list(range(20))
     assert take(100, 20, 4, "eval").tolist() != first
     assert take(100, 20, 3, "other").tolist() != first
+
+
+def test_coins_are_fair_and_independent():
+    names = [f"p{i}" for i in range(2000)]
+    first, second = (np.array([comes_up_heads(name, number) for name in names]) for number in (0, 2))
+    for heads in (first, second, first == second):
+        assert binomtest(int(heads.sum()), 2000).pvalue > 0.01
+    assert not np.any(first == [comes_up_heads(name, 1) for name in names])
+
+
+def test_coins_divide_the_patients_of_training_and_test(tmp_path):
+    def data(**options):
+        found = PhantomDataModule(
+            sites=["C"], num_subjects=60, images_per_subject=2, split_fractions=[0.4, 0.2, 0.4],
+            transform=Transform(size=64), cache=CacheOptions(folder=str(tmp_path)), **options,
+        )  # fmt: skip
+        found.setup("fit")
+        return {split: set(found.table(split)["subject_id"]) for split in ("train", "validate", "test")}
+
+    plain, one, other = data(), data(coin_flips=6), data(coin_flips=7)
+    assert one["validate"] == plain["validate"]
+    assert one["train"] == other["test"] == {name for name in plain["train"] | plain["test"] if comes_up_heads(name, 6)}
+    assert one["test"] == other["train"]
+    assert one["train"] & plain["train"]
+    assert one["train"] & plain["test"]

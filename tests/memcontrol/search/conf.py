@@ -45,10 +45,10 @@ class Inline(Executor):
 
 @contextlib.contextmanager
 def inline_workers():
-    """Jobs of searches and comparisons run in this process."""
+    """Jobs of searches, comparisons and audits run in this process."""
     with pytest.MonkeyPatch.context() as patch:
-        for room in ("search", "compare"):
-            patch.setattr(f"memcontrol.{room}.run.local_workers", lambda *args: Inline())
+        for place in ("search.run", "compare.run", "audit.shadows"):
+            patch.setattr(f"memcontrol.{place}.local_workers", lambda *args: Inline())
         yield
 
 

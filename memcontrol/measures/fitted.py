@@ -1,0 +1,148 @@
+"""Attacks that do not know beforehand which timestep, layer or direction tells members: half of the patients say.
+
+What an attack finds at a fixed timestep may point the wrong way on another model, or to nothing at all. So each image
+has several scores, a linear discriminant is learnt on a random half of the patients of both sides, and what is reported
+and tested are the other half's: patients that nothing was chosen by.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, Final
+
+import numpy as np
+import torch
+
+from memcontrol.measures.aggregators import GroupAUC, Values
+from memcontrol.measures.functional.discriminant import discriminant_scores
+from memcontrol.measures.measure import Attacker, Measure, Scene, register
+from memcontrol.measures.membership import TINY
+from memcontrol.measures.needs import Evidence
+from memcontrol.measures.probes import GradientProbe, PIAProbe, Probe, Probed, SecMIProbe, SimAProbe
+from memcontrol.seeds import derive_seed
+
+__all__ = ["PIAAUC", "FittedMeasure", "GradientAUC", "SecMIAUC", "SimAAUC"]
+
+FEWEST: Final = 4
+"""Patients of each side that something can be learnt on."""
+
+
+class FittedMeasure(Measure, ABC):
+    """AUC of a discriminant of several scores of an image, on those patients that it was not learnt on."""
+
+    group = "memorization"
+    attacker: ClassVar[Attacker] = "captions"
+    higher_is_better = False
+    aggregator = GroupAUC()
+    is_attack = True
+
+    @abstractmethod
+    def features(self, evidence: Evidence, scene: Scene) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return what images of both sides are told by, with shapes `(n, D)` and `(m, D)`, or None."""
+
+    def values(self, evidence: Evidence, scene: Scene) -> Values | None:
+        """Return the scores of those patients that nothing was learnt on, or None where there are too few."""
+        found = self.features(evidence, scene)
+        if found is None:
+            return None
+        names = [evidence[need].subjects for need in self.needs[:2]]
+        learnt = [_half(of, scene.options.seed, side) for of, side in zip(names, ("train", "heldout"), strict=True)]
+        patients = [{name for name, is_in in zip(of, half, strict=True) if is_in}
+                    for of, half in zip(names, learnt, strict=True)]  # fmt: skip
+        if min(map(len, patients)) < FEWEST:
+            return None
+        scores = discriminant_scores(
+            *(f[half] for f, half in zip(found, learnt, strict=True)),
+            *(f[~half] for f, half in zip(found, learnt, strict=True)),
+        )
+        left = [[name for name, is_in in zip(of, half, strict=True) if not is_in]
+                for of, half in zip(names, learnt, strict=True)]  # fmt: skip
+        inside, outside = (torch.from_numpy(s) for s in scores)
+        return Values(inside, left[0], outside, left[1])
+
+    def note(self, ours: Values, scene: Scene, note: str) -> str:
+        """Say on whom it was learnt."""
+        return f"learnt on half of the patients, tested on the others; {note}"
+
+
+def _half(names: Sequence[str], seed: int, side: str) -> np.ndarray:
+    """Return which images are of a random half of the patients, with shape `(n,)`."""
+    unique = np.unique(names)
+    chosen = np.random.default_rng(derive_seed(seed, "learnt on", side)).permutation(unique)[: len(unique) // 2]
+    return np.isin(names, chosen)
+
+
+def _both(probe: type[Probe]) -> tuple[Probe, Probe]:
+    return probe("train"), probe("heldout")
+
+
+def _logs(probed: Probed) -> np.ndarray:
+    return np.asarray(probed.scores.double().clamp_min(TINY).log())
+
+
+class ProbeAUC(FittedMeasure):
+    """A discriminant of the logarithms of a probe at several timesteps."""
+
+    def features(self, evidence: Evidence, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+        """Return the logarithms."""
+        inside, outside = (_logs(evidence[need]) for need in self.needs)
+        return inside, outside
+
+
+class SecMIAUC(ProbeAUC):
+    """AUC of SecMI at several timesteps."""
+
+    name = "membership_auc_secmi"
+    needs = _both(SecMIProbe)
+    words = "the SecMI attack tells training images from held-out ones (AUC)"
+    leak = "the SecMI attack tells training images from held-out ones"
+    column = 81
+
+
+class PIAAUC(ProbeAUC):
+    """AUC of PIA at several timesteps."""
+
+    name = "membership_auc_pia"
+    needs = _both(PIAProbe)
+    words = "the PIA attack tells training images from held-out ones (AUC)"
+    leak = "the PIA attack tells training images from held-out ones"
+    column = 82
+
+
+class SimAAUC(ProbeAUC):
+    """AUC of SimA at several timesteps."""
+
+    name = "membership_auc_sima"
+    needs = _both(SimAProbe)
+    words = "the SimA attack tells training images from held-out ones (AUC)"
+    leak = "the SimA attack tells training images from held-out ones"
+    column = 85
+
+
+class GradientAUC(FittedMeasure):
+    """AUC of the fall of the loss's gradient by block of the U-Net from the base's, at the same noise.
+
+    References:
+        Pang et al., "White-box membership inference attacks against diffusion models", PoPETs 2025,
+        https://arxiv.org/abs/2308.06405 (GSA1, with half of the patients in place of shadow models, and calibrated).
+    """
+
+    name = "membership_auc_gsa"
+    attacker = "weights"
+    needs = _both(GradientProbe)
+    words = "gradients of the loss tell training images from held-out ones (AUC)"
+    leak = "gradients of its loss tell training images from held-out ones"
+    column = 86
+    needs_base = True
+
+    def features(self, evidence: Evidence, scene: Scene) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return by how much the logarithms fell, or None where the base was not scored."""
+        if scene.base is None or not scene.base.holds(self.needs):
+            return None
+        inside, outside = (_logs(scene.base[need]) - _logs(evidence[need]) for need in self.needs)
+        return inside, outside
+
+
+for _measure in (SecMIAUC(), PIAAUC(), SimAAUC(), GradientAUC()):
+    register(_measure)
