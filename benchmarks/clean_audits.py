@@ -2,7 +2,8 @@
 
 Each of the models of `situations.py` is scored once on its situation `unseen`; then its patients are divided at random
 into pretended training patients and held-out ones, again and again, and all measures and the verdict are computed anew.
-The extraction attack is left out, which draws anew for each division. Run `situations.py` first.
+The extraction attack is left out, which draws anew for each division. Run `situations.py` first. What was
+scored stays: remove `pools/` of the work folder after a measure has changed.
 """
 
 from __future__ import annotations
@@ -175,7 +176,11 @@ def main() -> None:
     outcomes: Counter[str] = Counter()
     alarms: Counter[str] = Counter()
     for model in [m for m in MODELS if m.source != "phantoms"][part - 1 :: parts]:
-        pool = pool_of(Situation(model, "unseen"), tables, arguments.base.resolve(), options)
+        file = tables.work / "pools" / f"{model.name}.pt"
+        if not file.is_file():
+            file.parent.mkdir(exist_ok=True)
+            torch.save(pool_of(Situation(model, "unseen"), tables, arguments.base.resolve(), options), file)
+        pool: Pool = torch.load(file, weights_only=False)  # written here, and by nobody else
         for outcome, names in verdicts(pool, options, arguments.divisions, arguments.level):
             outcomes[outcome] += 1
             alarms.update(names)
