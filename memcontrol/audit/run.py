@@ -191,13 +191,12 @@ def _shadows(
         return []
     run = find_run(source.path) or source.path
     paths = training.train(run, source.card, output / "shadows" / source.name.replace("/", "-"))
-    subjects = set(real.subjects("train")) | set(real.subjects(real.heldout_split))
     found = []
     for number, path in enumerate(tqdm(paths, desc="probing shadow models", unit="model", delay=5)):
         model = _model(load_pipeline(path), real, options, output, device, "shadow")
         encode_splits(model, real.data, ("train", real.heldout_split))
         evidence = collect(model, real, options.scoring, LOW_NOISE)
-        found.append(Shadow(evidence, training.members(subjects, number)))
+        found.append(Shadow(evidence, real.data.coin_half(number)))
     return found
 
 

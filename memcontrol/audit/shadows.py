@@ -1,6 +1,6 @@
-"""Shadow models: trained as the audited run was, each on a random half of the patients of both sides.
+"""Shadow models: trained as the audited run was, each on a random half of its patients and as many held-out ones.
 
-Each patient is trained on by exactly half of them. They stay in the audit's folder, so that an interrupted audit goes
+Each of these is trained on by exactly half of them. They stay in the audit's folder, so that an interrupted audit goes
 on where it was.
 """
 
@@ -15,7 +15,6 @@ from typing import Any, Final
 import yaml
 from tqdm import tqdm
 
-from memcontrol.data.splits import comes_up_heads
 from memcontrol.errors import CheckpointError
 from memcontrol.files.atomic import write_text
 from memcontrol.files.card import Card
@@ -126,10 +125,6 @@ class ShadowTraining:
                 "`--options.shadows.number=0`."
             )
         return [find_checkpoint(folder / _name(k)) for k in range(self.options.number)]
-
-    def members(self, subjects: set[str], number: int) -> frozenset[str]:
-        """Return those of the patients that a shadow model was trained on."""
-        return frozenset(name for name in subjects if comes_up_heads(name, number))
 
     def _config(self, run: Path, card: Card) -> dict[str, Any]:
         path = run / CONFIG

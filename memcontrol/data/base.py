@@ -25,7 +25,7 @@ from memcontrol.data.identifiers import report_identifiers, without_identifiers
 from memcontrol.data.images import Transform, Variant
 from memcontrol.data.readers import FileReader, ImageReader, Levels, Look, levels_of
 from memcontrol.data.sampler import EpochSampler, ResumableLoader
-from memcontrol.data.splits import SPLITS, MemorizationSubset, assign_splits, comes_up_heads, in_share, take
+from memcontrol.data.splits import SPLITS, MemorizationSubset, assign_splits, coin_half, in_share, take
 from memcontrol.data.store import key_of
 from memcontrol.data.tidying import named_splits, tidied
 from memcontrol.errors import DataError
@@ -85,8 +85,8 @@ class CaptionedImageDataModule(LightningDataModule):
             the smallest and largest value of all rows that are used (see `memcontrol.data.readers.levels_of`).
         identifiers: Whether captions with dates, record or telephone numbers, or names after a title are only counted
             (`report`), or lose the sentences that hold them (`drop`).
-        coin_flips: Number of a random half of the patients of training and test, drawn by a coin for each, that is
-            trained on in place of the training split, while the other half is the test split; halves 2j and 2j + 1 are
+        coin_flips: Number of a random half of the training patients and as many of test, drawn by a coin for each, that
+            is trained on in place of the training split, while all others are the test split; halves 2j and 2j + 1 are
             each other's complement. For models whose patients are known to be chosen by nothing but a coin: the shadow
             models of an audit, say.
         burned_in: Whether pictures are read by an OCR engine for writing, which a model can learn: not at all
@@ -214,6 +214,10 @@ class CaptionedImageDataModule(LightningDataModule):
         """Return the digest of the training split's images: another set, or one image more, is another digest."""
         return hashlib.sha256("\n".join(sorted(self.table("train")["content"])).encode()).hexdigest()[:16]
 
+    def coin_half(self, number: int) -> frozenset[str]:
+        """Return the patients that are trained on with this number of `coin_flips`."""
+        return _coin_half(pd.concat([self.table(split).assign(split=split) for split in SPLITS]), number)
+
     @property
     def value_range(self) -> list[float] | None:
         """Values that are black and white in images deeper than 8 bits, or None where there are none."""
@@ -296,8 +300,8 @@ class CaptionedImageDataModule(LightningDataModule):
         """Divide the patients of training and test anew, if that is asked for."""
         if self.coin_flips is None:
             return table
-        number, divided = self.coin_flips, table["split"] != "validate"
-        heads = table["subject_id"].map(lambda subject: comes_up_heads(str(subject), number))
+        half, divided = _coin_half(table, self.coin_flips), table["split"] != "validate"
+        heads = table["subject_id"].astype(str).isin(half)
         self.split_at_random = True
         return table.assign(split=table["split"].mask(divided & heads, "train").mask(divided & ~heads, "test"))
 
@@ -425,6 +429,11 @@ class CaptionedImageDataModule(LightningDataModule):
         loop = self.trainer.fit_loop
         epoch = loop.epoch_progress.current.processed  # type: ignore[attr-defined]
         return epoch, loop.epoch_loop.batch_progress.current.ready
+
+
+def _coin_half(table: pd.DataFrame, number: int) -> frozenset[str]:
+    training, others = (table.loc[table["split"] == split, "subject_id"].astype(str) for split in ("train", "test"))
+    return coin_half(training, others, number)
 
 
 def _say_what_is_there_twice(table: pd.DataFrame) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 from memcontrol.errors import DataError
 from memcontrol.seeds import derive_seed
 
-__all__ = ["SPLITS", "MemorizationSubset", "assign_splits", "comes_up_heads", "in_share", "split_named", "take"]
+__all__ = ["SPLITS", "MemorizationSubset", "assign_splits", "coin_half", "in_share", "split_named", "take"]
 
 SPLITS = ("train", "validate", "test")
 SPLIT_NAMES = {
@@ -59,18 +60,24 @@ class MemorizationSubset:
             )
 
 
-def comes_up_heads(subject: str, number: int) -> bool:
-    """Return whether a subject is in a random half of all; halves 2j and 2j + 1 are each other's complement.
+def coin_half(training: Iterable[str], others: Iterable[str], number: int) -> frozenset[str]:
+    """Return a random half of some subjects and as many others: of each, a coin says whether it is in.
+
+    Halves 2j and 2j + 1 are each other's complement, and about as large as `training`. What becomes of a subject
+    depends on no other one, but for who is left out where there are more others.
 
     Args:
-        subject: Name; what becomes of it depends on no other subject.
+        training: Subjects.
+        others: Other subjects.
         number: Number of the half.
 
     Example:
-        >>> comes_up_heads("p10", 0) != comes_up_heads("p10", 1)
-        True
+        >>> sorted(coin_half("ab", "cdef", 0) | coin_half("ab", "cdef", 1))[:2]
+        ['a', 'b']
     """
-    return (derive_seed(number // 2, "coin", subject) + number) % 2 == 0
+    names = set(training)
+    further = sorted(set(others) - names, key=lambda name: (derive_seed(0, "coin pool", name), name))[: len(names)]
+    return frozenset(n for n in names.union(further) if (derive_seed(number // 2, "coin", n) + number) % 2 == 0)
 
 
 def assign_splits(subjects: pd.Series, fractions: list[float], seed: int) -> pd.Series:

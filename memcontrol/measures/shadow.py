@@ -38,19 +38,21 @@ class LiRAAUC(Measure):
         """Return the likelihood ratios of both sides, or None where there are no shadow models."""
         if not scene.shadows:
             return None
-        inside, outside = (self._ratios(need, evidence, scene) for need in self.needs)
-        names = [evidence[need].subjects for need in self.needs]
-        return Values(inside, names[0], outside, names[1])
+        (inside, names), (outside, others) = (self._ratios(need, evidence, scene) for need in self.needs)
+        return Values(inside, names, outside, others)
 
     def note(self, ours: Values, scene: Scene, note: str) -> str:
         """Say how many shadow models there were."""
         return f"by {len(scene.shadows)} shadow models; {note}"
 
-    def _ratios(self, need: Probe, evidence: Evidence, scene: Scene) -> torch.Tensor:
+    def _ratios(self, need: Probe, evidence: Evidence, scene: Scene) -> tuple[torch.Tensor, list[str]]:
+        """Return the ratios of those images that some shadow models were trained on, and others not; and patients."""
         subjects = evidence[need].subjects
         shadows = np.stack([_scores(shadow.evidence[need]) for shadow in scene.shadows], axis=1)
         members = np.array([[name in shadow.members for shadow in scene.shadows] for name in subjects])
-        return torch.from_numpy(likelihood_ratios(_scores(evidence[need]), shadows, members))
+        kept = members.any(axis=1) & ~members.all(axis=1)
+        ratios = likelihood_ratios(_scores(evidence[need])[kept], shadows[kept], members[kept])
+        return torch.from_numpy(ratios), [subjects[row] for row in np.flatnonzero(kept)]
 
 
 def _scores(probed: Probed) -> np.ndarray:

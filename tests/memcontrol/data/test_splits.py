@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from scipy.stats import binomtest
 
 from memcontrol.data.cache import CacheOptions
 from memcontrol.data.images import Transform
 from memcontrol.data.phantom.datamodule import PhantomDataModule
-from memcontrol.data.splits import comes_up_heads, take
+from memcontrol.data.splits import coin_half, take
 
 
 @pytest.mark.parametrize("count", [0, 1, 17, 100, 101])
@@ -34,25 +33,29 @@ def test_seed_and_name_decide():
 
 
 def test_coins_are_fair_and_independent():
-    names = [f"p{i}" for i in range(2000)]
-    first, second = (np.array([comes_up_heads(name, number) for name in names]) for number in (0, 2))
-    for heads in (first, second, first == second):
-        assert binomtest(int(heads.sum()), 2000).pvalue > 0.01
-    assert not np.any(first == [comes_up_heads(name, 1) for name in names])
+    names, others = [f"p{i}" for i in range(1000)], [f"q{i}" for i in range(1500)]
+    first, second, complement = (coin_half(names, others, number) for number in (0, 2, 1))
+    pool = first | complement
+    assert not first & complement
+    assert len(pool) == 2000
+    assert second <= pool
+    for heads in (first, second, first & second | (pool - first - second)):
+        assert binomtest(len(heads), 2000).pvalue > 0.01
+    assert coin_half(names[:500], [], 0) == first & set(names[:500])  # nobody's coin is another's
 
 
 def test_coins_divide_the_patients_of_training_and_test(tmp_path):
     def data(**options):
         found = PhantomDataModule(
-            sites=["C"], num_subjects=60, images_per_subject=2, split_fractions=[0.4, 0.2, 0.4],
+            sites=["C"], num_subjects=60, images_per_subject=2, split_fractions=[0.3, 0.2, 0.5],
             transform=Transform(size=64), cache=CacheOptions(folder=str(tmp_path)), **options,
         )  # fmt: skip
         found.setup("fit")
-        return {split: set(found.table(split)["subject_id"]) for split in ("train", "validate", "test")}
+        return found, {split: set(found.table(split)["subject_id"]) for split in ("train", "validate", "test")}
 
-    plain, one, other = data(), data(coin_flips=6), data(coin_flips=7)
-    assert one["validate"] == plain["validate"]
-    assert one["train"] == other["test"] == {name for name in plain["train"] | plain["test"] if comes_up_heads(name, 6)}
-    assert one["test"] == other["train"]
-    assert one["train"] & plain["train"]
-    assert one["train"] & plain["test"]
+    (plain, before), (_, one), (_, other) = data(), data(coin_flips=6), data(coin_flips=7)
+    assert one["validate"] == before["validate"]
+    assert (one["train"], other["train"]) == (plain.coin_half(6), plain.coin_half(7))
+    assert before["train"] < one["train"] | other["train"]
+    assert len(one["train"] | other["train"]) == 2 * len(before["train"])
+    assert one["test"] == (before["train"] | before["test"]) - one["train"]
