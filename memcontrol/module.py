@@ -16,7 +16,9 @@ from torch.utils.data import default_collate
 
 from memcontrol.adapters import AdaptedUNet, LayoutName, adapt, resolve_mask
 from memcontrol.adapters.configs import config_from_plain, config_to_plain
+from memcontrol.adapters.slots import DEFAULT_LAYOUT
 from memcontrol.data.splits import take
+from memcontrol.diffusion.ambient import ambient
 from memcontrol.diffusion.cached_base import is_cached, load_base
 from memcontrol.diffusion.codecs import LatentCodec, TextCodec
 from memcontrol.diffusion.components import Components, build_skeleton
@@ -59,8 +61,10 @@ RANGES: Final = {
     "snr_gamma": "(0, inf)",
     "noise_offset": "[0, inf)",
     "input_perturbation": "[0, inf)",
+    "ambient": "(0, 1)",
     "caption_dropout": "[0, 1]",
     "eval_draws": "[0, inf)",
+    "scale": "[0, 1]",
     "encode_batch_size": "[1, inf)",
     "seed": "[0, 4294967295]",
 }
@@ -80,12 +84,16 @@ class MemControlModule(LightningModule):
         snr_gamma: Bound of the min-SNR weight of the loss, or null for no weight.
         noise_offset: See `memcontrol.diffusion.noising.noise_latents`.
         input_perturbation: See `memcontrol.diffusion.noising.noise_latents`.
+        ambient: Share of the schedule, in (0, 1), from which on training sees one fixed noisy version of each image in
+            its place, or null; see `memcontrol.diffusion.ambient`.
         caption_dropout: Share of captions replaced by the empty one, in [0, 1].
         gradient_checkpointing: Whether to save memory by computing activations twice.
         eval_draws: Noise and timestep pairs per held-out image; fixed, so that losses compare. With 0, no held-out
             loss is computed.
         encode_batch_size: Images or captions encoded at once when the cache is filled.
         sampling: How images are drawn.
+        scale: How far from the base (0) to what was trained (1) the model draws and is scored, in [0, 1]: a model that
+            has gone half of the way memorizes less. It changes nothing of training, and the held-out loss is that of 1.
         mitigations: What is done against memorization in training, see `memcontrol.mitigation`.
         random_init: Whether the base is built from its configs with random weights.
         truncation_side: Where captions longer than the text encoder reads are cut: `right` as in diffusers, or `left`
@@ -100,18 +108,20 @@ class MemControlModule(LightningModule):
         self,
         base: str = "embedded",
         adapter: PeftConfig | None = None,
-        slots: LayoutName = "paper13",
+        slots: LayoutName = DEFAULT_LAYOUT,
         mask: MaskSpec = "all",
         optimizer: OptimizerOptions = OptimizerOptions(),  # noqa: B008 - frozen
         timesteps: TimestepOptions = TimestepOptions(),  # noqa: B008 - frozen
         snr_gamma: float | None = None,
         noise_offset: float = 0.0,
         input_perturbation: float = 0.0,
+        ambient: float | None = None,
         caption_dropout: float = 0.1,
         gradient_checkpointing: bool = False,
         eval_draws: int = 4,
         encode_batch_size: int = 32,
         sampling: SamplingOptions = SamplingOptions(),  # noqa: B008 - frozen
+        scale: float = 1.0,
         mitigations: list[Mitigation] | None = None,
         random_init: bool = False,
         truncation_side: Literal["right", "left"] = "right",
@@ -128,11 +138,13 @@ class MemControlModule(LightningModule):
         self.snr_gamma = snr_gamma
         self.noise_offset = noise_offset
         self.input_perturbation = input_perturbation
+        self.ambient = ambient
         self.caption_dropout = caption_dropout
         self.gradient_checkpointing = gradient_checkpointing
         self.eval_draws = eval_draws
         self.encode_batch_size = encode_batch_size
         self.sampling = sampling
+        self.scale = scale
         self.mitigations = mitigations or []
         self.random_init = random_init
         self.truncation_side = truncation_side
@@ -360,19 +372,24 @@ class MemControlModule(LightningModule):
         """Return error, timestep and whether it counts, of each sample, with shape `(B,)`; lower is better."""
         seeds = torch.tensor([derive_seed(self.seed, seed) for seed in batch["seed"].tolist()])
         t = self.timesteps.sample(seeds, self.num_timesteps)
+        moments = self.moments(batch)
         noised = noise_latents(
             self.parts.scheduler,
-            self.moments(batch),
+            moments,
             seeds,
             t,
             self.noise_offset,
             self.input_perturbation,
         )
+        if self.ambient is not None:
+            images = torch.tensor([derive_seed(self.seed, "image", row) for row in batch["index"].tolist()])
+            noised = ambient(self.parts.scheduler, noised, moments[:, 0], seeds, images, self.ambient)
         states = self.training_states(batch, seeds)
         for mitigation in self.mitigations:
             mitigation.prepare(self.heldout_profile, self.global_step)
         prediction = self.unet(noised.x_t, noised.t, states).sample
         errors = denoising_errors(prediction, noised.target)
+        errors = errors if noised.weights is None else errors * noised.weights
         kept = torch.ones(len(seeds), dtype=torch.bool, device=prediction.device)
         for mitigation in self.mitigations:
             kept = kept & mitigation.counts(errors.detach(), noised.t / self.num_timesteps)
@@ -438,6 +455,7 @@ class MemControlModule(LightningModule):
             training_set=self._training_set(),
             truncation_side=self.truncation_side,
             value_range=self._value_range(),
+            scale=self.scale,
         )
 
     def _value_range(self) -> list[float] | None:

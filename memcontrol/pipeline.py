@@ -29,7 +29,7 @@ def load_pipeline(
     base: str | None = None,
     dtype: torch.dtype = torch.float32,
     merge: bool = True,
-    scale: float = 1.0,
+    scale: float | None = None,
 ) -> StableDiffusionPipeline:
     """Load what a run has trained as a pipeline of diffusers.
 
@@ -41,7 +41,7 @@ def load_pipeline(
         merge: Whether to write the adapter into the weights, which draws faster.
         scale: How far to go from the base (0) to what was trained (1), in [0, 1]: whatever the method, each weight is
             moved by this share of its change. A model that has gone half of the way memorizes less than one that has
-            gone all of it. Less than 1 needs `merge`.
+            gone all of it. By default what the run says (`model.scale`). Less than 1 needs `merge`.
 
     Returns:
         A pipeline on the CPU, which draws at the size that was trained on.
@@ -56,8 +56,6 @@ def load_pipeline(
         >>> pipeline("CXR PA, 60M; no acute finding").images[0]  # doctest: +SKIP
     """
     check_ranges(CheckpointError, "", {"scale": scale}, {"scale": "[0, 1]"})
-    if scale < 1 and not merge:
-        raise CheckpointError(f"Argument `scale` is {scale}, which needs `merge=True`: only whole weights are moved.")
     path = newest_run(Path(path).expanduser())
     is_peft_folder = (path / "adapter_config.json").is_file()
     open_ = _from_peft_folder if is_peft_folder else _from_checkpoint
@@ -66,8 +64,17 @@ def load_pipeline(
     return pipeline
 
 
-def _from_checkpoint(path: Path, base: str | None, merge: bool, scale: float) -> Components:
+def _scale(asked: float | None, card: Card | None, merge: bool) -> float:
+    """Return the scale to draw with."""
+    scale = asked if asked is not None else card.scale if card is not None else 1.0
+    if scale < 1 and not merge:
+        raise CheckpointError(f"Argument `scale` is {scale}, which needs `merge=True`: only whole weights are moved.")
+    return scale
+
+
+def _from_checkpoint(path: Path, base: str | None, merge: bool, asked: float | None) -> Components:
     card, weights = read_checkpoint(find_checkpoint(path))
+    scale = _scale(asked, card, merge)
     _check_fits(path, card, weights, base)
     parts = _load_base(card, base)
     layout, mask = resolve_mask(parts.unet, card.mask["layout"], card.mask["bits"])
@@ -80,7 +87,7 @@ def _from_checkpoint(path: Path, base: str | None, merge: bool, scale: float) ->
     return parts
 
 
-def _from_peft_folder(path: Path, base: str | None, merge: bool, scale: float) -> Components:
+def _from_peft_folder(path: Path, base: str | None, merge: bool, asked: float | None) -> Components:
     if not (path / "adapter_model.safetensors").is_file():
         raise CheckpointError(
             f"{path} has no adapter_model.safetensors; other formats can run code and are not loaded."
@@ -88,6 +95,7 @@ def _from_peft_folder(path: Path, base: str | None, merge: bool, scale: float) -
     card = Card.read(path)
     if card is None and base is None:
         raise CheckpointError(f"{path} does not name its base: give it as `base`.")
+    scale = _scale(asked, card, merge)
     skeleton = build_skeleton(base or str(card and card.base), online=base is not None)
     config = read_peft_config(path, [name for name, _ in skeleton.named_modules()])
     parts = _load_base(card, base) if card is not None else load_components(str(base))

@@ -67,14 +67,22 @@ class AdaptedUNet:
                 yield
 
     @contextmanager
-    def merged(self) -> Iterator[None]:
-        """Hold the adapted weights in the base layers inside the block, then restore them bit for bit."""
+    def merged(self, scale: float = 1.0) -> Iterator[None]:
+        """Hold the adapted weights in the base layers inside the block, then restore them bit for bit.
+
+        Args:
+            scale: How far to go from the base (0) to the adapted weights (1), in [0, 1].
+        """
         if self.peft_model is None:
             yield
             return
         kept = {name: p.detach().clone() for name, p in self._merged_by_peft()}
+        before = {name: p.detach().clone() for name, p in self._adapted_weights()} if scale < 1 else {}
         self.peft_model.merge_adapter()
         try:
+            with torch.no_grad():
+                for name, weight in self._adapted_weights() if before else ():
+                    weight.copy_(torch.lerp(before[name], weight, scale))
             yield
         finally:
             self.peft_model.unmerge_adapter()
@@ -106,6 +114,13 @@ class AdaptedUNet:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Could not find a config file")
             self.peft_model.save_pretrained(str(folder), save_embedding_layers=False)
+
+    def _adapted_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Return the base parameters under all adapted layers."""
+        for name, module in self.unet.named_modules():
+            if isinstance(module, BaseTunerLayer) and not isinstance(module.base_layer, BaseTunerLayer):
+                for key, parameter in module.base_layer.named_parameters(recurse=False):
+                    yield f"{name}.{key}", parameter
 
     def _merged_by_peft(self) -> Iterator[tuple[str, Tensor]]:
         """Return the base parameters under PEFT's own layers; ours keep what they replace."""

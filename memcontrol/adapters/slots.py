@@ -10,6 +10,7 @@ Order is always that of the forward pass: down blocks, mid block, up blocks.
 | `block` | the transformer blocks of all attentions of one block: a small space for few trials | 7 | frozen |
 | `transformer` | one attention whole, with its norm and projections | 16 | frozen |
 | `resnet` | one resnet | 22 | frozen |
+| `parts` | all attentions, resnets or samplers of one block, or an end: every weight has a slot | 24 | - |
 | `all` | one attention, resnet, sampler, or an end of the U-Net: every weight has a slot | 47 | - |
 
 References:
@@ -21,16 +22,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 from torch import nn
 
 from memcontrol.errors import MaskError
 
-__all__ = ["Layout", "LayoutName", "Slot", "find_layout"]
+__all__ = ["DEFAULT_LAYOUT", "Layout", "LayoutName", "Slot", "find_layout"]
 
-LayoutName = Literal["paper13", "paper16", "attention", "block", "transformer", "resnet", "all"]
+LayoutName = Literal["paper13", "paper16", "attention", "block", "transformer", "resnet", "parts", "all"]
 
+DEFAULT_LAYOUT: Final[LayoutName] = "paper13"
 ENDS = ("conv_in", "time_embedding", "class_embedding", "add_embedding", "encoder_hid_proj")
 STAGES = ("down_blocks", "mid_block", "up_blocks")
 
@@ -147,6 +149,15 @@ def _everything(unet: nn.Module) -> list[Slot]:
     return [*start, *parts, Slot("conv_out", ("conv_norm_out", "conv_out"))]
 
 
+def _parts(unet: nn.Module) -> list[Slot]:
+    """Group the slots of `all` by block and kind."""
+    grouped: dict[str, list[str]] = {}
+    for slot in _everything(unet):
+        block, dot, _ = slot.name.rpartition(".")
+        grouped.setdefault(block if dot else "start" if slot.name in ENDS else "end", []).extend(slot.prefixes)
+    return [Slot(name, tuple(prefixes)) for name, prefixes in grouped.items()]
+
+
 _SLOTS = {
     "paper13": _paper13,
     "paper16": _blocks,
@@ -154,5 +165,6 @@ _SLOTS = {
     "block": _whole_blocks,
     "transformer": _transformers,
     "resnet": _resnets,
+    "parts": _parts,
     "all": _everything,
 }

@@ -30,7 +30,7 @@ class ParetoCheckpoint(Callback):
 
     def __init__(self, rewards: tuple[str, ...] = ("reward/memorization", "reward/quality")) -> None:
         self.rewards = rewards
-        self.points: dict[int, tuple[float, ...]] = {}
+        self.points: dict[tuple[int, float], tuple[float, ...]] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Consider a point that was scored on resuming, since its validation had been cut off."""
@@ -43,37 +43,58 @@ class ParetoCheckpoint(Callback):
             self._consider(trainer)
 
     def _consider(self, trainer: Trainer) -> None:
-        known: dict[str, Any] = dict(trainer.callback_metrics)
-        for scorer in scorers(trainer):
-            if scorer.scored_step != trainer.global_step:
-                return  # the trainer's metrics still hold rewards of earlier weights
-            known |= scorer.rewards()
-        if any(name not in known for name in self.rewards) or trainer.global_step in self.points:
-            return
+        """Keep the weights if the model, at one of the scales at which it was scored, is beaten by no other point."""
+        step, points = trainer.global_step, self._points(trainer)
         log_dir = trainer.log_dir  # asks all processes, so all must ask
-        point = tuple(float(known[name]) for name in self.rewards)
-        if log_dir is None or any(dominates(other, point) for other in self.points.values()):
+        if log_dir is None or any(known == step for known, _ in self.points):
             return
-        run = Path(log_dir)
-        beaten = [step for step, other in self.points.items() if dominates(point, other)]
-        self.points = {step: other for step, other in self.points.items() if step not in beaten}
-        self.points[trainer.global_step] = point
-        path = pareto_checkpoint(run, trainer.global_step)
+        found = {key: point for key, point in points.items() if not self._is_beaten(point, points)}
+        if not found:
+            return
+        run, before = Path(log_dir), {known for known, _ in self.points}
+        self.points = {key: p for key, p in self.points.items() if not any(dominates(q, p) for q in found.values())}
+        self.points |= found
+        path = pareto_checkpoint(run, step)
         trainer.save_checkpoint(path)
         if trainer.is_global_zero:
             _drop_optimizer(path)
-            for step in beaten:
-                pareto_checkpoint(run, step).unlink(missing_ok=True)
-            front = [{"step": step, **dict(zip(self.rewards, p, strict=True))} for step, p in self.points.items()]
+            for beaten in before - {known for known, _ in self.points}:
+                pareto_checkpoint(run, beaten).unlink(missing_ok=True)
+            front = [
+                {"step": of, **({} if scale == 1 else {"scale": scale}), **dict(zip(self.rewards, p, strict=True))}
+                for (of, scale), p in self.points.items()
+            ]
             write_json(run / PARETO / "front.json", front)
+
+    def _points(self, trainer: Trainer) -> dict[tuple[int, float], tuple[float, ...]]:
+        """Return the rewards at each scale; none where a scorer has not scored these weights."""
+        known: dict[str, Any] = dict(trainer.callback_metrics)
+        found: dict[float, dict[str, Any]] = {}
+        for scorer in scorers(trainer):
+            if scorer.scored_step != trainer.global_step:
+                return {}  # the trainer's metrics still hold rewards of earlier weights
+            for scale in scorer.scored:
+                found[scale] = found.get(scale, known) | scorer.rewards(scale)
+        return {
+            (trainer.global_step, scale): tuple(float(rewards[name]) for name in self.rewards)
+            for scale, rewards in (found or {1.0: known}).items()
+            if all(name in rewards for name in self.rewards)
+        }
+
+    def _is_beaten(self, point: tuple[float, ...], others: dict[tuple[int, float], tuple[float, ...]]) -> bool:
+        return any(dominates(other, point) for other in (*self.points.values(), *others.values()))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the points that are kept."""
-        return {"points": {str(step): list(point) for step, point in self.points.items()}}
+        return {"points": {f"{step}" if scale == 1 else f"{step}x{scale!r}": list(point)
+                           for (step, scale), point in self.points.items()}}  # fmt: skip
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Undo `state_dict`."""
-        self.points = {int(step): tuple(point) for step, point in state_dict["points"].items()}
+        keys = {key: key.partition("x") for key in state_dict["points"]}
+        self.points = {
+            (int(step), float(scale or 1)): tuple(state_dict["points"][key]) for key, (step, _, scale) in keys.items()
+        }
 
 
 def _drop_optimizer(path: Path) -> None:

@@ -34,6 +34,7 @@ from memcontrol.measures.metric import MetricMeasure, MetricReward
 from memcontrol.measures.score_log import append_score, read_scores
 from memcontrol.measures.setting import setting_digest
 from memcontrol.module import MemControlModule
+from memcontrol.ranges import check_ranges
 from memcontrol.seeds import scoped_seed
 
 __all__ = ["RewardsCallback", "scorers"]
@@ -55,9 +56,11 @@ class RewardsCallback(Callback):
         metrics: Further metrics, each a measure under its own name.
         every_n_validations: Score at every n-th validation, and at the last.
         score_base: Whether to score the base first, by all measures; without, only what calibrated ones need of it.
+        scales: How far from the base (0) to what was trained (1) to go further, in [0, 1): each validation is scored
+            there too, a point of its own for which nothing is trained. What is logged is that of `model.scale`.
 
     Raises:
-        RewardError: If a measure is unknown.
+        RewardError: If a measure is unknown, or a scale out of range.
     """
 
     def __init__(
@@ -68,7 +71,10 @@ class RewardsCallback(Callback):
         metrics: list[MetricReward] | None = None,
         every_n_validations: int = 1,
         score_base: bool = True,
+        scales: list[float] | None = None,
     ) -> None:
+        self.scales = sorted(set(scales or []))
+        check_ranges(RewardError, "", self, {"scales": "[0, 1)"})
         self.metrics = [MetricMeasure(metric) for metric in metrics or []]
         known = directions() | {metric.name: metric.higher_is_better for metric in self.metrics}
         for argument, name in (("memorization", memorization), ("quality", quality)):
@@ -83,6 +89,7 @@ class RewardsCallback(Callback):
         self.base: Evidence | None = None
         self.real: RealImages | None = None
         self.measurements: list[Measurement] = []
+        self.scored: dict[float, list[Measurement]] = {}
         self.seconds = {"sampling": 0.0, "scoring": 0.0, "validation": 0.0}
         self.scored_step = -1
         self._count = 0
@@ -117,7 +124,7 @@ class RewardsCallback(Callback):
             raise diverged(trainer, "trained weights are not finite")
         trained = time.monotonic() - self._trained_since
         started = time.monotonic()
-        self._record(trainer, pl_module, self._score(trainer, pl_module))
+        self._score_all(trainer, pl_module)
         for name, value in self._logged().items():
             pl_module.log(name, value, rank_zero_only=False, sync_dist=False)
         took = time.monotonic() - started
@@ -134,15 +141,19 @@ class RewardsCallback(Callback):
         """Undo `state_dict`."""
         self._count = int(state_dict["count"])
 
-    def rewards(self) -> dict[str, float]:
+    def rewards(self, scale: float | None = None) -> dict[str, float]:
         """Return the last rewards, higher is better: of each measure by name, and of both groups as they are logged.
+
+        Args:
+            scale: One of the scales that were scored; by default the model's own.
 
         Raises:
             RewardError: If the reward of a group could not be estimated.
         """
-        found = {m.name: m.reward for m in self.measurements if m.value is not None}
+        measurements = self.measurements if scale is None else self.scored[scale]
+        found = {m.name: m.reward for m in measurements if m.value is not None}
         for group, name in (("memorization", self.memorization), ("quality", self.quality)):
-            measured = next((m for m in self.measurements if m.name == name), None)
+            measured = next((m for m in measurements if m.name == name), None)
             if measured is None and name in self.measured:
                 raise RewardError(f"The reward `{name}` could not be estimated. Choose another `{group}`.")
             if measured is not None:
@@ -170,17 +181,29 @@ class RewardsCallback(Callback):
         log_dir = trainer.log_dir  # asks all processes, so all must ask
         if log_dir is not None and is_overdue(trainer, {scored.step for scored in read_scores(Path(log_dir))}):
             with averaged(trainer, module):
-                found = self._score(trainer, module)
-            self._record(trainer, module, found)
+                self._score_all(trainer, module)
         self.seconds["scoring"] += time.monotonic() - started
 
+    def _score_all(self, trainer: Trainer, module: MemControlModule) -> None:
+        """Score the model at each scale, and last at its own."""
+        self.scored = {}
+        for scale in [*(s for s in self.scales if s != module.scale), module.scale]:
+            self._record(trainer, module, self._score(trainer, module, scale=scale), scale=scale)
+
     def _score(
-        self, trainer: Trainer, module: MemControlModule, scoring: ScoringOptions | None = None, merge: bool = True
+        self,
+        trainer: Trainer,
+        module: MemControlModule,
+        scoring: ScoringOptions | None = None,
+        merge: bool = True,
+        scale: float = 1.0,
     ) -> Score:
         assert self.real is not None
         scoring = scoring or self.scoring
         can_merge = merge and not isinstance(trainer.strategy, FSDPStrategy)
-        with _undisturbed(module), module.adapted.merged() if can_merge else nullcontext():
+        if scale != 1 and not can_merge:
+            raise RewardError("Under FSDP no scale but 1 can be scored. Leave `model.scale` and `scales` out.")
+        with _undisturbed(module), module.adapted.merged(scale) if can_merge else nullcontext():
             model = ScoredModel(
                 module.pipeline(),
                 module.image_size,
@@ -204,8 +227,15 @@ class RewardsCallback(Callback):
         with module.adapted.as_base():
             return self._score(trainer, module, scoring, merge=False)
 
-    def _record(self, trainer: Trainer, module: MemControlModule, found: Score, step: int | None = None) -> None:
-        self.measurements = found.measurements
+    def _record(
+        self,
+        trainer: Trainer,
+        module: MemControlModule,
+        found: Score,
+        step: int | None = None,
+        scale: float = 1.0,
+    ) -> None:
+        self.measurements = self.scored[scale] = found.measurements
         self.scored_step = trainer.global_step if step is None else step
         log_dir = trainer.log_dir  # asks all processes, so all must ask
         if not trainer.is_global_zero or log_dir is None:
@@ -216,6 +246,7 @@ class RewardsCallback(Callback):
             "lr": module.optimizer_options.lr,
             "memorization": self.memorization,
             "quality": self.quality,
+            **({} if scale == 1 else {"scale": scale}),
         }
         append_score(Path(log_dir), self.scored_step, self.measurements, about)
 

@@ -65,7 +65,7 @@ class SampleGridCallback(Callback):
         options = self.sampling or module.sampling
         was_training = module.unet.training
         module.unet.eval()
-        with averaged(trainer, module), module.adapted.merged(), trainer.precision_plugin.forward_context():
+        with averaged(trainer, module), module.adapted.merged(module.scale), trainer.precision_plugin.forward_context():
             images = sample(module.pipeline(), prompts, seeds, options, module.image_size, progress=False)
         module.unet.train(was_training)
         folder.mkdir(parents=True, exist_ok=True)

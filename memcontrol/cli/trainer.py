@@ -139,7 +139,7 @@ class MemControlTrainer(Trainer):
         seed: int = 0,
         device: str = "auto",
         base: str | None = None,
-        scale: float = 1.0,
+        scale: float | None = None,
     ) -> Path:
         """Draw images for prompts, from a run, checkpoint, adapter folder, or the base.
 
@@ -156,7 +156,7 @@ class MemControlTrainer(Trainer):
             seed: Seed; each prompt's number is mixed in, so an image does not depend on the batch.
             device: Where to draw: `auto`, `cpu`, `cuda`, `cuda:1`, ...
             base: Base model, where it no longer is where the run found it.
-            scale: How far to go from the base (0) to what was trained (1), in [0, 1].
+            scale: How far to go from the base (0) to what was trained (1), in [0, 1]; by default what the run says.
         """
         return sample_prompts(
             ckpt_path,
@@ -188,7 +188,7 @@ class MemControlTrainer(Trainer):
         datamodule: LightningDataModule | None = None,
         dtype: str = "float32",
         base: str | None = None,
-        scale: float = 1.0,
+        scale: float | None = None,
     ) -> Path:
         """Write a merged pipeline folder that plain diffusers loads.
 
@@ -199,7 +199,8 @@ class MemControlTrainer(Trainer):
             datamodule: The data (not used).
             dtype: `float32`, `float16` or `bfloat16`.
             base: Base model, where it no longer is where the run found it.
-            scale: How far to go from the base (0) to what was trained (1), in [0, 1]: less memorizes less.
+            scale: How far to go from the base (0) to what was trained (1), in [0, 1]: less memorizes less. By default
+                what the run says.
         """
         return export_pipeline(ckpt_path, Path(output), dtype, base, scale)
 

@@ -338,6 +338,11 @@ def _check_rewards(callbacks: Sequence[Any], options: CompareOptions) -> None:
     """
     wanted = (options.memorization, options.quality)
     pairs = [(c.memorization, c.quality) for c in callbacks if isinstance(c, RewardsCallback)]
+    if any(c.scales for c in callbacks if isinstance(c, RewardsCallback)):
+        raise SearchError(
+            "`compare` scores each run at its own `model.scale`, but RewardsCallback names `scales`. Leave these out, "
+            "and give a method's overlay a `model.scale`."
+        )
     if pairs != [wanted]:
         raise SearchError(
             f"`compare` needs one RewardsCallback whose `memorization` and `quality` are {wanted}, as its own, but "

@@ -27,6 +27,7 @@ __all__ = ["Setting", "setting_of"]
 
 OLD_KEYS: Final = ("seed_everything", "model", "data", "trainer")
 ADDED_SINCE: Final[dict[str, Any]] = {
+    "ambient": None,
     "augment": asdict(Augment()),
     "burned_in": "ignore",
     "captions": "first",
@@ -39,6 +40,8 @@ ADDED_SINCE: Final[dict[str, Any]] = {
     "mitigations": [],
     "outside": False,
     "path_column": "file_name",
+    "scale": 1.0,
+    "scales": None,
     "timesteps": asdict(TimestepOptions()),
     "truncation_side": "right",
     "value_range": None,

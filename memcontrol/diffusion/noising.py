@@ -23,11 +23,13 @@ class Noised:
         x_t: Noised latents, with shape `(B, C, h, w)`.
         t: Timesteps, with shape `(B,)`.
         target: Noise or velocity, with shape `(B, C, h, w)`.
+        weights: Weight of each sample's error, with shape `(B,)`, or None for 1.
     """
 
     x_t: Tensor
     t: Tensor
     target: Tensor
+    weights: Tensor | None = None
 
 
 def sample_timesteps(seeds: Tensor, num_timesteps: int, part: int = 0, num_parts: int = 1) -> Tensor:

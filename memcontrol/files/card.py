@@ -52,6 +52,7 @@ RULES: Final[dict[str, Callable[[Any], bool]]] = {
     "training_set": lambda value: value is None or isinstance(value, str),
     "truncation_side": lambda value: value in ("right", "left"),
     "value_range": lambda value: value is None or (isinstance(value, list) and len(value) == 2),
+    "scale": lambda value: isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1,
 }
 """What the fields of a record may be."""
 
@@ -74,6 +75,7 @@ class Card:
         training_set: Digest of the images that were trained on, or None where the data does not tell.
         truncation_side: Where captions that are too long are cut.
         value_range: Values that were black and white in images deeper than 8 bits, or None where there were none.
+        scale: How far from the base (0) to what was trained (1) the model draws, in [0, 1].
     """
 
     base: str
@@ -89,6 +91,7 @@ class Card:
     training_set: str | None = None
     truncation_side: str = "right"
     value_range: list[float] | None = None
+    scale: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""

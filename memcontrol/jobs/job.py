@@ -8,7 +8,7 @@ from typing import Any
 
 __all__ = ["Job", "JobResult", "overlay_of", "put"]
 
-Value = float | int | str
+Value = int | float | str
 
 
 @dataclass(frozen=True)

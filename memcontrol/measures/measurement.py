@@ -78,32 +78,36 @@ class Point:
         step: Optimizer steps.
         rewards: Each objective as a reward (higher is better), in the order of the objectives.
         measures: Every measure that could be estimated, by name.
+        scale: How far from the base to what was trained the model had gone, in [0, 1].
     """
 
     step: int
     rewards: tuple[float, ...]
     measures: Mapping[str, Interval] = field(default_factory=dict)
+    scale: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         measures = {name: asdict(value) for name, value in self.measures.items()}
-        return {"step": self.step, "rewards": list(self.rewards), "measures": measures}
+        scale = {} if self.scale == 1 else {"scale": self.scale}
+        return {"step": self.step, "rewards": list(self.rewards), "measures": measures, **scale}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Point:
         """Undo `to_dict`."""
         measures = {name: _interval(value) for name, value in values["measures"].items()}
         known = {name: value for name, value in measures.items() if value is not None}
-        return cls(int(values.get("step", 0)), tuple(values["rewards"]), known)
+        return cls(int(values.get("step", 0)), tuple(values["rewards"]), known, float(values.get("scale", 1.0)))
 
     @classmethod
-    def of(cls, step: int, measurements: Sequence[Measurement], objectives: Sequence[str]) -> Point:
+    def of(cls, step: int, measurements: Sequence[Measurement], objectives: Sequence[str], scale: float = 1.0) -> Point:
         """Return the point of measurements.
 
         Args:
             step: Optimizer steps.
             measurements: What was measured.
             objectives: Measures that are traded off.
+            scale: How far from the base to what was trained the model had gone, in [0, 1].
 
         Raises:
             RewardError: If an objective was not measured or could not be estimated.
@@ -113,7 +117,7 @@ class Point:
         if missing:
             raise RewardError(f"{missing} were not measured, but {sorted(known)}.")
         rewards = tuple(known[name].reward for name in objectives)
-        return cls(step, rewards, {name: m.value for name, m in known.items() if m.value is not None})
+        return cls(step, rewards, {name: m.value for name, m in known.items() if m.value is not None}, scale)
 
 
 def _interval(values: Mapping[str, Any] | None) -> Interval | None:

@@ -23,10 +23,12 @@ class Scored:
     Args:
         step: Optimizer steps; 0 for the untouched base.
         measurements: What was measured.
+        scale: How far from the base to what was trained the scored model had gone, in [0, 1].
     """
 
     step: int
     measurements: tuple[Measurement, ...]
+    scale: float = 1.0
 
 
 def append_score(run: Path, step: int, measurements: Sequence[Measurement], about: dict[str, Any]) -> None:
@@ -53,5 +55,5 @@ def read_scores(run: Path) -> list[Scored]:
         with suppress(ValueError):
             record = json.loads(line)
             measurements = tuple(Measurement.from_dict(values) for values in record["measures"])
-            found.append(Scored(int(record["step"]), measurements))
+            found.append(Scored(int(record["step"]), measurements, float(record.get("scale", 1.0))))
     return found

@@ -1,12 +1,14 @@
 r"""A proposer for masks: Bayesian linear regression with pairwise terms, and Thompson sampling.
 
-Each objective is modelled over bits :math:`b_i \in \{-1, 1\}` and parameters :math:`z_k \in [-1, 1]` as
+Each objective is modelled over terms :math:`b_i`: bits in :math:`\{-1, 1\}`, numbers in :math:`[-1, 1]`, and for each
+choice as many indicators as it has values. A parameter that does not matter in a trial has the term 0 there.
 
-.. math:: f = w_0 + \sum_i w_i b_i + \sum_k (v_k z_k + u_k z_k^2) + \sum_{i<j} w_{ij} b_i b_j + \sum_{ik} v_{ik} b_i z_k
+.. math:: f = w_0 + \sum_i w_i b_i + \sum_k u_k b_k^2 + \sum_{i<j} w_{ij} b_i b_j
 
-with Gaussian priors, tighter for pairs than for single terms; their scales and the noise are those of the highest
-marginal likelihood on a grid. To propose, weights are sampled from the posterior of each objective, and a random
-Tchebycheff weighting of the sampled functions is minimised, so that proposals spread along the front.
+with squares of numbers and Gaussian priors, tighter for pairs than for single terms; their scales and the noise are
+those of the highest marginal likelihood on a grid. To propose, weights are sampled from the posterior of each
+objective, and a random Tchebycheff weighting of the sampled functions is minimised, so that proposals spread along the
+front.
 
 References:
     Baptista and Poloczek, "Bayesian optimization of combinatorial structures", ICML 2018,
@@ -18,33 +20,57 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from nevergrad.optimization import base
 from nevergrad.parametrization import parameter as p
 
-__all__ = ["NAME", "PairwiseModel", "PairwiseThompson"]
+from memcontrol.search.space import SearchSpace
 
-NAME = "PairwiseThompson"
+__all__ = ["NAME", "PairwiseModel", "PairwiseThompson", "features"]
+
+NAME: Final = "PairwiseThompson"
+MOVES: Final = (-0.15, -0.04, 0.04, 0.15)
+"""By how much a number is moved to improve a candidate."""
 Floats = np.ndarray
 
 
-def features(bits: Floats, units: Floats) -> tuple[Floats, Floats]:
+def features(space: SearchSpace, bits: Floats, units: Floats) -> tuple[Floats, Floats]:
     """Return the terms of the model, and the order of each (0: constant, 1: single, 2: pair or square).
 
     Args:
+        space: What is searched.
         bits: 0 and 1, with shape `(n, B)`.
         units: Numbers in [0, 1], with shape `(n, K)`.
     """
-    b, z = 2.0 * bits - 1, 2.0 * units - 1
-    columns = [np.ones((len(b), 1)), b, z]
-    i, j = np.triu_indices(b.shape[1], 1)
-    pairs = [b[:, i] * b[:, j], z**2, (b[:, :, None] * z[:, None, :]).reshape(len(b), -1)]
-    k, m = np.triu_indices(z.shape[1], 1)
-    pairs.append(z[:, k] * z[:, m])
-    order = [0] + [1] * (b.shape[1] + z.shape[1]) + [2] * sum(part.shape[1] for part in pairs)
-    return np.concatenate([*columns, *pairs], axis=1), np.array(order)
+    z, owner = _settings(space, units)
+    b = 2.0 * bits - 1
+    singles = np.concatenate([b, z], axis=1)
+    owners = np.concatenate([np.arange(b.shape[1]), b.shape[1] + owner])
+    i, j = np.triu_indices(singles.shape[1], 1)
+    apart = owners[i] != owners[j]  # indicators of one choice exclude each other
+    i, j = i[apart], j[apart]
+    is_number = np.isin(owner, space.numbers)
+    columns = [np.ones((len(b), 1)), singles, singles[:, i] * singles[:, j], z[:, is_number] ** 2]
+    order = [0] + [1] * singles.shape[1] + [2] * (len(i) + int(is_number.sum()))
+    return np.concatenate(columns, axis=1), np.array(order)
+
+
+def _settings(space: SearchSpace, units: Floats) -> tuple[Floats, Floats]:
+    """Return the terms of parameters, and which parameter each belongs to."""
+    matters = space.matters(units)
+    columns, owner = [np.zeros((len(units), 0))], []
+    for k, parameter in enumerate(space.parameters):
+        if parameter.kind != "choice":
+            columns.append((2.0 * units[:, k : k + 1] - 1) * matters[:, k : k + 1])
+            owner.append(k)
+            continue
+        count = len(parameter.choices)
+        levels = np.minimum(count - 1, (units[:, k] * count).astype(int))
+        columns.append((np.eye(count)[levels] - 1 / count) * matters[:, k : k + 1])
+        owner += [k] * count
+    return np.concatenate(columns, axis=1), np.array(owner, dtype=int)
 
 
 @dataclass(frozen=True)
@@ -106,85 +132,99 @@ class PairwiseThompson(base.Optimizer):
 
     def __init__(self, parametrization: Any, budget: int | None = None, num_workers: int = 1) -> None:
         super().__init__(parametrization, budget=budget, num_workers=num_workers)
+        self._space: SearchSpace = parametrization.space
         self._known: list[tuple[Floats, Floats, Floats]] = []
         self.num_random = 4
         self.num_candidates = 2048
 
-    def _parts(self, value: Any) -> tuple[Floats, Floats]:
-        return np.array(value.get("mask", ()), dtype=float), np.atleast_1d(
-            np.array(value.get("units", ()), dtype=float)
-        )
-
     def _internal_tell_candidate(self, candidate: p.Parameter, loss: float) -> None:
-        bits, units = self._parts(candidate.value)
-        self._known.append((bits, units, np.atleast_1d(np.array(candidate.losses, dtype=float))))
+        told = self._space.read(candidate)
+        losses = np.atleast_1d(np.array(candidate.losses, dtype=float))
+        self._known.append((np.array(told.mask, dtype=float), np.array(told.units, dtype=float), losses))
 
     def _internal_tell_not_asked(self, candidate: p.Parameter, loss: float) -> None:
         self._internal_tell_candidate(candidate, loss)
 
     def _internal_ask_candidate(self) -> p.Parameter:
         rng = np.random.default_rng(self.parametrization.random_state.randint(2**31))
-        num_bits, num_units = (len(part) for part in self._parts(self.parametrization.value))
+        num_bits, num_units = len(self._space.slots), len(self._space.parameters)
         if len(self._known) < self.num_random:
             return self._child(rng.integers(0, 2, num_bits), rng.random(num_units))
         bits, units, losses = (np.stack(column) for column in zip(*self._known, strict=True))
-        x, order = features(bits, units)
+        x, order = features(self._space, bits, units)
         weights = [PairwiseModel.fit(x, order, column).sample(rng) for column in losses.T]
         spread = losses.std(axis=0) + 1e-12
         preference = rng.dirichlet(np.ones(losses.shape[1]))
 
+        def sampled(b: Floats, u: Floats) -> Floats:
+            terms = features(self._space, b, u)[0]
+            values: Floats = np.stack([terms @ w for w in weights], axis=1) / spread
+            return values
+
+        candidates = self._candidates(rng, bits, units)
+        reference = sampled(*candidates).min(axis=0)
+
         def score(b: Floats, u: Floats) -> Floats:
-            sampled = np.stack([features(b, u)[0] @ w for w in weights], axis=1) / spread
-            weighted = preference * (sampled - reference)
+            weighted = preference * (sampled(b, u) - reference)
             found: Floats = weighted.max(axis=1) + 0.05 * weighted.sum(axis=1)
             return found
 
-        candidates = self._candidates(rng, bits, units)
-        sampled = np.stack([features(*candidates)[0] @ w for w in weights], axis=1) / spread
-        reference = sampled.min(axis=0)
         return self._child(*self._climb(score, *candidates))
 
     def _candidates(self, rng: np.random.Generator, bits: Floats, units: Floats) -> tuple[Floats, Floats]:
         """Return random candidates, and ones a few changes away from what is known; none is known itself."""
-        fresh = rng.integers(0, 2, (self.num_candidates, bits.shape[1])).astype(float)
-        near = bits[rng.integers(len(bits), size=self.num_candidates)]
+        number, categories = self.num_candidates, list(self._space.categories)
+        fresh = rng.integers(0, 2, (number, bits.shape[1])).astype(float)
+        near = bits[rng.integers(len(bits), size=number)]
         flips = rng.random(near.shape) < 1.5 / max(1, bits.shape[1])
         masks = np.concatenate([fresh, np.abs(near - flips)])
-        near_units = units[rng.integers(len(units), size=self.num_candidates)]
+        near_units = units[rng.integers(len(units), size=number)]
         moved = np.clip(near_units + 0.1 * rng.standard_normal(near_units.shape), 0, 1)
-        numbers = np.concatenate([rng.random((self.num_candidates, units.shape[1])), moved])
-        return masks, numbers
+        moved[:, categories] = near_units[:, categories]
+        other = np.isin(np.arange(units.shape[1]), categories) & (rng.random(moved.shape) < 1 / (1 + len(categories)))
+        moved = np.where(other, rng.random(moved.shape), moved)
+        return masks, np.concatenate([rng.random((number, units.shape[1])), moved])
 
     def _climb(self, score: Any, masks: Floats, numbers: Floats, starts: int = 8) -> tuple[Floats, Floats]:
-        """Improve the best candidates by single flips, and return the best that has not been told."""
+        """Improve the best candidates by single changes, and return the best that has not been told."""
         known = {self._key(bits, units) for bits, units, _ in self._known}
-        best = np.argsort(score(masks, numbers), kind="stable")[:starts]
+        values = score(masks, numbers)
+        best = np.argsort(values, kind="stable")[:starts]
         pool = [(masks[i], numbers[i]) for i in best]
-        flips = np.eye(masks.shape[1])
-        for _ in range(masks.shape[1]):
+        for _ in range(masks.shape[1] + numbers.shape[1]):
             moved = []
             for bits, units in pool:
-                around = np.concatenate([bits[None], np.abs(bits - flips)])
-                values = score(around, np.repeat(units[None], len(around), axis=0))
-                moved.append((around[int(np.argmin(values))], units))
-            if all(np.array_equal(a[0], b[0]) for a, b in zip(pool, moved, strict=True)):
+                around = self._around(bits, units)
+                chosen = int(np.argmin(score(*around)))
+                moved.append((around[0][chosen], around[1][chosen]))
+            if all(np.array_equal(np.concatenate(a), np.concatenate(b)) for a, b in zip(pool, moved, strict=True)):
                 break
             pool = moved
         ranked = np.argsort(score(np.stack([b for b, _ in pool]), np.stack([u for _, u in pool])), kind="stable")
-        order = [pool[i] for i in ranked] + [(masks[i], numbers[i]) for i in np.argsort(score(masks, numbers))]
-        fresh: tuple[Floats, Floats] = next((found for found in order if self._key(*found) not in known), order[0])
+        order = [pool[i] for i in ranked] + [(masks[i], numbers[i]) for i in np.argsort(values, kind="stable")]
+        fresh: tuple[Floats, Floats] = next((found for found in order if self._is_new(found, known)), order[0])
         return fresh
 
-    def _key(self, bits: Floats, units: Floats) -> tuple[float, ...]:
-        return (*bits.astype(int).tolist(), *np.round(units, 3).tolist())
+    def _around(self, bits: Floats, units: Floats) -> tuple[Floats, Floats]:
+        """Return a candidate, and those that differ from it in one bit, one choice, or one number by a little."""
+        masks = np.concatenate([bits[None], np.abs(bits - np.eye(len(bits)))])
+        changed = []
+        for k, parameter in enumerate(self._space.parameters):
+            is_choice = parameter.kind == "choice"
+            others = map(parameter.unit, range(len(parameter.choices))) if is_choice else units[k] + np.array(MOVES)
+            changed += [np.where(np.arange(len(units)) == k, np.clip(other, 0, 1), units) for other in others]
+        numbers = np.concatenate([np.repeat(units[None], len(masks), axis=0), *(c[None] for c in changed)])
+        return np.concatenate([masks, np.repeat(bits[None], len(changed), axis=0)]), numbers
+
+    def _is_new(self, found: tuple[Floats, Floats], known: set[str]) -> bool:
+        proposal = self._space.proposal(*found)
+        return proposal.digest not in known and self._space.trains(proposal)
+
+    def _key(self, bits: Floats, units: Floats) -> str:
+        return self._space.proposal(bits, units).digest
 
     def _child(self, bits: Floats, units: Floats) -> p.Parameter:
-        value: dict[str, Any] = {}
-        if len(bits):
-            value["mask"] = tuple(int(bit) for bit in bits)
-        if len(units):
-            value["units"] = np.asarray(units, dtype=float)
-        return self.parametrization.spawn_child(new_value=value)
+        return self._space.child(self.parametrization, self._space.proposal(bits, units))
 
 
 if NAME not in base.registry:

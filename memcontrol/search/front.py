@@ -11,6 +11,7 @@ from moocore import hypervolume
 from memcontrol.measures import Point
 from memcontrol.measures.statistics.intervals import Interval
 from memcontrol.measures.statistics.pareto import front
+from memcontrol.search.options import Bounds
 from memcontrol.search.records import PointId, TrialRecord
 
 __all__ = ["FrontPoint", "archive", "hypervolume_of", "knee", "pick", "trials_since_growth", "volume_over_trials"]
@@ -54,7 +55,7 @@ def archive(records: Sequence[TrialRecord], rescored: Mapping[PointId, Point]) -
     points = []
     for record in records:
         for point in record.points:
-            key = PointId(record.number, point.step)
+            key = PointId(record.number, point.step, point.scale)
             points.append(FrontPoint(key, rescored.get(key, point), point, key in rescored))
     unbeaten = set(front([p.reported.rewards for p in points]))
     pool = [p for i, p in enumerate(points) if p.is_rescored or i in unbeaten]
@@ -122,8 +123,15 @@ def _half_widths(point: FrontPoint, objectives: Sequence[str]) -> list[float]:
     return [(m.high - m.low) / 2 if m is not None and np.isfinite(m.high) else 0.0 for m in found]
 
 
-def pick(points: Sequence[FrontPoint], how: str, objectives: Sequence[str]) -> FrontPoint:
-    """Choose a point: `knee`, or the best in the first (`memorization`) or last (`quality`) reward."""
+def pick(points: Sequence[FrontPoint], how: str | Bounds, objectives: Sequence[str]) -> FrontPoint | None:
+    """Choose a point: `knee`, the best in the first (`memorization`) or last (`quality`) reward, or that within bounds.
+
+    Returns:
+        The point; None if none lies within the bounds.
+    """
+    if isinstance(how, Bounds):
+        points = [point for point in points if how.met_by(point.measures)]
+        return pick(points, "quality", objectives) if points else None
     rewards = np.array([p.rewards for p in points])
     if how == "knee":
         return points[knee(rewards, np.array([_half_widths(p, objectives) for p in points]))]

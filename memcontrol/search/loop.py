@@ -155,7 +155,7 @@ class OuterLoop:
             folder=str(self.study.trial(number)),
             entry=self.study.entry,
             config=str(self.study.config),
-            overlay=record.overlay(bool(self.study.space.slots)),
+            overlay=self.study.space.overlay(record.mask, record.units),
             seed=record.seed,
             callbacks=({"class_path": PRUNING, "init_args": pruning},) if prunes else (),
             logger=trial_logger(self.study, number),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from memcontrol.errors import SearchError
+from memcontrol.measures.statistics.intervals import Interval
 from memcontrol.ranges import check_ranges
 from memcontrol.search.bayes import NAME
 from memcontrol.search.space import Parameter
 
-__all__ = ["SearchOptions"]
+__all__ = ["Bounds", "SearchOptions"]
 
 
 RANGES: Final = {
@@ -26,6 +29,30 @@ RANGES: Final = {
     "heartbeat_s": "(0, inf)",
     "seed": "[0, 4294967295]",
 }
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Bounds on objectives, under which the best quality (the last objective) is picked.
+
+    Args:
+        at_most: Largest value of each, such as `{membership_calibrated: 0.62}`.
+        at_least: Smallest value of each.
+    """
+
+    at_most: dict[str, float] = field(default_factory=dict)
+    at_least: dict[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Return them as a reader would say them."""
+        parts = [f"{name} at most {bound:g}" for name, bound in self.at_most.items()]
+        return " and ".join(parts + [f"{name} at least {bound:g}" for name, bound in self.at_least.items()])
+
+    def met_by(self, measures: Mapping[str, Interval]) -> bool:
+        """Whether measured values lie within the bounds."""
+        return all(measures[name].value <= bound for name, bound in self.at_most.items()) and all(
+            measures[name].value >= bound for name, bound in self.at_least.items()
+        )
 
 
 @dataclass(frozen=True)
@@ -46,8 +73,10 @@ class SearchOptions:
         lr: Bounds of the learning rate (log-uniform), or null to leave it alone.
         parameters: Further settings to search.
         measures: What else is measured in each trial; the objectives alone by default, as all else takes time.
-        anchors: What is tried first: `all` bits on, `none` (where that trains something), `single` blocks.
-        pick: Which point of the front is the best: `knee`, `quality` (second objective) or `memorization` (first).
+        anchors: What is tried first: `all` bits on, `none` (where that trains something), `single` blocks, `each` value
+            of each parameter that is a choice, with all bits on.
+        pick: Which point of the front is the best: `knee`, `quality` (last objective) or `memorization` (first), or
+            bounds: `{at_most: {membership_calibrated: 0.62}}` is the best quality under a leak that is accepted.
         prune: Whether hopeless trials are stopped early, once 10 have finished.
         rescore_factor: The front is scored again with so many times the images and fresh seeds (0: not).
         retries: How often a trial is started again after its worker died.
@@ -74,8 +103,8 @@ class SearchOptions:
     search_mask: bool = True
     lr: list[float] | None = field(default_factory=lambda: [1e-4, 1e-2])
     parameters: list[Parameter] = field(default_factory=list)
-    anchors: list[Literal["all", "none", "single"]] = field(default_factory=lambda: ["all", "none"])
-    pick: Literal["knee", "quality", "memorization"] = "knee"
+    anchors: list[Literal["all", "none", "single", "each"]] = field(default_factory=lambda: ["all", "none"])
+    pick: Literal["knee", "quality", "memorization"] | Bounds = "knee"
     prune: bool = True
     rescore_factor: int = 4
     retries: int = 1
@@ -90,5 +119,14 @@ class SearchOptions:
         check_ranges(SearchError, "search", self, RANGES)
         if self.lr is not None and (len(self.lr) != 2 or not 0 < self.lr[0] < self.lr[1]):
             raise SearchError(f"Argument `search.lr` must be two numbers 0 < low < high, but got {self.lr}.")
+        if isinstance(self.pick, Bounds):
+            bounds = {**self.pick.at_most, **self.pick.at_least}
+            unknown = sorted(set(bounds) - set(self.objectives))
+            if unknown or not bounds or not all(map(math.isfinite, bounds.values())):
+                raise SearchError(
+                    f"Argument `search.pick` must bound some of the objectives {self.objectives} by finite numbers, "
+                    f"but got {bounds}. Say `pick: {{at_most: {{{self.objectives[0]}: 0.6}}}}`, or add the measure to "
+                    "`search.objectives`."
+                )
         if not self.objectives or len(set(self.objectives)) < len(self.objectives):
             raise SearchError(f"Argument `search.objectives` must name different measures, but got {self.objectives}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,22 +25,22 @@ def read_points(folder: Path, objectives: Sequence[str]) -> tuple[tuple[Point, .
         objectives: Measures that are traded off.
 
     Returns:
-        Its points, in order of steps, and why one is left out: a measure is missing, was not estimable, or is not
-        finite. None if none is.
+        Its points, in order of steps and scales, and why one is left out: a measure is missing, was not estimable, or
+        is not finite. None if none is.
     """
-    found: dict[int, Point] = {}
+    found: dict[tuple[int, float], Point] = {}
     why = None
     for scored in read_scores(folder):
         if scored.step > 0:
             try:
-                found[scored.step] = _point(scored, objectives, folder)
+                found[scored.step, scored.scale] = _point(scored, objectives, folder)
             except MemControlError as error:
                 why = f"{type(error).__name__}: {error}"
-    return tuple(found[step] for step in sorted(found)), why
+    return tuple(found[key] for key in sorted(found)), why
 
 
 def _point(scored: Scored, objectives: Sequence[str], folder: Path) -> Point:
-    point = Point.of(scored.step, scored.measurements, objectives)
+    point = Point.of(scored.step, scored.measurements, objectives, scored.scale)
     for name, reward in zip(objectives, point.rewards, strict=True):
         if not math.isfinite(reward):
             raise DivergedError(f"{folder.name} has a `{name}` of {reward}: training has diverged.")
@@ -74,9 +75,10 @@ def expected_point(point: Point, finished: Sequence[Sequence[Point]]) -> Point:
     """
     growth = []
     for points in finished:
-        here = next((p for p in points if p.step == point.step), None)
-        if here is not None and points[-1].step > point.step:
-            growth.append(np.array(points[-1].rewards) - np.array(here.rewards))
+        alike = [p for p in points if p.scale == point.scale]
+        here = next((p for p in alike if p.step == point.step), None)
+        if here is not None and alike[-1].step > point.step:
+            growth.append(np.array(alike[-1].rewards) - np.array(here.rewards))
     if not growth:
         return point
-    return Point(point.step, tuple((np.array(point.rewards) + np.mean(growth, axis=0)).tolist()), point.measures)
+    return replace(point, rewards=tuple((np.array(point.rewards) + np.mean(growth, axis=0)).tolist()))

@@ -81,7 +81,7 @@ class Proposer:
         for _ in range(20):
             candidate = self._optimizer.ask()
             proposal = self.space.read(candidate)
-            if proposal.digest not in self._asked:
+            if proposal.digest not in self._asked and self.space.trains(proposal):
                 self._asked[proposal.digest] = candidate
                 return proposal
         return self._random()
@@ -114,7 +114,7 @@ class Proposer:
         for _ in range(1000):
             mask = rng.choice(self.space.levels, len(self.space.slots))
             proposal = self.space.proposal(mask, rng.random(len(self.space.parameters)))
-            if proposal.digest not in self._asked:
+            if proposal.digest not in self._asked and self.space.trains(proposal):
                 self._asked[proposal.digest] = None
                 return proposal
         return None

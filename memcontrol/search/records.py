@@ -9,7 +9,6 @@ from typing import Any
 
 from memcontrol.errors import SearchError
 from memcontrol.files.journal import Journal
-from memcontrol.jobs.job import overlay_of
 from memcontrol.measures import Point
 
 __all__ = ["PointId", "TrialLog", "TrialRecord", "TrialState", "read_trials"]
@@ -36,23 +35,25 @@ class PointId:
     Args:
         trial: Number of the trial.
         step: Optimizer steps.
+        scale: How far from the base to what was trained the model had gone, in [0, 1].
     """
 
     trial: int
     step: int
+    scale: float = 1.0
 
     def __str__(self) -> str:
-        """Return `trial@step`."""
-        return f"{self.trial}@{self.step}"
+        """Return `trial@step`, with `x scale` where that is not 1."""
+        return f"{self.trial}@{self.step}" + ("" if self.scale == 1 else f" x {self.scale:g}")
 
-    def to_dict(self) -> dict[str, int]:
+    def to_dict(self) -> dict[str, Any]:
         """Return plain values, as journals hold them."""
-        return {"number": self.trial, "step": self.step}
+        return {"number": self.trial, "step": self.step, **({} if self.scale == 1 else {"scale": self.scale})}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> PointId:
         """Undo `to_dict`."""
-        return cls(int(values["number"]), int(values["step"]))
+        return cls(int(values["number"]), int(values["step"]), float(values.get("scale", 1.0)))
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,6 @@ class TrialRecord:
     seconds: dict[str, float] = field(default_factory=dict)
     attempts: int = 1
     cause: str | None = None
-
-    def overlay(self, searches_mask: bool) -> dict[str, Any]:
-        """Return the config overlay of mask (where it is searched) and settings."""
-        mask = {"model.mask": list(self.mask)} if searches_mask else {}
-        return overlay_of({**mask, **self.values})
 
 
 class TrialLog:

@@ -23,6 +23,7 @@ from memcontrol.search.bayes import PairwiseModel, features
 from memcontrol.search.front import FrontPoint, volume_over_trials
 from memcontrol.search.records import TrialRecord, TrialState
 from memcontrol.search.results import front_table
+from memcontrol.search.space import SearchSpace
 from memcontrol.search.study import Study
 
 __all__ = ["write_report"]
@@ -36,15 +37,15 @@ def write_report(
     figures = {
         "The front": _front_figure(records, points, objectives, best),
         "Masks of the front, from input to output (red: down, mid, up)": _masks_figure(points, records, slots),
-        "What each slot changes": _importance_figure(records, slots, objectives),
+        "What each slot changes": _importance_figure(records, study.space, objectives),
         "Hypervolume over trials": volume_plot(volume_over_trials(records)),
-        "Parallel coordinates": _parallel_figure(records, objectives),
+        "Parallel coordinates": _parallel_figure(records, study.space, objectives),
     }
     return write_page(
         study.folder / "report.html",
         "study.html",
         title="Study",
-        picked=_picked(study, best),
+        picked=_picked(study, points, best),
         summary=_summary(study, records),
         front=_front(study, points, records),
         figures=[{"title": title, "source": data_url(png)} for title, png in figures.items() if png is not None],
@@ -53,10 +54,15 @@ def write_report(
     )
 
 
-def _picked(study: Study, best: FrontPoint | None) -> str:
-    if best is None:
+def _picked(study: Study, points: Sequence[FrontPoint], best: FrontPoint | None) -> str:
+    if not points:
         return "No point yet."
-    return f"Picked ({study.options.pick}): trial {best.id.trial} at step {best.id.step}."
+    if best is None:
+        values = {name: [point.measures[name].value for point in points] for name in study.options.objectives}
+        nearest = [f"{name} {min(found):.4g} to {max(found):.4g}" for name, found in values.items()]
+        return f"No point of the front has {study.options.pick}: it spans {' and '.join(nearest)}."
+    scale = "" if best.id.scale == 1 else f", {best.id.scale:g} of the way from the base"
+    return f"Picked ({study.options.pick}): trial {best.id.trial} at step {best.id.step}{scale}."
 
 
 def _summary(study: Study, records: Sequence[TrialRecord]) -> str:
@@ -116,23 +122,24 @@ def _masks_figure(points: Sequence[FrontPoint], records: Sequence[TrialRecord], 
     return masks_plot([f"trial {t}" for t in trials], np.array([by_number[t].mask for t in trials]), slots)
 
 
-def _importance_figure(records: Sequence[TrialRecord], slots: Sequence[str], objectives: Sequence[str]) -> bytes | None:
+def _importance_figure(records: Sequence[TrialRecord], space: SearchSpace, objectives: Sequence[str]) -> bytes | None:
     """Plot what each slot changes, by the proposer's model; None with few trials."""
     known = [r for r in records if r.reported is not None]
+    slots = space.slots
     if len(known) < 5 or not slots:
         return None
     bits = np.array([r.mask for r in known], dtype=float)
     units = np.array([r.units for r in known], dtype=float).reshape(len(known), -1)
-    x, order = features(bits, units)
+    x, order = features(space, bits, units)
     losses = np.array([[loss_of(v) for v in r.reported["rewards"]] for r in known])  # type: ignore[index]
     singles = [PairwiseModel.fit(x, order, column).singles(len(slots)) for column in losses.T]
     return importance_plot(slots, objectives, [(-mean, spread) for mean, spread in singles])
 
 
-def _parallel_figure(records: Sequence[TrialRecord], objectives: Sequence[str]) -> bytes | None:
+def _parallel_figure(records: Sequence[TrialRecord], space: SearchSpace, objectives: Sequence[str]) -> bytes | None:
     known = [r for r in records if r.reported is not None]
     if len(known) < 3:
         return None
-    names = [key.split(".")[-1] for key in known[0].values]
+    names = [p.key.split(".")[-1] for p in space.parameters]
     rows = [[*r.units, sum(r.mask), *r.reported["rewards"]] for r in known]  # type: ignore[index]
     return parallel_plot([*names, "slots on", *(f"reward {n}" for n in objectives)], np.array(rows, dtype=np.float64))

@@ -29,6 +29,7 @@ class RescoreSpec:
         step: Its step.
         objectives: Measures that are traded off.
         factor: How many times the images.
+        scale: How far from the base to what was trained to go, in [0, 1].
         trust: Whether the config is trusted.
         threads: CPU threads.
     """
@@ -41,6 +42,7 @@ class RescoreSpec:
     factor: int
     trust: bool = False
     threads: int | None = None
+    scale: float = 1.0
 
 
 def rescore(spec: RescoreSpec) -> Point:
@@ -66,7 +68,7 @@ def _rescore(spec: RescoreSpec) -> Point:
     )
     data = cli.datamodule
     data.setup("fit")
-    pipeline = load_pipeline(spec.checkpoint).to(device_named("auto"))
+    pipeline = load_pipeline(spec.checkpoint, scale=spec.scale).to(device_named("auto"))
     model = ScoredModel(pipeline, data.transform.size, options.sampling_of(cli.model.sampling))
     found = score(model, data, "validate", options, further=scorer.metrics)
-    return Point.of(spec.step, found.measurements, spec.objectives)
+    return Point.of(spec.step, found.measurements, spec.objectives, spec.scale)

@@ -1,4 +1,4 @@
-"""What a study hands on: `pareto.csv`, `masks/NNN.yaml` (a trial's earlier points: `NNN-STEP.yaml`), `best.yaml`."""
+"""What a study hands on: `pareto.csv`, `masks/NNN.yaml` (its other points: `NNN-STEP-xSCALE.yaml`), `best.yaml`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from memcontrol.adapters.slots import DEFAULT_LAYOUT
 from memcontrol.files.atomic import replacing, write_text
 from memcontrol.files.sheet import write_sheet
 from memcontrol.jobs.job import put
@@ -22,12 +23,14 @@ __all__ = ["front_table", "write_results"]
 def front_table(study: Study, points: Sequence[FrontPoint], records: Sequence[TrialRecord]) -> pd.DataFrame:
     """Return the front, one point per row."""
     by_number = {record.number: record for record in records}
+    has_scales = any(point.id.scale != 1 for point in points)
     rows = []
     for point in sorted(points, key=lambda p: p.rewards, reverse=True):
         record = by_number[point.id.trial]
         row: dict[str, Any] = {
             "trial": point.id.trial,
             "step": point.id.step,
+            **({"scale": point.id.scale} if has_scales else {}),
             "mask": f"bits:{''.join(map(str, record.mask))}",
             **record.values,
             "rescored": point.is_rescored,
@@ -41,7 +44,7 @@ def front_table(study: Study, points: Sequence[FrontPoint], records: Sequence[Tr
 
 
 def write_results(study: Study, points: Sequence[FrontPoint], records: Sequence[TrialRecord]) -> FrontPoint | None:
-    """Write the front and an overlay for each of its points; returns the picked one.
+    """Write the front and an overlay for each of its points; returns the picked one, None where bounds allow none.
 
     An overlay carries mask, learning rate, parameters and step: `fit --config mimic.yaml --config masks/003.yaml`.
     """
@@ -54,19 +57,29 @@ def write_results(study: Study, points: Sequence[FrontPoint], records: Sequence[
     for old in folder.glob("*.yaml"):
         old.unlink()
     by_number = {record.number: record for record in records}
-    last = {point.id.trial: point.id.step for point in sorted(points, key=lambda p: p.id.step)}
+    last = {point.id.trial: point.id for point in sorted(points, key=lambda p: (p.id.step, p.id.scale))}
     for point in points:
-        step = "" if point.id.step == last[point.id.trial] else f"-{point.id.step:07d}"
-        path = folder / f"{point.id.trial:03d}{step}.yaml"
+        step = "" if point.id.step == last[point.id.trial].step else f"-{point.id.step:07d}"
+        scale = "" if point.id.scale == last[point.id.trial].scale else f"-x{point.id.scale:g}"
+        path = folder / f"{point.id.trial:03d}{step}{scale}.yaml"
         _write_overlay(path, study, by_number[point.id.trial], point)
     best = pick(points, study.options.pick, study.options.objectives)
+    if best is None:
+        (study.folder / "best.yaml").unlink(missing_ok=True)
+        return None
     _write_overlay(study.folder / "best.yaml", study, by_number[best.id.trial], best)
     return best
 
 
 def _write_overlay(path: Path, study: Study, record: TrialRecord, point: FrontPoint) -> None:
-    tree = record.overlay(bool(study.space.slots))
+    tree = study.space.overlay(record.mask, record.units)
+    slots = study.plain.get("model", {}).get("init_args", {}).get("slots")
+    if study.space.slots and slots not in (None, DEFAULT_LAYOUT):
+        put(tree, "model.slots", slots)
     put(tree, "trainer.max_steps", point.id.step)
+    if point.id.scale != 1:
+        put(tree, "model.scale", point.id.scale)
     found = ", ".join(f"{name} {point.measures[name].value:.4g}" for name in study.options.objectives)
-    head = f"# Trial {record.number} at step {point.id.step}: {found}\n"
+    scale = "" if point.id.scale == 1 else f", {point.id.scale:g} of the way from the base"
+    head = f"# Trial {record.number} at step {point.id.step}{scale}: {found}\n"
     write_text(path, head + yaml.safe_dump(tree, sort_keys=False, default_flow_style=None))

@@ -21,7 +21,7 @@ from memcontrol.jobs.loop import JobLoop
 from memcontrol.jobs.workers import local_workers, num_devices
 from memcontrol.measures import Point
 from memcontrol.module import MemControlModule
-from memcontrol.search.front import FrontPoint, archive
+from memcontrol.search.front import FrontPoint, archive, pick
 from memcontrol.search.loop import OuterLoop
 from memcontrol.search.options import SearchOptions
 from memcontrol.search.proposer import Proposer
@@ -72,7 +72,7 @@ def search(
             "overlay such as `--config adapter/svdiff.yaml`, or set `search.search_mask: false`."
         )
     trains_without, names = _slots(model)
-    study = open_study(config, callbacks, names, options, entry, build, trust)
+    study = open_study(config, callbacks, names, options, entry, build, trust, trains_without)
     workers, threads = _shares(options)
     proposer = Proposer(
         study.space,
@@ -99,6 +99,8 @@ def search(
     if not points:
         raise SearchError(_without_front(study, records))
     log_front(study, points, records)
+    if pick(points, options.pick, options.objectives) is None:
+        log.warning("No point of the front has %s, so there is no best.yaml. See pareto.csv.", options.pick)
     table = front_table(study, points, records)
     print(table[["trial", "step", "mask", *study.options.objectives]].to_string(index=False))
     log.info("The study is in %s", _named(study))
@@ -130,15 +132,28 @@ def _slots(model: MemControlModule) -> tuple[bool, tuple[str, ...]]:
 
 
 def _initial_design(space: SearchSpace, options: SearchOptions, trains_without: bool) -> list[Proposal]:
-    count, middle = len(space.slots), [0.5] * len(space.parameters)
+    count, middle = len(space.slots), space.middle
     found = []
-    for anchor in options.anchors if count else []:
+    for anchor in options.anchors if count or space.categories else []:
         if anchor == "all":
             found.append(space.proposal([1] * count, middle))
         elif anchor == "none" and trains_without:
             found.append(space.proposal([0] * count, middle))
+        elif anchor == "each":
+            found += [space.proposal([1] * count, units) for units in _each_choice(space)]
         elif anchor == "single":
             found += [space.proposal([int(i == j) for j in range(count)], middle) for i in range(count)]
+    return found
+
+
+def _each_choice(space: SearchSpace) -> list[list[float]]:
+    """Return the middle of the space with each value of each choice."""
+    found = []
+    for k in space.categories:
+        for level in range(len(space.parameters[k].choices)):
+            units = list(space.middle)
+            units[k] = space.parameters[k].unit(level)
+            found.append(units)
     return found
 
 
@@ -176,6 +191,7 @@ def _rescore(
                 factor,
                 study.trust,
                 threads,
+                point.id.scale,
             )
             jobs.submit(point.id, spec)
     with tqdm(total=len(jobs.keys), desc="scoring the front again", unit="point") as bar:

@@ -120,6 +120,7 @@ def open_study(
     entry: str = "",
     build: str = "",
     trust: bool = False,
+    trains_without: bool = True,
 ) -> Study:
     """Describe a study, and see that its folder holds no other; nothing is written yet.
 
@@ -131,11 +132,13 @@ def open_study(
         entry: What runs a trial, as `module:function`.
         build: What makes trainer, module and data of a config, as `module:function`.
         trust: Whether the config is trusted to import code.
+        trains_without: Whether all bits off trains something.
 
     Raises:
         SearchError: If the folder holds a study with another config, or nothing is searched.
     """
-    space = SearchSpace(slots if options.search_mask else (), _parameters(options))
+    slots = slots if options.search_mask else ()
+    space = SearchSpace(slots, _parameters(options), may_be_empty=trains_without)
     if not space.slots and not space.parameters:
         raise SearchError(
             "Nothing is searched: `search.search_mask` is false, `search.lr` null and `parameters` empty."

@@ -20,7 +20,7 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 
 def export_pipeline(
-    source: str, output: Path, dtype: str = "float32", base: str | None = None, scale: float = 1.0
+    source: str, output: Path, dtype: str = "float32", base: str | None = None, scale: float | None = None
 ) -> Path:
     """Merge an adapter into its base and write the pipeline.
 
@@ -29,7 +29,7 @@ def export_pipeline(
         output: Folder to write; it must be new or empty.
         dtype: `float32`, `float16` or `bfloat16`.
         base: Base model, where it no longer is where the run found it.
-        scale: How far to go from the base (0) to what was trained (1), see `load_pipeline`.
+        scale: How far to go from the base (0) to what was trained (1); by default what the run says.
 
     Returns:
         The folder; `diffusers.StableDiffusionPipeline.from_pretrained` loads it.

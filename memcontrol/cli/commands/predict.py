@@ -39,7 +39,7 @@ def sample_prompts(
     seed: int,
     device: str,
     moved_base: str | None = None,
-    scale: float = 1.0,
+    scale: float | None = None,
 ) -> Path:
     """Sample and write images: see `MemControlTrainer.predict`.
 
@@ -52,7 +52,7 @@ def sample_prompts(
     texts = _read_prompts(prompts, prompts_file, prompt_column)
     given = {"images_per_prompt": images_per_prompt, "seed": seed, "size": size}
     check_ranges(PromptError, "", given, RANGES)
-    if source is None and scale != 1:
+    if source is None and scale is not None:
         raise PromptError(
             f"Argument `scale` is {scale}, but without `ckpt_path` the base draws. Name a run, or leave the scale out."
         )

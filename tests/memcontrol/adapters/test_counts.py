@@ -44,3 +44,11 @@ def test_table_prints_total_and_slots():
     assert "222,805 of 859,520,964" in table
     assert "125,486 of 859,520,964" in table
     assert table.count("attentions") == 13
+
+
+def test_in_parts_every_weight_has_a_slot():
+    unet = build_skeleton("sd15")
+    adapted = put(SelectiveConfig(tune="full"), "parts", "all")
+    assert len(adapted.mask.names) == 24
+    assert sum(p.numel() for p in adapted.trainable().values()) == sum(p.numel() for p in unet.parameters())
+    assert not put(SelectiveConfig(tune="full"), "parts", "none").trainable()

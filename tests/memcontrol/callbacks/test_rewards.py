@@ -62,6 +62,24 @@ def test_training_is_the_same_without_it(run, tmp_path):
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+def test_scales_are_points_of_their_own_and_disturb_nothing(run, tmp_path):
+    main(scored_run(tmp_path, FEW_REWARDS.replace("init_args: {", "init_args: {scales: [0.0, 0.5], ", 1), PARETO))
+    found = points(tmp_path / "demo" / "version_0")
+    assert [(p["step"], p.get("scale", 1.0)) for p in found] == [
+        (0, 1.0), (3, 0.0), (3, 0.5), (3, 1.0), (6, 0.0), (6, 0.5), (6, 1.0)
+    ]  # fmt: skip
+    values = [{m["name"]: m["value"]["value"] for m in p["measures"] if m["value"]} for p in found]
+    assert values[4]["heldout_loss"] == pytest.approx(values[0]["heldout_loss"], rel=1e-4)  # all the way back
+    assert values[5]["heldout_loss"] != pytest.approx(values[6]["heldout_loss"], rel=1e-5)
+    _, expected = read_checkpoint(find_checkpoint(run))
+    _, weights = read_checkpoint(find_checkpoint(tmp_path / "demo" / "version_0"))
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    front = json.loads((tmp_path / "demo" / "version_0" / "pareto" / "front.json").read_text())
+    assert {p.name for p in (tmp_path / "demo" / "version_0" / "pareto").glob("*.ckpt")} == {
+        f"step-{point['step']:07d}.ckpt" for point in front
+    }
+
+
 def losses(run, name):
     return pd.read_csv(run / "metrics.csv")[name].dropna().to_numpy()
 

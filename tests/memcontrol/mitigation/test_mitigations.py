@@ -122,7 +122,7 @@ def test_emptied_batches_change_nothing(tmp_path):
     assert all(not w.any() for w in weights.values())
 
 
-@pytest.mark.parametrize("overlays", ["rwa", "threshold", "augment timesteps floor"])
+@pytest.mark.parametrize("overlays", ["rwa", "threshold", "augment timesteps floor", "ambient"])
 def test_overlays_train(tmp_path, overlays):
     main(short_run(tmp_path, *(f"--config=mitigation/{overlay}.yaml" for overlay in overlays.split())))
     run = tmp_path / "demo" / "version_0"
