@@ -7,8 +7,8 @@ choice as many indicators as it has values. A parameter that does not matter in 
 
 with squares of numbers and Gaussian priors, tighter for pairs than for single terms; their scales and the noise are
 those of the highest marginal likelihood on a grid. To propose, weights are sampled from the posterior of each
-objective, and a random Tchebycheff weighting of the sampled functions is minimised, so that proposals spread along the
-front.
+objective, drawn towards its mean, and a random Tchebycheff weighting of the sampled functions is minimised, so that
+proposals spread along the front.
 
 References:
     Baptista and Poloczek, "Bayesian optimization of combinatorial structures", ICML 2018,
@@ -31,6 +31,17 @@ from memcontrol.search.space import SearchSpace
 __all__ = ["NAME", "PairwiseModel", "PairwiseThompson", "features"]
 
 NAME: Final = "PairwiseThompson"
+PAIRS: Final = (0.002, 0.02, 0.1, 0.4)
+"""Prior variances of pairs as shares of that of single terms."""
+SPREAD: Final = 0.3
+"""Share of the posterior's spread with which weights are sampled: with all of it, the many weights that a few trials
+leave open decide, and proposals are little better than random ones (`benchmarks/wide_proposers.py`)."""
+WIDELY: Final = 0.2
+"""Share of proposals whose weights are sampled with all of it, so that nothing is left out for good."""
+BEST: Final = 5
+"""Trials, the best ones under the weighting, around which candidates lie."""
+CHANGES: Final = 4
+"""Largest mean number of changes that lead to a candidate from one of these."""
 MOVES: Final = (-0.15, -0.04, 0.04, 0.15)
 """By how much a number is moved to improve a candidate."""
 Floats = np.ndarray
@@ -78,25 +89,27 @@ class PairwiseModel:
     """Posterior of one objective.
 
     Args:
-        mean: Posterior mean of the weights, with shape `(F,)`.
-        factor: Matrix whose product with its transpose is their covariance, with shape `(F, F)`.
-        centre: Mean of the objective, which the weights leave out.
-        scale: Spread of the objective, which the weights are in units of.
+        x: Terms of what is known, with shape `(n, F)`.
+        prior: Prior variance of each weight, with shape `(F,)`.
+        noise: Variance of the noise.
+        target: Values of what is known, without their mean and in units of their spread, with shape `(n,)`.
+        scale: That spread.
     """
 
-    mean: Floats
-    factor: Floats
-    centre: float
+    x: Floats
+    prior: Floats
+    noise: float
+    target: Floats
     scale: float
 
     @classmethod
     def fit(cls, x: Floats, order: Floats, y: Floats) -> PairwiseModel:
         """Fit terms with shape `(n, F)` to values with shape `(n,)`."""
-        centre, scale = float(np.mean(y)), float(np.std(y)) or 1.0
-        target = (y - centre) / scale
+        scale = float(np.std(y)) or 1.0
+        target = (y - float(np.mean(y))) / scale
         best: tuple[float, Floats, float] | None = None
         for single in (0.02, 0.08, 0.3):
-            for pair in (0.02, 0.1, 0.4):
+            for pair in PAIRS:
                 prior = np.select([order == 0, order == 1], [1.0, single], single * pair)
                 kernel = (x * prior) @ x.T
                 for noise in (0.02, 0.1, 0.3, 0.7):
@@ -107,21 +120,41 @@ class PairwiseModel:
                         best = (evidence, prior, noise)
         assert best is not None
         _, prior, noise = best
-        precision = x.T @ x / noise + np.diag(1 / prior)
-        root = np.linalg.inv(np.linalg.cholesky(precision))
-        mean = root.T @ (root @ (x.T @ target / noise))
-        return cls(mean, root.T, centre, scale)
+        return cls(x, prior, noise, target, scale)
 
-    def sample(self, rng: np.random.Generator) -> Floats:
-        """Sample weights from the posterior, in the objective's own units but for its centre."""
-        sampled: Floats = self.scale * (self.mean + self.factor @ rng.standard_normal(len(self.mean)))
-        return sampled
+    @property
+    def _kernel(self) -> Floats:
+        kernel: Floats = (self.x * self.prior) @ self.x.T + self.noise * np.eye(len(self.x))
+        return kernel
+
+    def _given(self, target: Floats) -> Floats:
+        """Return the posterior mean of the weights if these were the values."""
+        found: Floats = self.prior * (self.x.T @ np.linalg.solve(self._kernel, target))
+        return found
+
+    def sample(self, rng: np.random.Generator, spread: float = 1.0) -> Floats:
+        """Sample weights from the posterior, in the objective's own units but for its centre.
+
+        A weight of the prior is corrected by what it does not explain (Matheron's rule), which costs no inverse of all
+        terms.
+
+        Args:
+            rng: Random numbers.
+            spread: Share of the distance from the mean that is kept.
+        """
+        weights = np.sqrt(self.prior) * rng.standard_normal(len(self.prior))
+        noise = np.sqrt(self.noise) * rng.standard_normal(len(self.target))
+        sampled = weights + self._given(self.target - self.x @ weights - noise)
+        mean = self._given(self.target)
+        found: Floats = self.scale * (mean + spread * (sampled - mean))
+        return found
 
     def singles(self, num_bits: int) -> tuple[Floats, Floats]:
         """Return mean and standard deviation of what turning each bit on changes, in the objective's units."""
         chosen = slice(1, 1 + num_bits)
-        spread = np.sqrt((self.factor**2).sum(axis=1))
-        return 2 * self.scale * self.mean[chosen], 2 * self.scale * spread[chosen]
+        cross = self.x[:, chosen] * self.prior[chosen]
+        variance = self.prior[chosen] - (cross * np.linalg.solve(self._kernel, cross)).sum(axis=0)
+        return 2 * self.scale * self._given(self.target)[chosen], 2 * self.scale * np.sqrt(variance.clip(min=0))
 
 
 class PairwiseThompson(base.Optimizer):
@@ -152,7 +185,8 @@ class PairwiseThompson(base.Optimizer):
             return self._child(rng.integers(0, 2, num_bits), rng.random(num_units))
         bits, units, losses = (np.stack(column) for column in zip(*self._known, strict=True))
         x, order = features(self._space, bits, units)
-        weights = [PairwiseModel.fit(x, order, column).sample(rng) for column in losses.T]
+        kept = 1.0 if rng.random() < WIDELY else SPREAD
+        weights = [PairwiseModel.fit(x, order, column).sample(rng, kept) for column in losses.T]
         spread = losses.std(axis=0) + 1e-12
         preference = rng.dirichlet(np.ones(losses.shape[1]))
 
@@ -161,7 +195,8 @@ class PairwiseThompson(base.Optimizer):
             values: Floats = np.stack([terms @ w for w in weights], axis=1) / spread
             return values
 
-        candidates = self._candidates(rng, bits, units)
+        preferred = np.argsort((preference * (losses - losses.min(axis=0)) / spread).max(axis=1), kind="stable")[:BEST]
+        candidates = self._candidates(rng, bits[preferred], units[preferred])
         reference = sampled(*candidates).min(axis=0)
 
         def score(b: Floats, u: Floats) -> Floats:
@@ -172,20 +207,19 @@ class PairwiseThompson(base.Optimizer):
         return self._child(*self._climb(score, *candidates))
 
     def _candidates(self, rng: np.random.Generator, bits: Floats, units: Floats) -> tuple[Floats, Floats]:
-        """Return random candidates, and ones a few changes away from what is known; none is known itself."""
-        number, categories = self.num_candidates, list(self._space.categories)
-        fresh = rng.integers(0, 2, (number, bits.shape[1])).astype(float)
-        near = bits[rng.integers(len(bits), size=number)]
-        flips = rng.random(near.shape) < 1.5 / max(1, bits.shape[1])
-        masks = np.concatenate([fresh, np.abs(near - flips)])
-        near_units = units[rng.integers(len(units), size=number)]
-        moved = np.clip(near_units + 0.1 * rng.standard_normal(near_units.shape), 0, 1)
-        moved[:, categories] = near_units[:, categories]
-        other = np.isin(np.arange(units.shape[1]), categories) & (rng.random(moved.shape) < 1 / (1 + len(categories)))
-        moved = np.where(other, rng.random(moved.shape), moved)
-        return masks, np.concatenate([rng.random((number, units.shape[1])), moved])
+        """Return candidates that are a few changes away from these, and half as many random ones."""
+        number, total = self.num_candidates, bits.shape[1] + units.shape[1]
+        chosen = rng.integers(len(bits), size=number)
+        changes = rng.random((number, total)) < (rng.integers(1, CHANGES + 1, size=number) / total)[:, None]
+        near, flips, moves = bits[chosen], changes[:, : bits.shape[1]], changes[:, bits.shape[1] :]
+        moved = np.clip(units[chosen] + 0.1 * rng.standard_normal(moves.shape), 0, 1)
+        is_new = np.isin(np.arange(units.shape[1]), self._space.categories) | (rng.random(moves.shape) < 0.3)
+        moved = np.where(moves, np.where(is_new, rng.random(moves.shape), moved), units[chosen])
+        fresh = rng.integers(0, 2, (number // 2, bits.shape[1])).astype(float)
+        numbers = np.concatenate([moved, rng.random((number // 2, units.shape[1]))])
+        return np.concatenate([np.abs(near - flips), fresh]), numbers
 
-    def _climb(self, score: Any, masks: Floats, numbers: Floats, starts: int = 8) -> tuple[Floats, Floats]:
+    def _climb(self, score: Any, masks: Floats, numbers: Floats, starts: int = 4) -> tuple[Floats, Floats]:
         """Improve the best candidates by single changes, and return the best that has not been told."""
         known = {self._key(bits, units) for bits, units, _ in self._known}
         values = score(masks, numbers)
