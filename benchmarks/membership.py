@@ -13,7 +13,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import torch
 import yaml
 
 from memcontrol import load_pipeline
@@ -24,7 +26,7 @@ from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint
 from memcontrol.files.run_folder import CONFIG, find_run
 from memcontrol.measures import MEASURES, Evidence, RealImages, Scene, ScoredModel, ScoringOptions, Shadow
-from memcontrol.measures.aggregators import GroupAUC
+from memcontrol.measures.aggregators import GroupAUC, Values
 from memcontrol.measures.encoders import ThumbnailEncoder
 from memcontrol.measures.functional.membership import hits_at_fpr
 from memcontrol.measures.membership import LOW_NOISE
@@ -74,9 +76,36 @@ def table_of(path: str, options: ScoringOptions, number: int, work: Path) -> pd.
         inside, outside = values.inside.numpy(), values.outside.numpy()
         found = {f"TPR at {100 * fpr:g} %": hits_at_fpr(inside, outside, fpr).mean() for fpr in (0.01, 0.05)}
         lines.append({"attack": measure.name, "AUC": measure.aggregator.value(values), **found, "CPU s": seconds})
+    if shadows:
+        print(control(shadows, real).to_string(index=False))
     print(f"{len(real.data.table('train'))} members, {len(real.data.table(split))} others; half of them, or as many "
           "others as members, where something is learnt")  # fmt: skip
     return pd.DataFrame(lines).set_index("attack")
+
+
+def control(shadows: list[Shadow], real: RealImages) -> pd.DataFrame:
+    """Return LiRA's area on each shadow model by the others, for its own members and for labels that tell nothing."""
+    measure, lines = MEASURES["membership_lira"], []
+    for k, shadow in enumerate(shadows):
+        others = [other for j, other in enumerate(shadows) if j // 2 != k // 2]  # its complement gives it away
+        if not others:
+            continue
+        values = measure.values(shadow.evidence, Scene(real, ScoringOptions(), None, others))
+        assert values is not None
+        assert values.outside is not None
+        scores = np.concatenate([values.inside, values.outside])
+        own = np.array([name in shadow.members for name in (*values.patients, *values.outside_patients)])
+        split = np.repeat([True, False], [len(values.inside), len(values.outside)])
+        areas = (measure.aggregator.value(_divided(scores, of)) for of in (own, split))
+        lines.append(dict(zip(("own members", "labels that tell nothing"), areas, strict=True)))
+    return pd.DataFrame(lines).round(3)
+
+
+def _divided(scores: np.ndarray, inside: np.ndarray) -> Values:
+    names = [str(i) for i in range(len(scores))]
+    one, other = np.flatnonzero(inside), np.flatnonzero(~inside)
+    return Values(torch.from_numpy(scores[one]), [names[i] for i in one],
+                  torch.from_numpy(scores[other]), [names[i] for i in other])  # fmt: skip
 
 
 def main() -> None:
