@@ -17,9 +17,9 @@ import torch
 from memcontrol.measures.aggregators import GroupAUC, Values
 from memcontrol.measures.functional.discriminant import discriminant_scores
 from memcontrol.measures.measure import Attacker, Measure, Scene, register
-from memcontrol.measures.membership import TINY
+from memcontrol.measures.membership import TINY, both_sides
 from memcontrol.measures.needs import Evidence
-from memcontrol.measures.probes import GradientProbe, PIAProbe, Probe, Probed, SecMIProbe, SimAProbe
+from memcontrol.measures.probes import GradientProbe, PIAProbe, Probed, SecMIProbe, SimAProbe
 from memcontrol.seeds import derive_seed
 
 __all__ = ["PIAAUC", "FittedMeasure", "GradientAUC", "SecMIAUC", "SimAAUC"]
@@ -73,10 +73,6 @@ def _half(names: Sequence[str], seed: int, side: str) -> np.ndarray:
     return np.isin(names, chosen)
 
 
-def _both(probe: type[Probe]) -> tuple[Probe, Probe]:
-    return probe("train"), probe("heldout")
-
-
 def _logs(probed: Probed) -> np.ndarray:
     return np.asarray(probed.scores.double().clamp_min(TINY).log())
 
@@ -94,7 +90,7 @@ class SecMIAUC(ProbeAUC):
     """AUC of SecMI at several timesteps."""
 
     name = "membership_auc_secmi"
-    needs = _both(SecMIProbe)
+    needs = both_sides(SecMIProbe)
     words = "the SecMI attack tells training images from held-out ones (AUC)"
     leak = "the SecMI attack tells training images from held-out ones"
     column = 81
@@ -104,7 +100,7 @@ class PIAAUC(ProbeAUC):
     """AUC of PIA at several timesteps."""
 
     name = "membership_auc_pia"
-    needs = _both(PIAProbe)
+    needs = both_sides(PIAProbe)
     words = "the PIA attack tells training images from held-out ones (AUC)"
     leak = "the PIA attack tells training images from held-out ones"
     column = 82
@@ -114,7 +110,7 @@ class SimAAUC(ProbeAUC):
     """AUC of SimA at several timesteps."""
 
     name = "membership_auc_sima"
-    needs = _both(SimAProbe)
+    needs = both_sides(SimAProbe)
     words = "the SimA attack tells training images from held-out ones (AUC)"
     leak = "the SimA attack tells training images from held-out ones"
     column = 85
@@ -130,7 +126,7 @@ class GradientAUC(FittedMeasure):
 
     name = "membership_auc_gsa"
     attacker = "weights"
-    needs = _both(GradientProbe)
+    needs = both_sides(GradientProbe)
     words = "gradients of the loss tell training images from held-out ones (AUC)"
     leak = "gradients of its loss tell training images from held-out ones"
     column = 86

@@ -30,6 +30,7 @@ __all__ = [
     "LossAUC",
     "MembershipMeasure",
     "RepeatedAUC",
+    "both_sides",
 ]
 
 TINY: Final = 1e-12
@@ -49,7 +50,8 @@ class MembershipMeasure(Measure, ABC):
         return Values(-inside.means, inside.subjects, -outside.means, outside.subjects)
 
 
-def _both(probe: type[Probe]) -> tuple[Probe, Probe]:
+def both_sides(probe: type[Probe]) -> tuple[Probe, Probe]:
+    """Return a probe of training images and one of held-out images."""
     return probe("train"), probe("heldout")
 
 
@@ -61,7 +63,7 @@ class LossAUC(MembershipMeasure):
     """AUC of the denoising loss."""
 
     name = "membership_auc"
-    needs = _both(LossProbe)
+    needs = both_sides(LossProbe)
     aggregator = GroupAUC()
     words = "the denoising loss tells training images from held-out ones (AUC; 0.5 is chance)"
     leak = "its denoising loss tells training images from held-out ones"
@@ -144,7 +146,7 @@ class CaptionedAUC(CalibratedMeasure):
 
     name = "membership_captioned"
     attacker = "captions"
-    needs = _both(LossProbe)
+    needs = both_sides(LossProbe)
     aggregator = GroupAUC()
     words = "the same for an attacker who knows the captions"
     leak = "how far its denoising loss fell tells training images with their captions from held-out ones"
@@ -165,7 +167,7 @@ class CLiDAUC(MembershipMeasure):
     """
 
     name = "membership_auc_clid"
-    needs = (*_both(UncaptionedLossProbe), *_both(LossProbe))
+    needs = (*both_sides(UncaptionedLossProbe), *both_sides(LossProbe))
     aggregator = GroupAUC()
     words = "the CLiD attack tells training images from held-out ones (AUC)"
     leak = "captions of training images lower its denoising loss more than those of held-out ones do"
