@@ -42,6 +42,8 @@ ADDED_SINCE: Final[dict[str, Any]] = {
     "path_column": "file_name",
     "scale": 1.0,
     "scales": None,
+    "test_pool": 0,
+    "test_pools": 1,
     "timesteps": asdict(TimestepOptions()),
     "truncation_side": "right",
     "value_range": None,

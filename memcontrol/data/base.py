@@ -25,7 +25,7 @@ from memcontrol.data.identifiers import report_identifiers, without_identifiers
 from memcontrol.data.images import Transform, Variant
 from memcontrol.data.readers import FileReader, ImageReader, Levels, Look, levels_of
 from memcontrol.data.sampler import EpochSampler, ResumableLoader
-from memcontrol.data.splits import SPLITS, MemorizationSubset, assign_splits, coin_half, in_share, take
+from memcontrol.data.splits import SPLITS, MemorizationSubset, assign_splits, coin_half, in_pool, in_share, take
 from memcontrol.data.store import key_of
 from memcontrol.data.tidying import named_splits, tidied
 from memcontrol.errors import DataError
@@ -43,6 +43,7 @@ RANGES: Final = {
     "num_workers": "[0, 256]",
     "split_fractions": "[0, 1]",
     "search_fraction": "[0, 1)",
+    "test_pools": "[1, 1000]",
     "data_fraction": "(0, 1]",
     "max_train_images": "[1, inf)",
     "max_eval_images": "[1, inf)",
@@ -69,6 +70,9 @@ class CaptionedImageDataModule(LightningDataModule):
         split_fractions: Shares of subjects for train, validate and test, where the source has no splits.
         search_fraction: Share of the training subjects that is set apart for searching masks, in [0, 1).
         train_on: Which training subjects are trained on: `train`, those not set apart, or `search`, those that are.
+        test_pools: Number of disjoint pools that the patients of test are divided into, so that what was decided by one
+            of them can be tested on another.
+        test_pool: Which of them is the test split, from 0; the others are left out.
         data_fraction: Seeded share of the training rows that is used, in (0, 1].
         max_train_images: Upper bound on the training rows, drawn by seed.
         max_eval_images: Upper bound on the rows of validation and of test, drawn by seed.
@@ -107,6 +111,8 @@ class CaptionedImageDataModule(LightningDataModule):
         split_fractions: list[float] = [0.8, 0.1, 0.1],  # noqa: B006 - a default that YAML can show
         search_fraction: float = 0.0,
         train_on: Literal["train", "search"] = "train",
+        test_pools: int = 1,
+        test_pool: int = 0,
         data_fraction: float = 1.0,
         max_train_images: int | None = None,
         max_eval_images: int | None = None,
@@ -130,6 +136,8 @@ class CaptionedImageDataModule(LightningDataModule):
         self.split_fractions = list(split_fractions)
         self.search_fraction = search_fraction
         self.train_on = train_on
+        self.test_pools = test_pools
+        self.test_pool = test_pool
         self.data_fraction = data_fraction
         self.max_train_images = max_train_images
         self.max_eval_images = max_eval_images
@@ -149,6 +157,7 @@ class CaptionedImageDataModule(LightningDataModule):
         check_ranges(DataError, "data", self, RANGES)
         if train_on == "search" and not search_fraction:
             raise DataError("Argument `data.search_fraction` must be above 0 to train on `search`, but got 0.")
+        check_ranges(DataError, "data", self, {"test_pool": f"[0, {test_pools})"})
         self._measured: set[str] = set()
         """Splits of which it was said how many captions are cut."""
 
@@ -289,7 +298,11 @@ class CaptionedImageDataModule(LightningDataModule):
         return self._without_the_other_part(table)
 
     def _without_the_other_part(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Leave out those training subjects that are set apart for the search, or that are not."""
+        """Leave out other test pools, and training subjects that are set apart for the search, or that are not."""
+        test = table["split"] == "test"
+        if self.test_pools > 1 and test.any():
+            ours = in_pool(table.loc[test, "subject_id"], self.test_pools, self.test_pool, self.split_seed)
+            table = table[~test | ours.reindex(table.index, fill_value=False)].reset_index(drop=True)
         if not self.search_fraction:
             return table
         training = table["split"] == "train"

@@ -11,7 +11,7 @@ import pandas as pd
 from memcontrol.errors import DataError
 from memcontrol.seeds import derive_seed
 
-__all__ = ["SPLITS", "MemorizationSubset", "assign_splits", "coin_half", "in_share", "split_named", "take"]
+__all__ = ["SPLITS", "MemorizationSubset", "assign_splits", "coin_half", "in_pool", "in_share", "split_named", "take"]
 
 SPLITS = ("train", "validate", "test")
 SPLIT_NAMES = {
@@ -58,6 +58,19 @@ class MemorizationSubset:
                 "Arguments `memorization.num_images` >= 0 and `memorization.repeats` >= 1 are needed, but "
                 f"got {self.num_images} and {self.repeats}."
             )
+
+
+def in_pool(subject: pd.Series, pools: int, pool: int, seed: int) -> pd.Series:
+    """Return which rows are of the subjects of one of several disjoint pools of about the same size.
+
+    Args:
+        subject: Subject of each row.
+        pools: Number of pools.
+        pool: Number of the pool, from 0.
+        seed: Seed of the draw.
+    """
+    names = sorted(set(subject.astype(str)), key=lambda name: (derive_seed(seed, "test pool", name), name))
+    return subject.astype(str).isin(names[pool::pools])
 
 
 def coin_half(training: Iterable[str], others: Iterable[str], number: int) -> frozenset[str]:

@@ -20,7 +20,7 @@ class ScoringOptions:
         num_images: Images drawn for training prompts, and as many for held-out prompts.
         num_probes: Training images, and as many held-out ones, whose losses are compared (0: all).
         draws: Noise and timestep pairs per probed image.
-        attacks: Whether images are also probed by CLiD, SecMI, PIA, SimA and gradients, which takes several times as long.
+        attacks: Whether images are also probed by SecMI, PIA, SimA and gradients, which takes several times as long.
         encoder: Features of quality and of nearest neighbours; by default EfficientNet-Lite0.
         sampling: Steps, guidance and scheduler; by default the model's. Mitigations of the model at inference stay.
         alpha: Share of held-out images that may count as copies, in (0, 1).

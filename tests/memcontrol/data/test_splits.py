@@ -59,3 +59,20 @@ def test_coins_divide_the_patients_of_training_and_test(tmp_path):
     assert before["train"] < one["train"] | other["train"]
     assert len(one["train"] | other["train"]) == 2 * len(before["train"])
     assert one["test"] == (before["train"] | before["test"]) - one["train"]
+
+
+def test_pools_of_test_patients_are_disjoint_and_whole(tmp_path):
+    def tests(**options):
+        found = PhantomDataModule(
+            sites=["C"], num_subjects=60, images_per_subject=2, split_fractions=[0.3, 0.2, 0.5],
+            transform=Transform(size=64), cache=CacheOptions(folder=str(tmp_path)), **options,
+        )  # fmt: skip
+        found.setup("fit")
+        return [set(found.table(split)["subject_id"]) for split in ("train", "validate", "test")]
+
+    *rest, whole = tests()
+    pools = [tests(test_pools=3, test_pool=number) for number in range(3)]
+    assert all(found[:2] == rest for found in pools)
+    assert set.union(*(found[2] for found in pools)) == whole
+    assert sum(len(found[2]) for found in pools) == len(whole)
+    assert {len(found[2]) for found in pools} == {10}
