@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 from memcontrol.callbacks import RewardsCallback
 from memcontrol.devices import device_named
+from memcontrol.diffusion.components import load_components
 from memcontrol.files import worker_cache
 from memcontrol.jobs.cuda_errors import dying_of_cuda_errors
 from memcontrol.jobs.entry import load_entry
 from memcontrol.jobs.run import use_threads
-from memcontrol.measures import Point, ScoredModel, score
+from memcontrol.measures import Evidence, Point, ScoredModel, chosen_measures, score
 from memcontrol.pipeline import load_pipeline
 from memcontrol.seeds import derive_seed
 
@@ -68,7 +69,18 @@ def _rescore(spec: RescoreSpec) -> Point:
     )
     data = cli.datamodule
     data.setup("fit")
-    pipeline = load_pipeline(spec.checkpoint, scale=spec.scale).to(device_named("auto"))
-    model = ScoredModel(pipeline, data.transform.size, options.sampling_of(cli.model.sampling))
-    found = score(model, data, "validate", options, further=scorer.metrics)
+    size, sampling, device = data.transform.size, options.sampling_of(cli.model.sampling), device_named("auto")
+    before = None
+    calibrated = [m.name for m in chosen_measures(options, scorer.metrics) if m.needs_base]
+    if calibrated:
+
+        def score_base() -> Evidence:
+            parts = load_components(cli.model.base, cli.model.random_init, cli.model.seed)
+            parts.truncate(cli.model.truncation_side)
+            base = ScoredModel(parts.pipeline().to(device), size, sampling)
+            return score(base, data, "validate", replace(options, measures=calibrated)).evidence
+
+        before = worker_cache.cached(("rescored base", spec.config, spec.factor), score_base)
+    model = ScoredModel(load_pipeline(spec.checkpoint, scale=spec.scale).to(device), size, sampling)
+    found = score(model, data, "validate", options, before, further=scorer.metrics)
     return Point.of(spec.step, found.measurements, spec.objectives, spec.scale)

@@ -71,3 +71,9 @@ def test_bounds_that_nothing_meets_pick_nothing(tmp_path, caplog):
     assert not (tmp_path / "study" / "best.yaml").exists()
     assert "No point of the front has noise_norm at most 0" in caplog.text
     assert "No point of the front has noise_norm at most 0" in (tmp_path / "study" / "report.html").read_text()
+
+
+def test_a_front_of_calibrated_rewards_is_scored_again(tmp_path):
+    with inline_workers():
+        main(arguments(tmp_path, 2, "--search.rescore_factor=1", "--search.objectives=[membership_calibrated,kid]"))
+    assert pd.read_csv(tmp_path / "study" / "pareto.csv")["rescored"].all()
