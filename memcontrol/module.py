@@ -389,10 +389,14 @@ class MemControlModule(LightningModule):
             mitigation.prepare(self.heldout_profile, self.global_step)
         prediction = self.unet(noised.x_t, noised.t, states).sample
         errors = denoising_errors(prediction, noised.target)
-        errors = errors if noised.weights is None else errors * noised.weights
+        known = errors.detach()
+        if noised.weights is not None:
+            errors = errors * noised.weights
+            # an error against a noisy image tells nothing of how well the image itself is known
+            known = known.masked_fill(noised.weights < 1, torch.inf)
         kept = torch.ones(len(seeds), dtype=torch.bool, device=prediction.device)
         for mitigation in self.mitigations:
-            kept = kept & mitigation.counts(errors.detach(), noised.t / self.num_timesteps)
+            kept = kept & mitigation.counts(known, noised.t / self.num_timesteps)
         if any(m.needs_noise_norm for m in self.mitigations):
             with torch.no_grad():
                 null = self.null_states.to(states).expand_as(states)

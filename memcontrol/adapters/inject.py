@@ -123,13 +123,10 @@ class AdaptedUNet:
                     yield f"{name}.{key}", parameter
 
     def _merged_by_peft(self) -> Iterator[tuple[str, Tensor]]:
-        """Return the base parameters under PEFT's own layers; ours keep what they replace."""
-        for name, module in self.unet.named_modules():
-            if not isinstance(module, BaseTunerLayer) or isinstance(module, LeafLayer):
-                continue
-            if not isinstance(module.base_layer, BaseTunerLayer):
-                for key, parameter in module.base_layer.named_parameters(recurse=False):
-                    yield f"{name}.{key}", parameter
+        """Return those of them under PEFT's own layers; ours keep what they replace."""
+        for name, parameter in self._adapted_weights():
+            if not isinstance(self.unet.get_submodule(name.rpartition(".")[0]), LeafLayer):
+                yield name, parameter
 
 
 def resolve_mask(unet: nn.Module, slots: LayoutName, mask: MaskSpec) -> tuple[Layout, Mask]:

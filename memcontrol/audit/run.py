@@ -102,6 +102,9 @@ def audit(
     if twice:
         raise CheckpointError(f"Argument `ckpt_path` names {twice} twice. Name each model once.")
     sources = named([open_source(path, base) for path in paths])
+    for source in sources:
+        if options.shadows.number and shadows is not None and source.card is not None:
+            shadows.check(find_run(source.path) or source.path)
     data.setup("test")
     for source in sources:
         if source.card is not None:

@@ -24,6 +24,7 @@ from memcontrol.files.run_folder import CONFIG, LOG
 from memcontrol.jobs.job import Job
 from memcontrol.jobs.loop import JobLoop, result_of
 from memcontrol.jobs.workers import local_workers, num_devices
+from memcontrol.plain import read_mapping
 from memcontrol.ranges import check_ranges
 
 __all__ = ["ShadowOptions", "ShadowTraining"]
@@ -96,7 +97,7 @@ class ShadowTraining:
             Their checkpoints.
 
         Raises:
-            CheckpointError: If the run's config is gone, or some training failed.
+            CheckpointError: If some training failed.
         """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_text(folder / CONFIG, yaml.safe_dump(self._config(run, card), sort_keys=False))
@@ -126,15 +127,21 @@ class ShadowTraining:
             )
         return [find_checkpoint(folder / _name(k)) for k in range(self.options.number)]
 
-    def _config(self, run: Path, card: Card) -> dict[str, Any]:
-        path = run / CONFIG
-        if not path.is_file():
+    def check(self, run: Path) -> None:
+        """See that shadow models of a run can be trained, before anything else is.
+
+        Raises:
+            CheckpointError: If the run's config is gone.
+        """
+        if not (run / CONFIG).is_file():
             raise CheckpointError(
                 f"{run} has no {CONFIG}, which says how it was trained, so no shadow models can be. Name the run's "
                 "folder, or leave them out with `--options.shadows.number=0`."
             )
-        found = yaml.safe_load(path.read_text()) or {}
-        config = {key: found[key] for key in RUN_KEYS if key in found}
+
+    def _config(self, run: Path, card: Card) -> dict[str, Any]:
+        found = read_mapping(run / CONFIG, CheckpointError)
+        config: dict[str, Any] = {key: found[key] for key in RUN_KEYS if key in found}
         trained_on = (config.get("data") or {}).get("init_args") or {}
         data = {**self.data, "init_args": {**self.data.get("init_args", {})}}
         data["init_args"] |= {name: trained_on[name] for name in OF_THE_RUN if name in trained_on}

@@ -97,6 +97,12 @@ class RewardsCallback(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Load the encoder: what is wrong with it is said before the base is loaded and data are encoded."""
+        scales = [scale for scale in (*self.scales, getattr(pl_module, "scale", 1.0)) if scale != 1]
+        if scales and isinstance(trainer.strategy, FSDPStrategy):
+            raise RewardError(
+                f"Arguments `scales` of RewardsCallback and `model.scale` ask for {scales}, but under FSDP only 1 can "
+                "be scored, as weights cannot be moved. Leave them out, or train with another `trainer.strategy`."
+            )
         if stage == "fit" and self.scoring.encoder is not None:
             _ = self.scoring.encoder.network
 
@@ -201,8 +207,6 @@ class RewardsCallback(Callback):
         assert self.real is not None
         scoring = scoring or self.scoring
         can_merge = merge and not isinstance(trainer.strategy, FSDPStrategy)
-        if scale != 1 and not can_merge:
-            raise RewardError("Under FSDP no scale but 1 can be scored. Leave `model.scale` and `scales` out.")
         with _undisturbed(module), module.adapted.merged(scale) if can_merge else nullcontext():
             model = ScoredModel(
                 module.pipeline(),

@@ -158,6 +158,8 @@ class CaptionedImageDataModule(LightningDataModule):
         if train_on == "search" and not search_fraction:
             raise DataError("Argument `data.search_fraction` must be above 0 to train on `search`, but got 0.")
         check_ranges(DataError, "data", self, {"test_pool": f"[0, {test_pools})"})
+        self._pool: tuple[list[str], list[str]] = [], []
+        """Patients of training and of test, before coins divide them."""
         self._measured: set[str] = set()
         """Splits of which it was said how many captions are cut."""
 
@@ -224,8 +226,9 @@ class CaptionedImageDataModule(LightningDataModule):
         return hashlib.sha256("\n".join(sorted(self.table("train")["content"])).encode()).hexdigest()[:16]
 
     def coin_half(self, number: int) -> frozenset[str]:
-        """Return the patients that are trained on with this number of `coin_flips`."""
-        return _coin_half(pd.concat([self.table(split).assign(split=split) for split in SPLITS]), number)
+        """Return the patients that are trained on with this number of `coin_flips`, whatever this module's own is."""
+        training, others = self._pool
+        return coin_half(training, others, number)
 
     @property
     def value_range(self) -> list[float] | None:
@@ -300,9 +303,8 @@ class CaptionedImageDataModule(LightningDataModule):
     def _without_the_other_part(self, table: pd.DataFrame) -> pd.DataFrame:
         """Leave out other test pools, and training subjects that are set apart for the search, or that are not."""
         test = table["split"] == "test"
-        if self.test_pools > 1 and test.any():
-            ours = in_pool(table.loc[test, "subject_id"], self.test_pools, self.test_pool, self.split_seed)
-            table = table[~test | ours.reindex(table.index, fill_value=False)].reset_index(drop=True)
+        ours = in_pool(table["subject_id"], test, self.test_pools, self.test_pool, self.split_seed)
+        table = table[~test | ours].reset_index(drop=True)
         if not self.search_fraction:
             return table
         training = table["split"] == "train"
@@ -311,10 +313,12 @@ class CaptionedImageDataModule(LightningDataModule):
 
     def _divided_by_coins(self, table: pd.DataFrame) -> pd.DataFrame:
         """Divide the patients of training and test anew, if that is asked for."""
+        patients = table["subject_id"].astype(str).groupby(table["split"]).unique()
+        self._pool = list(patients.get("train", [])), list(patients.get("test", []))
         if self.coin_flips is None:
             return table
-        half, divided = _coin_half(table, self.coin_flips), table["split"] != "validate"
-        heads = table["subject_id"].astype(str).isin(half)
+        heads = table["subject_id"].astype(str).isin(self.coin_half(self.coin_flips))
+        divided = table["split"] != "validate"
         self.split_at_random = True
         return table.assign(split=table["split"].mask(divided & heads, "train").mask(divided & ~heads, "test"))
 
@@ -442,11 +446,6 @@ class CaptionedImageDataModule(LightningDataModule):
         loop = self.trainer.fit_loop
         epoch = loop.epoch_progress.current.processed  # type: ignore[attr-defined]
         return epoch, loop.epoch_loop.batch_progress.current.ready
-
-
-def _coin_half(table: pd.DataFrame, number: int) -> frozenset[str]:
-    training, others = (table.loc[table["split"] == split, "subject_id"].astype(str) for split in ("train", "test"))
-    return coin_half(training, others, number)
 
 
 def _say_what_is_there_twice(table: pd.DataFrame) -> None:

@@ -60,17 +60,18 @@ class MemorizationSubset:
             )
 
 
-def in_pool(subject: pd.Series, pools: int, pool: int, seed: int) -> pd.Series:
-    """Return which rows are of the subjects of one of several disjoint pools of about the same size.
+def in_pool(subjects: pd.Series, among: pd.Series, pools: int, pool: int, seed: int) -> pd.Series:
+    """Return which rows are of one of several disjoint pools of subjects, of about the same size.
 
     Args:
-        subject: Subject of each row.
+        subjects: Subject of each row.
+        among: Whether the row's subject is in one of the pools.
         pools: Number of pools.
         pool: Number of the pool, from 0.
         seed: Seed of the draw.
     """
-    names = sorted(set(subject.astype(str)), key=lambda name: (derive_seed(seed, "test pool", name), name))
-    return subject.astype(str).isin(names[pool::pools])
+    names = sorted(subjects[among].astype(str).unique(), key=lambda name: derive_seed(seed, "test pool", name))
+    return among & subjects.astype(str).isin(names[pool::pools])
 
 
 def coin_half(training: Iterable[str], others: Iterable[str], number: int) -> frozenset[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -46,31 +46,37 @@ class FittedMeasure(Measure, ABC):
         found = self.features(evidence, scene)
         if found is None:
             return None
-        names = [evidence[need].subjects for need in self.needs[:2]]
-        learnt = [_half(of, scene.options.seed, side) for of, side in zip(names, ("train", "heldout"), strict=True)]
-        patients = [{name for name, is_in in zip(of, half, strict=True) if is_in}
-                    for of, half in zip(names, learnt, strict=True)]  # fmt: skip
-        if min(map(len, patients)) < FEWEST:
+        sides = [
+            _halved(features, evidence[need].subjects, derive_seed(scene.options.seed, "learnt on", side))
+            for features, need, side in zip(found, self.needs, ("train", "heldout"), strict=True)
+        ]
+        if min(side.learnt_patients for side in sides) < FEWEST:
             return None
-        scores = discriminant_scores(
-            *(f[half] for f, half in zip(found, learnt, strict=True)),
-            *(f[~half] for f, half in zip(found, learnt, strict=True)),
-        )
-        left = [[name for name, is_in in zip(of, half, strict=True) if not is_in]
-                for of, half in zip(names, learnt, strict=True)]  # fmt: skip
-        inside, outside = (torch.from_numpy(s) for s in scores)
-        return Values(inside, left[0], outside, left[1])
+        inside, outside = sides
+        scores = discriminant_scores(inside.learnt, outside.learnt, inside.tested, outside.tested)
+        ours, theirs = map(torch.from_numpy, scores)
+        return Values(ours, inside.patients, theirs, outside.patients)
 
     def note(self, ours: Values, scene: Scene, note: str) -> str:
         """Say on whom it was learnt."""
         return f"learnt on half of the patients, tested on the others; {note}"
 
 
-def _half(names: Sequence[str], seed: int, side: str) -> np.ndarray:
-    """Return which images are of a random half of the patients, with shape `(n,)`."""
+class _Halved(NamedTuple):
+    """Features of one side, of patients that are learnt on and of those that are tested."""
+
+    learnt: np.ndarray
+    learnt_patients: int
+    tested: np.ndarray
+    patients: list[str]
+    """Patient of each tested image."""
+
+
+def _halved(features: np.ndarray, names: Sequence[str], seed: int) -> _Halved:
     unique = np.unique(names)
-    chosen = np.random.default_rng(derive_seed(seed, "learnt on", side)).permutation(unique)[: len(unique) // 2]
-    return np.isin(names, chosen)
+    chosen = np.random.default_rng(seed).permutation(unique)[: len(unique) // 2]
+    is_learnt = np.isin(names, chosen)
+    return _Halved(features[is_learnt], len(chosen), features[~is_learnt], np.asarray(names)[~is_learnt].tolist())
 
 
 def _logs(probed: Probed) -> np.ndarray:

@@ -53,7 +53,8 @@ def test_coins_divide_the_patients_of_training_and_test(tmp_path):
         found.setup("fit")
         return found, {split: set(found.table(split)["subject_id"]) for split in ("train", "validate", "test")}
 
-    (plain, before), (_, one), (_, other) = data(), data(coin_flips=6), data(coin_flips=7)
+    (plain, before), (divided, one), (_, other) = data(), data(coin_flips=6), data(coin_flips=7)
+    assert divided.coin_half(9) == plain.coin_half(9)  # of a run that was divided itself, too
     assert one["validate"] == before["validate"]
     assert (one["train"], other["train"]) == (plain.coin_half(6), plain.coin_half(7))
     assert before["train"] < one["train"] | other["train"]
