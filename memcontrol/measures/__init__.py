@@ -14,7 +14,7 @@ from memcontrol.measures.samples import Sampled, Samples
 from memcontrol.measures.score import Score, collect, measure, score
 
 # isort: split
-from memcontrol.measures import membership, fitted, shadow, worst, reaction, nearness, distance, overlaps  # isort: skip  # noqa: F401
+from memcontrol.measures import membership, fitted, shadow, worst, reaction, nearness, distance, decoded, overlaps  # isort: skip  # noqa: F401
 
 __all__ = [
     "MEASURES",
