@@ -131,7 +131,11 @@ def pick(points: Sequence[FrontPoint], how: str | Bounds, objectives: Sequence[s
     """
     if isinstance(how, Bounds):
         points = [point for point in points if how.met_by(point.measures)]
-        return pick(points, "quality", objectives) if points else None
+        return (
+            pick(points, "memorization" if how.bounds_only(objectives[-1]) else "quality", objectives)
+            if points
+            else None
+        )
     rewards = np.array([p.rewards for p in points])
     if how == "knee":
         return points[knee(rewards, np.array([_half_widths(p, objectives) for p in points]))]

@@ -35,6 +35,8 @@ RANGES: Final = {
 class Bounds:
     """Bounds on objectives, under which the best quality (the last objective) is picked.
 
+    Where only quality has a bound, the least memorization (the first objective) is picked.
+
     Args:
         at_most: Largest value of each, such as `{membership_calibrated: 0.62}`.
         at_least: Smallest value of each.
@@ -47,6 +49,10 @@ class Bounds:
         """Return them as a reader would say them."""
         parts = [f"{name} at most {bound:g}" for name, bound in self.at_most.items()]
         return " and ".join(parts + [f"{name} at least {bound:g}" for name, bound in self.at_least.items()])
+
+    def bounds_only(self, name: str) -> bool:
+        """Whether an objective is the only one with a bound."""
+        return {*self.at_most, *self.at_least} == {name}
 
     def met_by(self, measures: Mapping[str, Interval]) -> bool:
         """Whether measured values lie within the bounds."""
@@ -76,7 +82,8 @@ class SearchOptions:
         anchors: What is tried first: `all` bits on, `none` (where that trains something), `single` blocks, `each` value
             of each parameter that is a choice, with all bits on.
         pick: Which point of the front is the best: `knee`, `quality` (last objective) or `memorization` (first), or
-            bounds: `{at_most: {membership_calibrated: 0.62}}` is the best quality under a leak that is accepted.
+            bounds: `{at_most: {membership_calibrated: 0.62}}` is the best quality under a leak that is accepted, and
+            `{at_most: {kid_decoded: 0.5}}` the smallest leak at a quality that suffices.
         prune: Whether hopeless trials are stopped early, once 10 have finished.
         rescore_factor: The front is scored again with so many times the images and fresh seeds (0: not).
         retries: How often a trial is started again after its worker died.
