@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,10 +12,36 @@ from typing import Any
 from memcontrol.errors import MaskError
 from memcontrol.plain import read_plain
 
-__all__ = ["Mask", "MaskSpec"]
+__all__ = ["Mask", "MaskSpec", "by_slot"]
 
 MaskSpec = str | int | list[int] | list[str]
 """How a mask is written in a config: `all`, `none`, `[0, 1, 1]`, `bits:011`, a file, or slot names."""
+
+
+def by_slot(values: Mapping[str, Any], layout: str, names: tuple[str, ...], argument: str) -> dict[str, Any]:
+    """Return what is said of each slot.
+
+    Args:
+        values: Values by slot names or globs, of which the first that matches a slot counts.
+        layout: Name of the slot layout.
+        names: Its slot names.
+        argument: Where the values stand in a config.
+
+    Raises:
+        MaskError: If a name matches no slot.
+
+    Example:
+        >>> by_slot({"up*": 2.0}, "block", ("down.0", "up.0"), "x")
+        {'up.0': 2.0}
+    """
+    for glob in values:
+        if not any(fnmatchcase(name, glob) for name in names):
+            raise MaskError(
+                f"Argument `{argument}` names {glob!r}, which matches no slot. Allowed are names (globs too) of these "
+                f"slots.\n{Mask.parse('none', layout, names).table()}"
+            )
+    matching = {name: next((v for glob, v in values.items() if fnmatchcase(name, glob)), None) for name in names}
+    return {name: value for name, value in matching.items() if value is not None}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch.utils.data import default_collate
 
 from memcontrol.adapters import AdaptedUNet, LayoutName, adapt, resolve_mask
 from memcontrol.adapters.configs import config_from_plain, config_to_plain
-from memcontrol.adapters.slots import DEFAULT_LAYOUT
+from memcontrol.adapters.slots import DEFAULT_LAYOUT, Layout
 from memcontrol.data.splits import take
 from memcontrol.diffusion.ambient import ambient
 from memcontrol.diffusion.cached_base import is_cached, load_base
@@ -25,14 +25,14 @@ from memcontrol.diffusion.components import Components, build_skeleton
 from memcontrol.diffusion.losses import denoising_errors, min_snr_weights
 from memcontrol.diffusion.noising import drop_captions, noise_latents, sample_timesteps
 from memcontrol.diffusion.probes import Denoiser
-from memcontrol.diffusion.sampling import SamplingOptions
+from memcontrol.diffusion.sampling import SamplingOptions, draw_latents
 from memcontrol.diffusion.timesteps import TimestepOptions
 from memcontrol.divergence import check_checkpoint, diverged
 from memcontrol.errors import MemControlError
 from memcontrol.files.card import CARD_KEY, Card, check_fits
 from memcontrol.files.digests import fingerprint
 from memcontrol.files.provenance import version_of
-from memcontrol.masks import Mask, MaskSpec
+from memcontrol.masks import Mask, MaskSpec, by_slot
 from memcontrol.mitigation import Mitigation
 from memcontrol.optimizers import (
     OptimizerOptions,
@@ -171,6 +171,7 @@ class MemControlModule(LightningModule):
         """
         unet = build_skeleton(self.base)
         layout, mask = resolve_mask(unet, self.slots, self.mask_spec)
+        self._lr_factors(layout)
         return adapt(unet, self.adapter, layout, mask, allow_empty=allow_empty)
 
     def configure_model(self) -> None:
@@ -232,6 +233,7 @@ class MemControlModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Learn the image size from the data, and find errors of the config before anything is loaded."""
+        self._check_mitigations()
         transform = getattr(getattr(self.trainer, "datamodule", None), "transform", None)
         self.image_size = getattr(transform, "size", self.image_size)
         if self._adapted is None and not is_cached(self.base, self.random_init, self.seed):
@@ -261,7 +263,11 @@ class MemControlModule(LightningModule):
         if self.snr_gamma is not None:
             errors = errors * min_snr_weights(self.parts.scheduler, t, self.snr_gamma)
         # A batch of which nothing is kept has the loss 0, and changes nothing.
-        loss = (errors * kept).sum() / kept.sum().clamp_min(1)
+        weighted = errors * kept * batch["weight"].to(errors) if "weight" in batch else errors * kept
+        loss = weighted.sum() / kept.sum().clamp_min(1)
+        for mitigation in self.mitigations:
+            added = mitigation.added(self, batch["seed"])
+            loss = loss if added is None else loss + added
         self._see_that_it_trains(loss.detach())
         loss = loss + (0 * self.placeholder if self.placeholder.requires_grad else 0)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(errors), sync_dist=True)
@@ -277,9 +283,18 @@ class MemControlModule(LightningModule):
 
     def on_train_start(self) -> None:
         """Train on at the rates of the config: a checkpoint brings those that it was trained with."""
+        for mitigation in self.mitigations:
+            mitigation.begin(self)
         if self._is_resumed:
             for optimizer, schedule in zip(self.trainer.optimizers, self.trainer.lr_scheduler_configs, strict=False):
                 apply_options(optimizer, schedule.scheduler, self._fresh_groups)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step; after the last one, mitigations change what was trained, before any callback sees it."""
+        super().optimizer_step(*args, **kwargs)
+        if self.trainer.global_step + 1 >= self.trainer.max_steps > 0:
+            for mitigation in self.mitigations:
+                mitigation.finish(self.unet)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Validate the last weights too: an epoch that ends within an accumulation shifts steps against batches."""
@@ -298,7 +313,10 @@ class MemControlModule(LightningModule):
         """Return AdamW over what is trained, with a schedule per step."""
         scale = self.trainer.accumulate_grad_batches * self.trainer.world_size * self._batch_size()
         trainable = self.adapted.trainable() or {"placeholder": self.placeholder}
-        optimizer = make_optimizer(trainable, self.adapted.vectors(), self.optimizer_options, scale)
+        slots = {name: self.adapted.layout.slot_of(name) for name in trainable}
+        by_name = self._lr_factors(self.adapted.layout)
+        factors = {name: by_name.get(slot.name, 1.0) for name, slot in slots.items() if slot is not None}
+        optimizer = make_optimizer(trainable, self.adapted.vectors(), self.optimizer_options, scale, factors)
         self._fresh_groups = options_of(optimizer)
         steps = num_steps(self.trainer, self.optimizer_options.schedule)
         schedule = make_schedule(optimizer, self.optimizer_options, steps)
@@ -427,14 +445,30 @@ class MemControlModule(LightningModule):
             errors.append(denoising_errors(prediction, noised.target))
         return torch.stack(errors, dim=1)
 
+    def drawn_by_base(self, count: int, sampling: SamplingOptions) -> tuple[list[str], Tensor]:
+        """Return captions of training images, and latents with shape `(n, C, h, w)` that the base draws for them."""
+        dataset = self._split("train")
+        rows = take(len(dataset.texts), min(count, len(dataset.texts)), self.seed, "prior")
+        texts = [dataset.texts[rows[i % len(rows)]] for i in range(count)]
+        seeds = [derive_seed(self.seed, "prior", i) for i in range(count)]
+        was_training = self.unet.training
+        self.unet.eval()
+        try:
+            with self.adapted.as_base(), self.trainer.precision_plugin.forward_context():
+                return texts, draw_latents(self.pipeline(), texts, seeds, sampling, self.image_size)
+        finally:
+            self.unet.train(was_training)
+
+    def errors_on(self, latents: Tensor, texts: list[str], seeds: Tensor) -> Tensor:
+        """Return the errors of latents at noise and timesteps that seeds decide, with shape `(n,)`."""
+        t = self.timesteps.sample(seeds, self.num_timesteps)
+        noised = noise_latents(self.parts.scheduler, latents.to(self.device)[:, None], seeds, t)
+        states = drop_captions(self.text_codec.encode(texts), self.null_states, seeds, self.caption_dropout)
+        return denoising_errors(self.unet(noised.x_t, noised.t, states).sample, noised.target)
+
     def heldout_profile(self, images: int, parts: int) -> Tensor:
         """Return the mean error of some validation images in each part of the schedule, with shape `(parts,)`."""
-        dataset = getattr(getattr(self.trainer, "datamodule", None), "datasets", {}).get("validate")
-        if dataset is None:
-            raise MemControlError(
-                "A mitigation compares with validation images (LossFloor does), but the trainer has no data module "
-                "with a split `validate`. Train with one of memcontrol's, or leave the mitigation out."
-            )
+        dataset = self._split("validate")
         rows = take(len(dataset), min(images, len(dataset)), self.seed, "reference")
         batch = self.transfer_batch_to_device(default_collate([dataset[int(row)] for row in rows]), self.device, 0)
         return self.errors_by_part(batch, parts).mean(dim=0)
@@ -473,6 +507,30 @@ class MemControlModule(LightningModule):
         trainer = getattr(self, "_trainer", None)
         digest = getattr(getattr(trainer, "datamodule", None), "training_set", None)
         return digest() if digest is not None else None
+
+    def _split(self, name: str) -> Any:
+        """Return the images of a split, for a mitigation that looks at them."""
+        dataset = getattr(getattr(self.trainer, "datamodule", None), "datasets", {}).get(name)
+        if dataset is None:
+            raise MemControlError(
+                f"A mitigation looks at the split `{name}` (LossFloor and PriorPreservation do), but the trainer has "
+                "no data module with one. Train with one of memcontrol's, or leave the mitigation out."
+            )
+        return dataset
+
+    def _check_mitigations(self) -> None:
+        """Refuse what changes the last weights where it is not known which are the last, or not they are kept."""
+        found = [type(m).__name__ for m in self.mitigations if m.changes_last_weights]
+        if found and self.trainer.state.fn == TrainerFn.FITTING and (self.trainer.max_steps < 1 or self.is_averaged):
+            raise MemControlError(
+                f"Mitigation {found[0]} changes the weights after the last step, which needs `trainer.max_steps` "
+                f"(got {self.trainer.max_steps}) and no EMACallback, whose average would be kept in their place."
+            )
+
+    def _lr_factors(self, layout: Layout) -> dict[str, float]:
+        """Return what the learning rate of each slot is multiplied by, where it is not 1."""
+        options = self.optimizer_options
+        return by_slot(options.lr_factors, layout.name, layout.names, "model.optimizer.lr_factors")
 
     def _eval_step(self, batch: Batch, name: str) -> dict[str, Tensor] | None:
         if not self.eval_draws:

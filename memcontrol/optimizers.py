@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import torch
@@ -29,6 +30,7 @@ RANGES: Final = {
     "eps": "(0, inf)",
     "warmup_steps": "[0, inf)",
 }
+FACTOR: Final = "(0, inf)"
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class OptimizerOptions:
         eps: Term added to the denominator.
         schedule: Name of a schedule of diffusers.
         warmup_steps: Steps over which the rate rises, where the schedule warms up.
+        lr_factors: What the learning rates of some slots are multiplied by, by slot names or globs, of which the first
+            that matches counts: `{up_blocks.*: 0.5}`. To train nothing of a slot, turn its bit off.
 
     Raises:
         MemControlError: If a number is out of range, or bitsandbytes is asked for and absent.
@@ -60,10 +64,12 @@ class OptimizerOptions:
     eps: float = 1e-8
     schedule: Schedule = "constant"
     warmup_steps: int = 0
+    lr_factors: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check ranges and that the optimizer is there."""
         check_ranges(MemControlError, "optimizer", self, RANGES)
+        check_ranges(MemControlError, "optimizer.lr_factors", self.lr_factors, dict.fromkeys(self.lr_factors, FACTOR))
         if self.name == "adamw8bit" and importlib.util.find_spec("bitsandbytes") is None:
             raise MemControlError(
                 "Argument `optimizer.name` is `adamw8bit`, which needs bitsandbytes: pip install "
@@ -72,7 +78,11 @@ class OptimizerOptions:
 
 
 def make_optimizer(
-    trainable: dict[str, nn.Parameter], vectors: set[str], options: OptimizerOptions, batch_size: int
+    trainable: dict[str, nn.Parameter],
+    vectors: set[str],
+    options: OptimizerOptions,
+    batch_size: int,
+    factors: Mapping[str, float] | None = None,
 ) -> torch.optim.Optimizer:
     """Build the optimizer.
 
@@ -81,15 +91,17 @@ def make_optimizer(
         vectors: Names of those among them that belong to 1-D weights, with a learning rate of their own.
         options: Rates and decay.
         batch_size: Global batch size, for `scale_lr`.
+        factors: What the learning rate of each is multiplied by, by name; 1 by default.
     """
-    factor = batch_size if options.scale_lr else 1
+    factor, factors = batch_size if options.scale_lr else 1, factors or {}
     groups: list[dict[str, Any]] = []
     for names, lr in (
         ([n for n in trainable if n not in vectors], options.lr),
         (sorted(vectors), options.lr if options.lr_1d is None else options.lr_1d),
     ):
-        if names:
-            groups.append({"params": [trainable[name] for name in names], "lr": factor * lr})
+        for own in dict.fromkeys(factors.get(name, 1.0) for name in names):
+            chosen = [trainable[name] for name in names if factors.get(name, 1.0) == own]
+            groups.append({"params": chosen, "lr": factor * own * lr})
     settings: dict[str, Any] = {
         "lr": factor * options.lr,
         "betas": tuple(options.betas),

@@ -41,10 +41,15 @@ def recipe_of(module: Any, trainer: Trainer) -> dict[str, dict[str, Any]]:
             "data.seed": getattr(data, "seed", None),
             "data.batch_size x devices": batch * world if batch is not None else None,
             "data.memorization": changes_of(getattr(data, "memorization", None)),
+            "model.optimizer.lr_factors": module.optimizer_options.lr_factors,
             "averaged weights (EMACallback)": module.is_averaged,
         },
         "free": {
-            **{f"model.optimizer.{name}": changes_of(v) for name, v in asdict(module.optimizer_options).items()},
+            **{
+                f"model.optimizer.{name}": changes_of(value)
+                for name, value in asdict(module.optimizer_options).items()
+                if name != "lr_factors"
+            },
             **{f"model.{name}": getattr(module, name) for name in FREE},
             "model.mitigations": changes_of(module.mitigations),
             "model.timesteps": changes_of(module.timesteps),

@@ -24,6 +24,8 @@ class Batch(TypedDict):
     """One seed per sample and draw, with shape `(B,)`; all its randomness follows from it."""
     text: list[str]
     """Captions."""
+    weight: NotRequired[Tensor]
+    """Weight of each sample in the loss, in (0, 1], with shape `(B,)`; 1 where it is left out."""
     latents: NotRequired[Tensor]
     """Mean and, for a variational encoder, standard deviation, with shape `(B, 1 or 2, C, h, w)`."""
     pixels: NotRequired[Tensor]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from inspect import signature
 from pathlib import Path
@@ -18,7 +19,7 @@ from peft.utils.constants import INCLUDE_LINEAR_LAYERS_SHORTHAND
 from memcontrol.errors import AdapterError
 from memcontrol.plain import read_mapping
 
-__all__ = ["config_class_of", "config_from_plain", "config_to_plain", "read_peft_config"]
+__all__ = ["PATTERNS", "config_class_of", "config_from_plain", "config_to_plain", "named_by", "read_peft_config"]
 
 LAYERWISE: Final = (
     "ADALORA", "ADAMSS", "BEFT", "BOFT", "C3A", "DEFT", "DELORA", "FOURIERFT", "FROD", "GLORA", "GRALORA", "HIRA",
@@ -26,6 +27,8 @@ LAYERWISE: Final = (
     "RANDLORA", "ROAD", "SHIRA", "SUPERTUNING", "TINYLORA", "UNILORA", "VBLORA", "VERA", "WAVEFT",
 )  # fmt: skip
 """PEFT's own types that adapt layers by themselves."""
+PATTERNS: Final = ("rank_pattern", "alpha_pattern")
+"""Options of PEFT that give modules numbers of their own, by regular expressions of their names."""
 IGNORED: Final[tuple[Any, ...]] = (None, False, "", [], {})
 """Values of options of a newer PEFT that change nothing."""
 
@@ -103,8 +106,42 @@ def read_peft_config(folder: Path, names: Sequence[str]) -> PeftConfig:
             values[option] = _matched(targets, names, path)
         elif not isinstance(targets, list | str | None) or not all(isinstance(t, str) for t in targets or ()):
             raise AdapterError(f"{path} has {option!r}: {str(targets)[:100]}, which are no names of modules.")
+    for option in PATTERNS:
+        if isinstance(values.get(option), dict):
+            values[option] = named_by(values[option], names, str(path))
     found = config_from_plain({name: value for name, value in values.items() if name in known})
     assert found is not None
+    return found
+
+
+def named_by(pattern: Mapping[str, Any], names: Iterable[str], source: str = "Argument `adapter`") -> dict[str, Any]:
+    """Return what PEFT reads from a `rank_pattern` for each of some modules, by the module's own name.
+
+    Args:
+        pattern: Values by regular expressions, of which the first that matches a name, or its end after a dot, counts.
+        names: Names of modules.
+        source: Where the pattern stands, for messages.
+
+    Returns:
+        Values by escaped names, which PEFT reads as the names themselves, of those modules that the pattern names.
+
+    Raises:
+        AdapterError: If a pattern is none or takes longer than two seconds.
+    """
+    found: dict[str, Any] = {}
+    try:
+        compiled = {key: regex.compile(rf"(.*\.)?({key})") for key in pattern}
+        end = time.monotonic() + 2
+        for name in names if compiled else ():
+            for key, expression in compiled.items():
+                if expression.fullmatch(name, timeout=max(end - time.monotonic(), 0.001)):
+                    found[re.escape(name)] = pattern[key]
+                    break
+    except (TimeoutError, regex.error) as error:
+        raise AdapterError(
+            f"{source} names modules by the patterns {str(list(pattern))[:200]}, which cannot be compared with their "
+            f"names ({error or 'it takes too long'}). Write the names out."
+        ) from error
     return found
 
 

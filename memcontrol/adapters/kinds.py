@@ -132,7 +132,9 @@ def _reason_against(config: PeftConfig, kind: str) -> str:
 
 
 def _inject(config: PeftConfig, holder: nn.ModuleDict) -> PeftModel:
-    model: PeftModel = get_peft_model(holder, _with(config, ["probe"], exclude_modules=None))
+    model: PeftModel = get_peft_model(
+        holder, _with(config, ["probe"], exclude_modules=None, rank_pattern={}, alpha_pattern={})
+    )
     holder.eval()
     return model
 

@@ -8,6 +8,7 @@ config. `plan.py` sorts units into slots. Each of our methods stands in the fold
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -16,6 +17,7 @@ from typing import Any, Generic, TypeVar
 from peft.config import PeftConfig
 from torch import nn
 
+from memcontrol.adapters.configs import PATTERNS, named_by
 from memcontrol.adapters.kinds import adaptable_kinds, kind_of, matches_targets
 
 __all__ = ["METHODS", "NORMS", "Method", "PeftMethod", "exactly", "leaves", "method_of", "owner_of", "parameters_of"]
@@ -98,6 +100,10 @@ class Method(ABC, Generic[C]):
             return f"{module}.{attribute.removeprefix(self.copies_prefix)}"
         return module
 
+    def switches_off(self, unit: str) -> bool:
+        """Whether the config itself leaves out a unit whose bit is on: a rank of 0."""
+        return False
+
     def is_vector(self, unet: nn.Module, parameter: str) -> bool:
         """Whether a trained parameter belongs to a 1-D weight, which `optimizer.lr_1d` is the learning rate of."""
         return False
@@ -119,9 +125,19 @@ class PeftMethod(Method[PeftConfig]):
             if kind_of(module) in kinds and matches_targets(self.config, name, module)
         ]
 
+    def switches_off(self, unit: str) -> bool:
+        """Whether the rank of a module is 0 by `rank_pattern`; PEFT itself knows no such rank."""
+        pattern = getattr(self.config, "rank_pattern", None) or {}
+        return named_by(pattern, [unit]).get(re.escape(unit)) == 0
+
     def targeting(self, units: list[str]) -> PeftConfig:
-        """Target the modules."""
-        return replace(self.config, target_modules=exactly(units))
+        """Target the modules, with the ranks that `rank_pattern` gives them."""
+        patterns = {
+            option: named_by(pattern, units)
+            for option in PATTERNS
+            if (pattern := getattr(self.config, option, None)) is not None
+        }
+        return replace(self.config, target_modules=exactly(units), **patterns)
 
 
 def method_of(config: PeftConfig) -> Method[Any]:

@@ -37,7 +37,8 @@ class Plan:
 
     def units(self, mask: Mask) -> list[str]:
         """Return the units that are adapted under a mask."""
-        return [*self.always, *(unit for name in mask.on for unit in self.in_slot[name])]
+        chosen = [*self.always, *(unit for name in mask.on for unit in self.in_slot[name])]
+        return [unit for unit in chosen if not self.method.switches_off(unit)]
 
     def config(self, mask: Mask) -> PeftConfig | None:
         """Return the PEFT config for a mask, or None where it adapts nothing."""

@@ -2,6 +2,7 @@
 
 from memcontrol.callbacks.baseline import BaselineCallback
 from memcontrol.callbacks.checkpoint import AdapterCheckpoint
+from memcontrol.callbacks.duplicates import DuplicateWeights
 from memcontrol.callbacks.ema import EMACallback
 from memcontrol.callbacks.pareto import ParetoCheckpoint
 from memcontrol.callbacks.rewards import RewardsCallback
@@ -11,6 +12,7 @@ from memcontrol.callbacks.timing import TimingCallback
 __all__ = [
     "AdapterCheckpoint",
     "BaselineCallback",
+    "DuplicateWeights",
     "EMACallback",
     "ParetoCheckpoint",
     "RewardsCallback",

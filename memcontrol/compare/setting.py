@@ -42,6 +42,7 @@ ADDED_SINCE: Final[dict[str, Any]] = {
     "path_column": "file_name",
     "scale": 1.0,
     "scales": None,
+    "lr_factors": {},
     "test_pool": 0,
     "test_pools": 1,
     "timesteps": asdict(TimestepOptions()),

@@ -70,6 +70,8 @@ class CaptionedImages(Dataset[dict[str, Any]]):
         self.order = np.arange(len(table)) if order is None else order
         self.seed = seed
         self.fresh_variants = fresh_variants
+        self.weights: np.ndarray | None = None
+        """Weight of each row in the loss of training, or None for 1."""
         self.latents: Cached | None = None
         self.text_states: Cached | None = None
 
@@ -86,6 +88,8 @@ class CaptionedImages(Dataset[dict[str, Any]]):
             seed = derive_seed(self.seed, "sample", str(self.table["content"].iat[row]), row)
         which = derive_seed(seed, "caption of several") % len(self.captions[row]) if len(self.captions[row]) > 1 else 0
         sample: dict[str, Any] = {"index": row, "seed": seed, "text": self.captions[row][which]}
+        if self.weights is not None:
+            sample["weight"] = float(self.weights[row])
         if self.text_states is not None:
             sample["text_states"] = self._states(row, which)
         if self.latents is not None:

@@ -29,7 +29,7 @@ from memcontrol.errors import DivergedError, PromptError
 from memcontrol.ranges import check_ranges
 from memcontrol.seeds import generator, normal_like_seeds
 
-__all__ = ["SamplingOptions", "sample", "sample_batches", "scheduler_named"]
+__all__ = ["SamplingOptions", "draw_latents", "sample", "sample_batches", "scheduler_named"]
 
 log = logging.getLogger(__name__)
 
@@ -170,6 +170,18 @@ def sample(
     return torch.cat(list(sample_batches(pipeline, prompts, seeds, options, size, progress)))
 
 
+def draw_latents(
+    pipeline: StableDiffusionPipeline,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    options: SamplingOptions,
+    size: int,
+    progress: bool = True,
+) -> Tensor:
+    """Draw one latent per prompt, as the U-Net sees it, with shape `(B, C, h, w)` on the CPU: see `sample`."""
+    return torch.cat(list(sample_batches(pipeline, prompts, seeds, options, size, progress, decode=False)))
+
+
 @torch.no_grad()
 def sample_batches(
     pipeline: StableDiffusionPipeline,
@@ -178,8 +190,9 @@ def sample_batches(
     options: SamplingOptions,
     size: int,
     progress: bool = True,
+    decode: bool = True,
 ) -> Iterator[Tensor]:
-    """Draw images batch by batch: see `sample`."""
+    """Draw images, or latents, batch by batch: see `sample` and `draw_latents`."""
     if len(prompts) != len(seeds):
         raise PromptError(f"There must be one seed per prompt, but got {len(prompts)} and {len(seeds)}.")
     trained_with = pipeline.scheduler
@@ -197,7 +210,7 @@ def sample_batches(
             states = texts.encode(list(prompts[chosen]))
             images = None
             try:
-                images = sample_batch(pipeline, states, null, list(seeds[chosen]), options, size).float().cpu()
+                images = sample_batch(pipeline, states, null, list(seeds[chosen]), options, size, decode).float().cpu()
             except RuntimeError as error:
                 if len(states) == 1 or not should_reduce_batch_size(error):
                     raise
@@ -227,6 +240,7 @@ def _sample_plain(
     seeds: list[int],
     options: SamplingOptions,
     size: int,
+    decode: bool,
 ) -> Tensor:
     output = pipeline(
         prompt_embeds=states,
@@ -236,7 +250,7 @@ def _sample_plain(
         num_inference_steps=options.steps,
         guidance_scale=options.guidance_scale,
         generator=[generator(seed, "picture") for seed in seeds],
-        output_type="pt",
+        output_type="pt" if decode else "latent",
     )
     images: Tensor = output.images
     return images
@@ -249,6 +263,7 @@ def _sample_mitigated(
     seeds: list[int],
     options: SamplingOptions,
     size: int,
+    decode: bool,
 ) -> Tensor:
     unet, scheduler = pipeline.unet, pipeline.scheduler
     denoiser = Denoiser(lambda x, t, condition: unet(x, t, condition).sample, scheduler)
@@ -263,6 +278,8 @@ def _sample_mitigated(
     *_, last = walk(
         denoiser, scheduler, states, null, seeds, shape, options.steps, options.guidance_scale, options.all_mitigations
     )
+    if not decode:
+        return last.latents
     decoded = pipeline.vae.decode(last.latents / pipeline.vae.config.scaling_factor).sample
     images: Tensor = (decoded / 2 + 0.5).clamp(0, 1)
     return images

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
-__all__ = ["HeldoutLosses", "Mitigation"]
+from memcontrol.diffusion.sampling import SamplingOptions
+
+__all__ = ["HeldoutLosses", "Learner", "Mitigation"]
 
 HeldoutLosses = Callable[[int, int], Tensor]
 """Takes a number of validation images and of equal parts of the schedule, and returns the mean error in each part."""
+
+
+class Learner(Protocol):
+    """A model in training, as mitigations see it."""
+
+    def drawn_by_base(self, count: int, sampling: SamplingOptions) -> tuple[list[str], Tensor]:
+        """Return captions of training images, and latents with shape `(n, C, h, w)` that the base draws for them."""
+
+    def errors_on(self, latents: Tensor, texts: list[str], seeds: Tensor) -> Tensor:
+        """Return the errors of latents at noise and timesteps that seeds decide, with shape `(n,)`."""
 
 
 class Mitigation:
@@ -27,6 +39,8 @@ class Mitigation:
     not called."""
     needs_noise_norm = False
     """Whether the U-Net also predicts without the caption in each step: else `kept` is not called."""
+    changes_last_weights = False
+    """Whether `finish` changes what was trained: then `trainer.max_steps` must say which step is the last."""
 
     def captions(self, texts: list[str], seeds: list[int]) -> list[str]:
         """Change the captions of a batch."""
@@ -51,6 +65,21 @@ class Mitigation:
     def counts(self, errors: Tensor, shares: Tensor) -> Tensor:
         """Return which samples count, by their errors and their places in the schedule, in [0, 1), all `(B,)`."""
         return torch.ones_like(errors, dtype=torch.bool)
+
+    def begin(self, learner: Learner) -> None:
+        """Get ready for training."""
+
+    def added(self, learner: Learner, seeds: Tensor) -> Tensor | None:
+        """Return what is added to the loss of a step, or None.
+
+        Args:
+            learner: The model.
+            seeds: One seed per sample of the batch, with shape `(B,)`.
+        """
+        return None
+
+    def finish(self, unet: nn.Module) -> None:
+        """Change the weights of the adapter after the last step, before they are validated and kept."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs, as plain values and tensors."""

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from memcontrol.cli import main
 from memcontrol.errors import MemControlError
 from memcontrol.optimizers import OptimizerOptions, make_optimizer
+from tests.conf import short_run
 
 
 def rates(vectors, batch_size=4, **options):
@@ -44,3 +46,32 @@ def test_rates_out_of_range_are_refused():
         OptimizerOptions(lr=0.0)
     with pytest.raises(MemControlError, match=r"`optimizer.lr_1d` must be in \[0, inf\), but got -1\.0"):
         OptimizerOptions(lr=0.1, lr_1d=-1.0)
+
+
+def test_slots_have_factors_of_their_own():
+    trainable = {name: nn.Parameter(torch.zeros(2)) for name in ("a", "b", "norm")}
+    optimizer = make_optimizer(trainable, {"norm"}, OptimizerOptions(lr=1e-2, lr_1d=1e-3), 1, {"b": 0.5, "norm": 0.5})
+    rate_of = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert [rate_of[id(p)] for p in trainable.values()] == pytest.approx([1e-2, 5e-3, 5e-4])
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, float("nan")])
+def test_impossible_factors_are_refused(factor):
+    with pytest.raises(MemControlError, match=r"`optimizer.lr_factors.up\*` must be in \(0, inf\)"):
+        OptimizerOptions(lr_factors={"up*": factor})
+
+
+def test_factors_of_slots_in_a_run(tmp_path):
+    option = '--model.optimizer.lr_factors={"up_blocks.*": 0.5, "*": 2.0}'
+    cli = main(short_run(tmp_path, "--trainer.max_steps=1", "--model.slots=parts", option))
+    rate_of = {id(p): g["lr"] for g in cli.trainer.optimizers[0].param_groups for p in g["params"]}
+    for name, parameter in cli.model.adapted.trainable().items():
+        factor = 0.5 if name.startswith("up_blocks.") else 2.0
+        assert rate_of[id(parameter)] == pytest.approx(factor * cli.model.optimizer_options.lr)
+
+
+def test_a_factor_of_no_slot_is_refused_before_anything_is_loaded(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(short_run(tmp_path, '--model.optimizer.lr_factors={"upper": 0.5}'))
+    assert "`model.optimizer.lr_factors` names 'upper', which matches no slot" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.ckpt"))
