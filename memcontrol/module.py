@@ -172,7 +172,9 @@ class MemControlModule(LightningModule):
         unet = build_skeleton(self.base)
         layout, mask = resolve_mask(unet, self.slots, self.mask_spec)
         self._lr_factors(layout)
-        return adapt(unet, self.adapter, layout, mask, allow_empty=allow_empty)
+        adapted = adapt(unet, self.adapter, layout, mask, allow_empty=allow_empty)
+        self._check_mitigations(unet)
+        return adapted
 
     def configure_model(self) -> None:
         """Load the base and put the adapter in; does nothing the second time."""
@@ -233,7 +235,6 @@ class MemControlModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Learn the image size from the data, and find errors of the config before anything is loaded."""
-        self._check_mitigations()
         transform = getattr(getattr(self.trainer, "datamodule", None), "transform", None)
         self.image_size = getattr(transform, "size", self.image_size)
         if self._adapted is None and not is_cached(self.base, self.random_init, self.seed):
@@ -241,6 +242,7 @@ class MemControlModule(LightningModule):
 
     def on_fit_start(self) -> None:
         """Say what is trained, and fill the cache."""
+        self._check_mitigations(self.unet)
         self._report()
         if any(m.needs_text_encoder for m in self.mitigations):
             log.info("A mitigation changes captions, so the text encoder runs in each step")
@@ -518,10 +520,18 @@ class MemControlModule(LightningModule):
             )
         return dataset
 
-    def _check_mitigations(self) -> None:
-        """Refuse what changes the last weights where it is not known which are the last, or not they are kept."""
+    def _check_mitigations(self, unet: nn.Module) -> None:
+        """Refuse mitigations that cannot work, or that change the last weights where others are kept, or none is last.
+
+        Args:
+            unet: The adapted U-Net, or its skeleton.
+        """
+        if not self._trains:
+            return
+        for mitigation in self.mitigations:
+            mitigation.check(unet)
         found = [type(m).__name__ for m in self.mitigations if m.changes_last_weights]
-        if found and self.trainer.state.fn == TrainerFn.FITTING and (self.trainer.max_steps < 1 or self.is_averaged):
+        if found and (self.trainer.max_steps < 1 or self.is_averaged):
             raise MemControlError(
                 f"Mitigation {found[0]} changes the weights after the last step, which needs `trainer.max_steps` "
                 f"(got {self.trainer.max_steps}) and no EMACallback, whose average would be kept in their place."

@@ -15,12 +15,14 @@ from memcontrol.compare.evidence import Candidate, CellEvidence, Extracted
 from memcontrol.compare.options import CompareOptions
 from memcontrol.devices import device_named
 from memcontrol.diffusion.components import load_components
+from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.errors import SearchError
 from memcontrol.files import worker_cache
 from memcontrol.files.checkpoints import read_checkpoint
 from memcontrol.jobs.cuda_errors import dying_of_cuda_errors
 from memcontrol.jobs.entry import load_entry
 from memcontrol.measures import (
+    MEASURES,
     Evidence,
     RealImages,
     Samples,
@@ -28,15 +30,19 @@ from memcontrol.measures import (
     Score,
     ScoredModel,
     ScoringOptions,
+    Shadow,
     chosen_measures,
+    collect,
     score,
 )
+from memcontrol.measures.score import encode_splits
 from memcontrol.measures.setting import setting_digest
 from memcontrol.pipeline import load_pipeline
 
-__all__ = ["CellSpec", "choose", "score_cell"]
+__all__ = ["LIRA", "CellSpec", "choose", "score_cell"]
 
 NUM_SHOWN = 6
+LIRA = "membership_lira"
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,7 @@ class CellSpec:
         evidence: File to write.
         pictures: File to write a row of sampled images to.
         mitigates: The method that this one adds a mitigation to, or None.
+        shadows: Checkpoints of models that were trained as it was on random halves of the patients.
         trust: Whether the configs are trusted.
     """
 
@@ -71,6 +78,7 @@ class CellSpec:
     evidence: str
     pictures: str
     mitigates: str | None = None
+    shadows: tuple[str, ...] = ()
     trust: bool = False
 
 
@@ -110,10 +118,17 @@ def score_cell(spec: CellSpec) -> str:
         ("base", model.base, setting_digest(real, options, sampling, size)),
         lambda: score(before, data, "test", options, real=real),
     )
+    shadows = [
+        Shadow(_probed(path, real, options, sampling), data.coin_half(number))
+        for number, path in enumerate(spec.shadows)
+    ]
     scored, found = before, Score(base.evidence, _against_itself(base, real, options))
     if spec.checkpoint is not None:
         scored = ScoredModel(load_pipeline(spec.checkpoint).to(device), size, sampling)
-        found = score(scored, data, "test", options, base.evidence, real=real)
+        also = MEASURES[LIRA].needs if shadows else ()
+        found = score(scored, data, "test", options, base.evidence, real=real, also=also)
+    scene = Scene(real, options, base.evidence, shadows)
+    attacked = MEASURES[LIRA].measure(found.evidence, scene, base.evidence) if shadows else []
     extraction = attack(scored, real, found.evidence, spec.options.extraction, options.alpha)
     evidence = CellEvidence(
         method=spec.method,
@@ -123,16 +138,28 @@ def score_cell(spec: CellSpec) -> str:
         candidates=spec.candidates,
         trained=_num_trained(spec),
         parameters=sum(p.numel() for p in before.pipeline.unet.parameters()),
-        measurements={m.name: m for m in found.measurements},
+        measurements={m.name: m for m in [*found.measurements, *attacked]},
         extraction=Extracted(extraction.prompts, extraction.flagged, len(extraction.extracted)) if extraction else None,
         mitigates=spec.mitigates,
-        **_kept(found.evidence, Scene(real, options, base.evidence)),
+        **_kept(found.evidence, scene),
     )
     heldout = found.evidence.get(Samples("heldout"))
     if heldout is not None:
         _save_row(heldout.images[:NUM_SHOWN], Path(spec.pictures))
     evidence.write(Path(spec.evidence))
     return Path(spec.evidence).name
+
+
+def _probed(path: str, real: RealImages, options: ScoringOptions, sampling: SamplingOptions) -> Evidence:
+    """Return what the attack with shadow models must know of one; a worker keeps it for the other seeds."""
+    key = ("shadow", path, setting_digest(real, options, sampling, real.data.transform.size))
+
+    def probe() -> Evidence:
+        model = ScoredModel(load_pipeline(path).to(device_named("auto")), real.data.transform.size, sampling)
+        encode_splits(model, real.data, ("train", "test"))
+        return collect(model, real, options, MEASURES[LIRA].needs)
+
+    return worker_cache.cached(key, probe)
 
 
 def _against_itself(base: Score, real: RealImages, options: ScoringOptions) -> list[Any]:
@@ -144,8 +171,9 @@ def _against_itself(base: Score, real: RealImages, options: ScoringOptions) -> l
 def _kept(evidence: Evidence, scene: Scene) -> dict[str, Any]:
     """Return what rows pair by: values per image where a measure's aggregator keeps them, replicates otherwise."""
     kept: dict[str, Any] = {"values": {}, "replicates": {}}
-    for measure in chosen_measures(scene.options):
-        values = measure.values(evidence, scene) if measure.is_reward else None
+    shadowed = [MEASURES[LIRA]] if scene.shadows else []
+    for measure in dict.fromkeys([*chosen_measures(scene.options), *shadowed]):
+        values = measure.values(evidence, scene) if measure.is_reward or measure in shadowed else None
         if values is None:
             continue
         if measure.aggregator.keeps_values:

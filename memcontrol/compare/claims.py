@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import permutation_test, spearmanr
 
-from memcontrol.compare.methods import BASE, FULL, is_plain
+from memcontrol.compare.methods import BASE, FULL, best_by_hand, is_configuration, is_plain
 from memcontrol.compare.options import CompareOptions
 from memcontrol.compare.rows import Row, p_better, p_no_worse
 from memcontrol.compare.searches import SearchedFront, exchange
@@ -58,7 +58,7 @@ class _Found:
 
 
 def judge_claims(rows: Sequence[Row], options: CompareOptions, fronts: Sequence[SearchedFront] = ()) -> list[Claim]:
-    """Test claims 1, 2, 3 (or 4, where masks were found on other data), 5 and 6, as far as there is what they need.
+    """Test claims 1, 2, 3 (or 4, where masks were found on other data), 5 to 8, as far as there is what they need.
 
     Args:
         rows: All methods.
@@ -72,6 +72,8 @@ def judge_claims(rows: Sequence[Row], options: CompareOptions, fronts: Sequence[
         *(_found_mask(by_name, adapter, options) for adapter in _searched(by_name)),
         _mitigated(by_name, options),
         *([_exchanged(fronts, options)] if fronts else []),
+        *(_found_configuration(by_name, name, options) for name in by_name if is_configuration(name, by_name)),
+        *_levers(by_name, options),
     ]
     adjusted = iter(holm([f.p for f in found if f.p is not None]).tolist())
     return [_judged(f, next(adjusted) if f.p is not None else None) for f in found]
@@ -88,7 +90,9 @@ def _judged(found: _Found, adjusted: float | None) -> Claim:
 
 
 def _searched(by_name: dict[str, Row]) -> list[str]:
-    return sorted(name.removesuffix("_found") for name in by_name if name.endswith("_found")) or ["svdiff"]
+    found = [name for name in by_name if name.endswith("_found")]
+    masks = sorted(name.removesuffix("_found") for name in found if not is_configuration(name, by_name))
+    return masks or ([] if found else ["svdiff"])
 
 
 def _capacity(rows: Sequence[Row], options: CompareOptions) -> _Found:
@@ -181,6 +185,50 @@ def _mitigated(by_name: dict[str, Row], options: CompareOptions) -> _Found:
         return _Found(5, text, "no method with a mitigation and without")
     reverse = max(p_better(row, by_name[name], options.memorization) for name, row in pairs.items() if row is not None)
     return _best_of(text, 5, ps, reverse)
+
+
+def _found_configuration(by_name: dict[str, Row], name: str, options: CompareOptions) -> _Found:
+    """Test claim 7: every rival in quality, and in memorization under every attack (an intersection-union test)."""
+    measures = [options.memorization, *options.attacks]
+    text = (
+        f"the found configuration {name} is no worse than full fine-tuning and the best made by hand, and memorizes "
+        f"less than each by {', '.join(measures)}"
+    )
+    found, chosen = by_name[name], {n: row.chosen_rewards for n, row in by_name.items() if row.chosen_rewards}
+    names = dict.fromkeys(n for n in (FULL, best_by_hand(chosen, options.margin)) if n in by_name)
+    rivals = [by_name[str(n)] for n in names]
+    lacking = sorted(m for m in measures if any(m not in row.values for row in (found, *rivals)))
+    if FULL not in names or lacking:
+        return _Found(7, text, f"not measured: {lacking}" if lacking else "no full fine-tuning beside it")
+    tests = {
+        f"{what} against {row.method}": p
+        for row in rivals
+        for what, p in (
+            (options.quality, p_no_worse(found, row, options.quality, options.margin)),
+            *((measure, p_better(found, row, measure)) for measure in measures),
+        )
+    }
+    worst = max(tests, key=lambda test: tests[test])
+    worse = [1 - p_no_worse(found, row, options.quality, options.margin) for row in rivals]
+    more = [p_better(row, found, measure) for row in rivals for measure in measures]
+    reverse = min(1.0, len(tests) * min([*worse, *more]))
+    shown = sum(p < LEVEL for p in tests.values())
+    figure = f"{shown} of {len(tests)} tests; least clear: {worst} (p = {tests[worst]:.2g})"
+    return _Found(7, text, figure, tests[worst], reverse)
+
+
+def _levers(by_name: dict[str, Row], options: CompareOptions) -> list[_Found]:
+    """Test claim 8 for each lever, where there are two at least: less memorization at no worse quality."""
+    pairs = {name: by_name[row.mitigates] for name, row in by_name.items() if row.mitigates in by_name}
+    if len(pairs) < 2:
+        return []
+    found = []
+    for name, row in pairs.items():
+        both = [(m, by_name[name].mean(m), row.mean(m)) for m in (options.memorization, options.quality)]
+        figure = ", ".join(f"{measure} {ours:.3g} against {theirs:.3g}" for measure, ours, theirs in both)
+        p, reverse = _less_at_no_worse(by_name[name], row, options), _more_or_worse(by_name[name], row, options)
+        found.append(_Found(8, f"{name} memorizes less than {row.method} at no worse quality", figure, p, reverse))
+    return found
 
 
 def _exchanged(fronts: Sequence[SearchedFront], options: CompareOptions) -> _Found:

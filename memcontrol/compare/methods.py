@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from memcontrol.files.configs import CONFIGS
 from memcontrol.plain import read_mapping
 from memcontrol.seeds import derive_seed
 
-__all__ = ["BASE", "FULL", "Method", "is_plain", "methods_of"]
+__all__ = ["BASE", "FULL", "Method", "best_by_hand", "is_configuration", "is_plain", "methods_of"]
 
 BASE = "base"
 FULL = "full"
@@ -31,20 +32,31 @@ class Method:
         name: Its name.
         overlay: Its config, or None for the untouched base.
         lr_factor: What the comparison's learning rates are multiplied with.
-        mitigates: The method that this one adds a mitigation to: its name without the last part, where its overlay
-            names `model.mitigations`.
+        mitigates: The method that this one adds a mitigation to: the one that its overlay names (`# lever_of: full`),
+            or its name without the last part, where the overlay names `model.mitigations`.
+        lr: Learning rate of a found configuration, which is taken as it stands: nothing is chosen.
     """
 
     name: str
     overlay: Path | None
     lr_factor: float = 1.0
     mitigates: str | None = None
+    lr: float | None = None
+
+    def lrs(self, lrs: Sequence[float]) -> list[float]:
+        """Return the learning rates that it is tried with, of a comparison's."""
+        return [self.lr] if self.lr is not None else [lr * self.lr_factor for lr in lrs]
 
 
 def is_plain(name: str) -> bool:
     """Whether a method is an adapter as it comes: no mask of a search, and no random one."""
     suffix = name.rpartition("_")[2]
     return name not in (BASE, FULL) and not (suffix == "found" or suffix.startswith("random"))
+
+
+def is_configuration(name: str, names: Container[str]) -> bool:
+    """Whether a method is a whole configuration that a study found, and not the mask of another one of these."""
+    return name.endswith("_found") and name.removesuffix("_found") not in names
 
 
 def methods_of(options: CompareOptions, folder: Path) -> list[Method]:
@@ -56,12 +68,45 @@ def methods_of(options: CompareOptions, folder: Path) -> list[Method]:
     found = {file.stem: _method(file) for file in _files(options.methods)}
     made = []
     for name, study in options.found.items():
+        whole = _configuration(name, _existing(study))
+        if whole is not None:
+            made.append(whole)
+            continue
         if name not in found:
             raise SearchError(
                 f"Argument `compare.found` has a mask for {name!r}, which is no method. Allowed are {sorted(found)}."
             )
         made += _masked(found[name], _existing(study), options.random_masks, folder)
     return [Method(BASE, None), *(m for m in found.values() if m.name != BASE), *made]
+
+
+def best_by_hand(rewards: Mapping[str, Sequence[float]], margin: float) -> str | None:
+    """Return the best method that somebody made by hand, by the rule that chooses among the trials of one method.
+
+    Args:
+        rewards: Rewards of memorization and quality of each method, at what was chosen on validation patients.
+        margin: Methods whose quality is worse than the best by less than this share count as equally good.
+    """
+    by_hand = {name: found for name, found in rewards.items() if is_plain(name)}
+    if not by_hand:
+        return None
+    best = max(quality for _, quality in by_hand.values())
+    good = {name: pair for name, pair in by_hand.items() if pair[1] >= best - margin * abs(best)}
+    return max(good, key=lambda name: tuple(good[name]))
+
+
+def _configuration(name: str, overlay: Path) -> Method | None:
+    """Return a found configuration as it stands, or None where a study searched the mask of one method."""
+    model = _part(read_mapping(overlay, SearchError), "model", overlay)
+    if "adapter" not in model:
+        return None
+    lr = _part(model, "optimizer", overlay).get("lr")
+    if not isinstance(lr, int | float) or not lr > 0:
+        raise SearchError(
+            f"{overlay} names an adapter but no learning rate (`model.optimizer.lr`). Give the best.yaml, or a "
+            "masks/NNN.yaml, of a study."
+        )
+    return Method(f"{name}_found", overlay, lr=float(lr))
 
 
 def _files(names: list[str]) -> list[Path]:
@@ -91,7 +136,8 @@ def _method(overlay: Path) -> Method:
     at_inference = (sampling.get(name) for name in ("mitigations", "guidance_start", "prompt_optimization"))
     is_mitigated = any([model.get("mitigations"), *at_inference])
     stem = overlay.stem.rpartition("_")[0]
-    return Method(overlay.stem, overlay, _factor(overlay), stem or None if is_mitigated else None)
+    mitigates = _said(overlay, "lever_of") or (stem or None if is_mitigated else None)
+    return Method(overlay.stem, overlay, _factor(overlay), mitigates)
 
 
 def _part(tree: dict[str, Any], name: str, overlay: Path) -> dict[str, Any]:
@@ -103,14 +149,19 @@ def _part(tree: dict[str, Any], name: str, overlay: Path) -> dict[str, Any]:
 
 def _factor(overlay: Path) -> float:
     """Read `# lr_factor: x` of a method's overlay: full fine-tuning wants smaller steps than 15,000 shifts do."""
-    for line in overlay.read_text().splitlines():
-        if line.startswith("# lr_factor:"):
-            text = line.split(":", 1)[1].strip()
-            with suppress(ValueError):
-                if 0 < float(text) < math.inf:
-                    return float(text)
-            raise SearchError(f"The overlay {overlay} says `# lr_factor: {text}`. Allowed is a number above 0.")
-    return 1.0
+    text = _said(overlay, "lr_factor")
+    if text is None:
+        return 1.0
+    with suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise SearchError(f"The overlay {overlay} says `# lr_factor: {text}`. Allowed is a number above 0.")
+
+
+def _said(overlay: Path, name: str) -> str | None:
+    """Return what an overlay says of itself in a comment `# name: text`."""
+    lines = overlay.read_text().splitlines()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(f"# {name}:")), None)
 
 
 def _masked(method: Method, study: Path, num_random: int, folder: Path) -> list[Method]:

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from memcontrol.audit.options import ExtractionOptions
 from memcontrol.errors import SearchError
-from memcontrol.measures import ScoringOptions
+from memcontrol.measures import MEASURES, ScoringOptions
 from memcontrol.ranges import check_ranges
 
 __all__ = ["CompareOptions"]
@@ -18,6 +18,7 @@ RANGES: Final = {
     "seeds": "[0, 4294967295]",
     "lrs": "(0, inf)",
     "margin": "[0, inf)",
+    "shadows": "[0, 256]",
     "workers": "[1, 1024]",
     "threads": "[1, 1024]",
 }
@@ -32,7 +33,9 @@ class CompareOptions:
         evidence: Folder that gets one small file of numbers per cell; tables and tests are made from it alone.
         methods: A folder of overlays, or a list of overlays; each file is a method under its own name.
         found: Overlay of a study (its best.yaml) by the method that it searched: adds the rows `METHOD_found` and
-            `METHOD_random1` to `METHOD_randomK`, with random masks of as many bits.
+            `METHOD_random1` to `METHOD_randomK`, with random masks of as many bits. One that names its adapter itself,
+            of a study whose space holds several, is a row `NAME_found` as it stands, at its own learning rate, step
+            and scale.
         random_masks: How many of those, the K.
         transfer: Whether found masks were searched on other data: then claim 4 is judged instead of claim 3.
         searches: Studies (folders with a journal.jsonl) whose fronts are compared: the first was rewarded for
@@ -41,7 +44,10 @@ class CompareOptions:
         lrs: Learning rates that each method is tried with on validation; a method's own `lr_factor` scales them.
         memorization: The primary measure of memorization.
         quality: The primary measure of quality.
-        margin: Share of the base's quality value by which a method may be worse and still count as no worse.
+        margin: Share of the other's quality value by which a method may be worse and still count as no worse.
+        attacks: Further measures of memorization under which a found configuration must memorize less (claim 7).
+        shadows: Shadow models of each method that claim 7 compares, for `membership_lira`; an even number, and each of
+            them takes as long as a run.
         scoring: How test patients are scored.
         extraction: The extraction attack on each cell; off by default, since it draws `samples` images of each prompt.
         images: Whether the report shows a grid of drawn pictures `blurred`, `full`, or not at all (`none`). Blurring
@@ -66,6 +72,8 @@ class CompareOptions:
     memorization: str = "membership_auc"
     quality: str = "kid"
     margin: float = 0.1
+    attacks: list[str] = field(default_factory=list)
+    shadows: int = 0
     scoring: ScoringOptions = field(default_factory=lambda: ScoringOptions(num_images=200, num_probes=0))
     extraction: ExtractionOptions = field(default_factory=lambda: ExtractionOptions(prompts=0))
     images: Literal["none", "blurred", "full"] = "blurred"
@@ -76,6 +84,14 @@ class CompareOptions:
     def __post_init__(self) -> None:
         """Check that there is something to compare."""
         check_ranges(SearchError, "compare", self, RANGES)
+        unknown = sorted({*self.attacks} - {name for name, m in MEASURES.items() if m.group == "memorization"})
+        if unknown or self.shadows % 2:
+            raise SearchError(
+                f"Argument `compare.attacks` must name measures of memorization, but got {unknown}."
+                if unknown
+                else f"Argument `compare.shadows` must be even, so that each patient is trained on by half of the "
+                f"shadow models, but got {self.shadows}."
+            )
         for name in ("methods", "seeds", "lrs"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):

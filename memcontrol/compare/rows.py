@@ -77,6 +77,14 @@ class Row:
     mitigates: str | None = None
     patients: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def chosen_rewards(self) -> tuple[float, ...]:
+        """Rewards of memorization and quality on validation patients of what was chosen; none where nothing was."""
+        if not self.chosen:
+            return ()
+        at = (self.chosen["lr"], int(self.chosen["step"]))
+        return next((c.point.rewards for c in self.candidates if (c.lr, c.point.step) == at), ())
+
     def mean(self, name: str) -> float:
         """Return the mean of a measure over seeds."""
         return float(np.mean(self.values[name]))

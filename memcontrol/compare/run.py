@@ -18,10 +18,10 @@ import yaml
 from tqdm import tqdm
 
 from memcontrol.callbacks import RewardsCallback
-from memcontrol.compare.cells import CellSpec, choose, score_cell
+from memcontrol.compare.cells import LIRA, CellSpec, choose, score_cell
 from memcontrol.compare.claims import judge_claims
 from memcontrol.compare.evidence import Candidate, CellEvidence
-from memcontrol.compare.methods import BASE, Method, methods_of
+from memcontrol.compare.methods import BASE, FULL, Method, best_by_hand, is_configuration, methods_of
 from memcontrol.compare.options import CompareOptions
 from memcontrol.compare.report import write_report
 from memcontrol.compare.rows import read_rows
@@ -29,7 +29,7 @@ from memcontrol.compare.searches import check_searches, read_fronts
 from memcontrol.compare.setting import Setting, setting_of
 from memcontrol.errors import DivergedError, SearchError
 from memcontrol.files.atomic import write_text
-from memcontrol.files.checkpoints import checkpoint_of
+from memcontrol.files.checkpoints import checkpoint_of, find_checkpoint
 from memcontrol.files.configs import ResolvedConfig
 from memcontrol.files.journal import Journal
 from memcontrol.files.redaction import paths_of, shareable
@@ -48,15 +48,18 @@ log = logging.getLogger("memcontrol")
 
 @dataclass(frozen=True)
 class _Run:
-    """A fit; with `step`, one that repeats a choice and ends there without validation."""
+    """A fit; with `step`, one that repeats a choice and ends there unvalidated, and with `half` one on half of them."""
 
     method: Method
     seed: int
     lr: float
     step: int | None = None
+    half: int | None = None
 
     @property
     def name(self) -> str:
+        if self.half is not None:
+            return f"{self.method.name}-shadow{self.half:03d}-lr{self.lr:g}-step{self.step}"
         return f"{self.method.name}-seed{self.seed}-lr{self.lr:g}"
 
     @property
@@ -64,7 +67,10 @@ class _Run:
         repeats: dict[str, Value] = (
             {} if self.step is None else {"trainer.max_steps": self.step, "trainer.limit_val_batches": 0}
         )
-        return {"model.optimizer.lr": self.lr, **repeats}
+        on_half: dict[str, Value] = (
+            {} if self.half is None else {"data.coin_flips": self.half, "data.memorization.num_images": 0}
+        )
+        return {"model.optimizer.lr": self.lr, **repeats, **on_half}
 
 
 def compare(
@@ -132,6 +138,7 @@ class _Comparison:
         self.workers = options.workers or max(1, num_devices())
         self.setting: Setting = setting_of(options, config)
         self.paths = tuple(paths_of(config.values.get("data", {})))
+        self.shadowed: frozenset[str] = frozenset()
 
     def complete(self) -> None:
         """Train and score every cell that has no evidence yet."""
@@ -146,6 +153,7 @@ class _Comparison:
             try:
                 self._train(self._tuning(methods, first), executor)
                 choices = {m.name: self._chosen(m, first) for m in methods if m.name != BASE}
+                self.shadowed = self._shadowed(choices)
                 repeats = [
                     _Run(m, seed, choices[m.name].lr, choices[m.name].point.step)
                     for seed in others
@@ -153,6 +161,7 @@ class _Comparison:
                     if m.name != BASE and self._is_open(m, seed)
                 ]
                 self._train(repeats, executor)
+                self._train(self._shadow_runs(methods, choices), executor)
                 self._score(methods, choices, executor)
             finally:
                 executor.shutdown(wait=False, cancel_futures=True)
@@ -195,16 +204,35 @@ class _Comparison:
         return Path(self.options.evidence) / f"{method.name}-seed{seed}.json"
 
     def _is_open(self, method: Method, seed: int) -> bool:
-        return not self._evidence(method, seed).is_file()
+        path = self._evidence(method, seed)
+        lacks = method.name in self.shadowed and path.is_file() and LIRA not in CellEvidence.read(path).measurements
+        return lacks or not path.is_file()
+
+    def _shadowed(self, choices: dict[str, Candidate]) -> frozenset[str]:
+        """Return the methods that shadow models are trained of: what claim 7 compares."""
+        found = {name for name in choices if is_configuration(name, choices)}
+        if not self.options.shadows or not found:
+            return frozenset()
+        rewards = {name: choice.point.rewards for name, choice in choices.items()}
+        rivals = [FULL, best_by_hand(rewards, self.options.margin)]
+        return frozenset(name for name in choices if name in found or name in rivals)
+
+    def _shadow_runs(self, methods: Sequence[Method], choices: dict[str, Candidate]) -> list[_Run]:
+        return [
+            _Run(m, half + 1, choices[m.name].lr, choices[m.name].point.step, half)
+            for m in methods
+            if m.name in self.shadowed and any(self._is_open(m, seed) for seed in self.options.seeds)
+            for half in range(self.options.shadows)
+        ]
 
     def _folder(self, run: _Run) -> Path:
         return self.root / "runs" / run.name
 
     def _tuning(self, methods: Sequence[Method], seed: int) -> list[_Run]:
         return [
-            _Run(method, seed, lr * method.lr_factor)
+            _Run(method, seed, lr)
             for method in methods
-            for lr in self.options.lrs
+            for lr in method.lrs(self.options.lrs)
             if method.name != BASE and self._is_open(method, seed)
         ]
 
@@ -257,8 +285,10 @@ class _Comparison:
     def _chosen(self, method: Method, seed: int) -> Candidate:
         """Return the choice of the first seed, from its evidence or else from its runs."""
         if not self._is_open(method, seed):
-            chosen = CellEvidence.read(self._evidence(method, seed)).chosen
-            return Candidate(chosen["lr"], Point(int(chosen["step"]), ()))
+            known = CellEvidence.read(self._evidence(method, seed))
+            lr, step = known.chosen["lr"], int(known.chosen["step"])
+            points = [c.point for c in known.candidates if (c.lr, c.point.step) == (lr, step)]
+            return Candidate(lr, points[0] if points else Point(step, ()))
         candidates = self._candidates(method, seed)
         if not candidates:
             errors = {e["folder"]: e["error"] for e in self.journal.events() if e["event"] == "run" and e["error"]}
@@ -267,12 +297,12 @@ class _Comparison:
                 f"No run of the method {method.name!r} has left a validation, so there is nothing to choose from: "
                 f"{mine}. The logs are {self.root}/runs/*/{LOG}. Mend it, and run the same command again."
             )
-        return choose(candidates, self.options.margin)
+        return candidates[-1] if method.lr is not None else choose(candidates, self.options.margin)
 
     def _candidates(self, method: Method, seed: int) -> list[Candidate]:
         found = []
-        for lr in self.options.lrs:
-            run = _Run(method, seed, lr * method.lr_factor)
+        for lr in method.lrs(self.options.lrs):
+            run = _Run(method, seed, lr)
             points, why = read_points(self._folder(run), [self.options.memorization, self.options.quality])
             if why is not None:
                 log.warning("A validation of %s is left out: %s", run.name, why)
@@ -326,8 +356,16 @@ class _Comparison:
             evidence=str(self._evidence(method, seed)),
             pictures=str(self.root / "pictures" / f"{method.name}-seed{seed}.png"),
             mitigates=method.mitigates,
+            shadows=tuple(map(str, self._shadow_models(method, choice))),
             trust=self.trust,
         )
+
+    def _shadow_models(self, method: Method, choice: Candidate | None) -> list[Path]:
+        """Return the checkpoints of a method's shadow models."""
+        if choice is None or method.name not in self.shadowed:
+            return []
+        runs = [_Run(method, k + 1, choice.lr, choice.point.step, k) for k in range(self.options.shadows)]
+        return [find_checkpoint(self._folder(run)) for run in runs]
 
 
 def _check_rewards(callbacks: Sequence[Any], options: CompareOptions) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from memcontrol.measures.functional.kernel import kernel_deviations, kernel_stat
 from memcontrol.measures.functional.whitening import whitening
 from memcontrol.measures.measure import Measure, Scene, register
 from memcontrol.measures.measurement import Measurement
-from memcontrol.measures.needs import Evidence
+from memcontrol.measures.needs import Evidence, Need
 from memcontrol.measures.samples import Samples
 from memcontrol.measures.statistics.jackknife import Deviations
 
@@ -27,7 +28,7 @@ class FeatureMeasure(Measure, ABC):
     """Compares features of pictures for held-out captions with those of held-out images."""
 
     group = "quality"
-    needs = (Samples("heldout"),)
+    needs: ClassVar[tuple[Need[Any], ...]] = (Samples("heldout"),)
 
     def values(self, evidence: Evidence, scene: Scene) -> Values:
         """Return features of pictures, with shape `(n, D)`, and of held-out images, with shape `(k, D)`."""

@@ -49,19 +49,24 @@ class BaseAnchoredFilter(Mitigation):
         self.energy = energy
         check_ranges(MemControlError, "BaseAnchoredFilter", self, {"share": "[0, 1)", "energy": "(0, 1]"})
 
-    @torch.no_grad()
-    def finish(self, unet: nn.Module) -> None:
-        """Write the kept channels back into the LoRA.
+    def check(self, unet: nn.Module) -> None:
+        """See that there is a LoRA.
 
         Raises:
-            AdapterError: If nothing of the U-Net is adapted by LoRA.
+            AdapterError: If nothing of the U-Net is adapted by one.
         """
-        layers = [m for m in unet.modules() if isinstance(m, LoraLayer) and ADAPTER in m.lora_A]
-        if not layers:
+        if not _layers(unet):
             raise AdapterError(
                 "BaseAnchoredFilter drops channels of LoRA, but `model.adapter` is no peft.LoraConfig. Leave it out of "
                 "`model.mitigations`, or train a LoRA."
             )
+
+    @torch.no_grad()
+    def finish(self, unet: nn.Module) -> None:
+        """Write the kept channels back into the LoRA."""
+        layers = _layers(unet)
+        if not layers:  # a run that trains nothing
+            return
         channels = [_channels(layer) for layer in layers]
         alignments = [self._alignment(layer, u, v) for layer, (u, _, v) in zip(layers, channels, strict=True)]
         dropped = int(self.share * sum(map(len, alignments)))
@@ -80,7 +85,12 @@ class BaseAnchoredFilter(Mitigation):
         k = int((carried < self.energy).sum()) + 1
         rows, columns = as_matrix(weight).shape
         aligned = (left[:, :k].T @ u).norm(dim=0) * (right[:k] @ v.T).norm(dim=0)
-        return aligned * (rows * columns) ** 0.5 / k
+        found: Tensor = aligned * (rows * columns) ** 0.5 / k
+        return found
+
+
+def _layers(unet: nn.Module) -> list[LoraLayer]:
+    return [m for m in unet.modules() if isinstance(m, LoraLayer) and ADAPTER in m.lora_A]
 
 
 def _channels(layer: LoraLayer) -> tuple[Tensor, Tensor, Tensor]:

@@ -66,6 +66,9 @@ class Mitigation:
         """Return which samples count, by their errors and their places in the schedule, in [0, 1), all `(B,)`."""
         return torch.ones_like(errors, dtype=torch.bool)
 
+    def check(self, unet: nn.Module) -> None:
+        """See, before anything is trained, that it can work on an adapted U-Net; its weights may be on `meta`."""
+
     def begin(self, learner: Learner) -> None:
         """Get ready for training."""
 

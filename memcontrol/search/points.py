@@ -71,11 +71,11 @@ def expected_point(point: Point, finished: Sequence[Sequence[Point]]) -> Point:
 
     Args:
         point: The last point of the trial.
-        finished: Points of trials that ran to their end.
+        finished: Points of trials that ran to their end; where they were scored at other scales, their largest counts.
     """
     growth = []
     for points in finished:
-        alike = [p for p in points if p.scale == point.scale]
+        alike = [p for p in points if p.scale == point.scale] or [p for p in points if p.scale == points[-1].scale]
         here = next((p for p in alike if p.step == point.step), None)
         if here is not None and alike[-1].step > point.step:
             growth.append(np.array(alike[-1].rewards) - np.array(here.rewards))

@@ -15,7 +15,7 @@ from memcontrol.cli import main
 from memcontrol.compare.cells import choose
 from memcontrol.compare.claims import judge_claims
 from memcontrol.compare.evidence import Candidate
-from memcontrol.compare.methods import Method, is_plain, methods_of
+from memcontrol.compare.methods import Method, best_by_hand, is_configuration, is_plain, methods_of
 from memcontrol.compare.options import CompareOptions
 from memcontrol.compare.rows import Row, p_better, read_rows
 from memcontrol.compare.run import _Comparison, _Run
@@ -257,6 +257,137 @@ def test_kinds_of_methods(tmp_path):
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({"model": model}))
     found = {m.name: m.mitigates for m in methods_of(CompareOptions(methods=[str(tmp_path)]), tmp_path / "made")}
     assert found == {"base": None, "full_slow": None, "full_words": "full", "full_late": "full"}
+
+
+CONFIGURATION = {
+    "model": {
+        "slots": "parts", "mask": "all", "optimizer": {"lr": 2e-3}, "scale": 0.8,
+        "adapter": {"class_path": "peft.LoraConfig", "init_args": {"r": 2}},
+    },
+    "trainer": {"max_steps": 2},
+}  # fmt: skip
+
+
+def test_a_found_configuration_is_a_row_as_it_stands(tmp_path):
+    best = tmp_path / "best.yaml"
+    best.write_text(yaml.safe_dump(CONFIGURATION))
+    made = methods_of(
+        CompareOptions(methods=["compare/methods/full.yaml"], found={"wide": str(best)}), tmp_path / "made"
+    )
+    (found,) = (m for m in made if m.name == "wide_found")
+    assert found.overlay == best
+    assert found.lrs([1.0, 2.0]) == [2e-3]
+    assert made[1].lrs([1.0, 2.0]) == [0.1, 0.2]
+    assert not any("random" in m.name for m in made)
+    names = {m.name for m in made} | {"svdiff", "svdiff_found"}
+    assert [name for name in sorted(names) if is_configuration(name, names)] == ["wide_found"]
+    del CONFIGURATION["model"]["optimizer"]["lr"]
+    best.write_text(yaml.safe_dump(CONFIGURATION))
+    CONFIGURATION["model"]["optimizer"]["lr"] = 2e-3
+    with pytest.raises(SearchError, match="names an adapter but no learning rate"):
+        methods_of(CompareOptions(found={"wide": str(best)}), tmp_path / "made")
+
+
+def test_the_best_by_hand_is_chosen_as_a_trial_is():
+    rewards = {"full": (-0.9, -0.1), "wide_found": (-0.5, -0.1), "a": (-0.7, -1.0), "b": (-0.6, -1.05), "c": (-0.5, -2)}
+    assert best_by_hand(rewards, 0.1) == "b"
+    assert best_by_hand(rewards, 0.0) == "a"
+    assert best_by_hand({"full": (-0.9, -0.1), "base": (-0.5, -3.0)}, 0.1) is None
+
+
+def chosen(found, auc=None, kid=None):
+    """Return a row with what was chosen on validation patients; by default what test patients show."""
+    pair = (-(auc or found.mean("membership_auc")), -(kid or found.mean("kid")))
+    return replace(found, chosen={"lr": 0.1, "step": 1}, candidates=(Candidate(0.1, Point(1, pair)),))
+
+
+def attacked(found, auc):
+    found.values["membership_lira"], found.errors["membership_lira"] = auc + SEEDS, 0.01
+    found.directions["membership_lira"] = False
+    return found
+
+
+def wide_rows(auc=0.6, kid=1.0, lira=0.7):
+    rows = [row("base", 0, 0.5, 3.0), row("full", 900, 0.95, 0.99), row("lora_r4", 60, 0.7, 1.0),
+            row("lora_r16", 90, 0.8, 0.97), row("svdiff", 15, 0.6, 2.0), row("wide_found", 60, auc, kid)]  # fmt: skip
+    return [attacked(chosen(r) if r.method != "base" else r, lira if r.method == "wide_found" else 0.9) for r in rows]
+
+
+def test_a_found_configuration_must_beat_full_and_the_best_by_hand_under_each_attack():
+    options = {"attacks": ["membership_lira"]}
+    claim = judged(wide_rows(), **options)[7]
+    assert claim.verdict == "holds"
+    assert claim.figure.startswith("6 of 6 tests")
+    assert 3 not in judged(wide_rows(), **options)  # no mask of one adapter was found
+    for worse, words in (({"auc": 0.75}, "membership_auc against lora_r4"), ({"kid": 1.3}, "kid against"),
+                         ({"lira": 0.95}, "membership_lira against")):  # fmt: skip
+        claim = judged(wide_rows(**worse), **options)[7]
+        assert claim.verdict == "does not hold", worse
+        assert words in claim.figure
+    assert judged(wide_rows(auc=0.695), **options)[7].verdict == "undecided at this n"
+
+
+def test_what_was_not_measured_decides_nothing():
+    rows = [r for r in wide_rows() if r.method != "full"]
+    assert "no full fine-tuning" in judged(rows, attacks=["membership_lira"])[7].figure
+    rows = wide_rows()
+    del rows[1].values["membership_lira"]
+    claim = judged(rows, attacks=["membership_lira"])[7]
+    assert (claim.verdict, claim.figure) == ("undecided at this n", "not measured: ['membership_lira']")
+
+
+def test_each_lever_is_a_claim_of_its_own():
+    rows = [*ROWS[:-1], replace(row("full_half", 900, 0.8, 1.0), mitigates="full"),
+            replace(row("full_late", 900, 0.7, 2.0), mitigates="full")]  # fmt: skip
+    verdicts = {c.text.split()[0]: c.verdict for c in judge_claims(rows, CompareOptions()) if c.number == 8}
+    assert verdicts == {"full_half": "holds", "full_late": "does not hold"}
+
+
+def test_an_overlay_names_what_it_is_a_lever_of(tmp_path):
+    (tmp_path / "full_half.yaml").write_text("# lever_of: full\nmodel: {scale: 0.5}\n")
+    (tmp_path / "full_twice.yaml").write_text("model: {scale: 0.5}\n")
+    found = {m.name: m.mitigates for m in methods_of(CompareOptions(methods=[str(tmp_path)]), tmp_path / "made")}
+    assert found == {"base": None, "full_half": "full", "full_twice": None}
+
+
+@pytest.mark.parametrize("options", [{"attacks": ["kid"]}, {"attacks": ["nothing"]}, {"shadows": 3}, {"shadows": -2}])
+def test_impossible_attacks_are_refused(options):
+    with pytest.raises(SearchError, match=rf"`compare\.{next(iter(options))}`"):
+        CompareOptions(**options)
+
+
+@pytest.mark.whole
+def test_a_found_configuration_and_shadow_models(tmp_path):
+    """The found row keeps its rate, step and scale; shadow models are trained once, also where cells were scored."""
+    best, methods = tmp_path / "best.yaml", tmp_path / "methods"
+    best.write_text(yaml.safe_dump(CONFIGURATION))
+    methods.mkdir()
+    (methods / "full.yaml").write_text(
+        "model: {adapter: {class_path: memcontrol.adapters.SelectiveConfig, init_args: {tune: full}}}\n"
+    )
+    (methods / "svdiff.yaml").write_text("model: {adapter: {class_path: memcontrol.adapters.SVDiffConfig}}\n")
+    folder, evidence = tmp_path / "compare", tmp_path / "evidence"
+    found = f"--compare.found={{wide: {best}}}"
+    main(arguments(folder, methods, evidence, found))
+    before = len(events(folder, "run"))
+    attacks = ["--compare.shadows=2", "--compare.attacks=[membership_lira]", "--compare.seeds=[0,1]"]
+    main(arguments(folder, methods, evidence, found, *attacks))
+    runs = [e["folder"] for e in events(folder, "run")][before:]
+    assert sorted(r for r in runs if "shadow" in r) == sorted(r for r in {*runs} if "shadow" in r)
+    assert len([r for r in runs if "shadow" in r]) == 6  # of the found one, of full, and of the best by hand
+    assert len([r for r in runs if "seed1" in r]) == 3
+    record = json.loads((evidence / "wide_found-seed0.json").read_text())
+    assert record["chosen"] == {"lr": 2e-3, "step": 2}
+    assert record["candidates"][-1]["scale"] == 0.8
+    table = {
+        name: json.loads((evidence / f"{name}-seed1.json").read_text()) for name in ("wide_found", "full", "svdiff")
+    }
+    assert all(0 <= r["measures"]["membership_lira"]["value"]["value"] <= 1 for r in table.values())
+    sides = [r["values"]["membership_lira"]["patients"] for r in table.values()]
+    assert sides[0] == sides[1] == sides[2]  # so differences are paired
+    main(arguments(folder, methods, evidence, found, *attacks))
+    assert len(events(folder, "run")) == before + len(runs)  # nothing is done again
+    assert "the found configuration wide_found" in (folder / "claims.md").read_text()
 
 
 def searched(folder, points, names):
