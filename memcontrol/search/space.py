@@ -77,7 +77,7 @@ class Parameter:
         if self.kind == "integer":
             return min(int(self.high), int(self.low) + int(unit * (int(self.high) - int(self.low) + 1)))
         if self.kind == "linear":
-            return float(self.low + unit * (self.high - self.low))
+            return float(f"{self.low + unit * (self.high - self.low):.6g}")
         return float(f"{math.exp(math.log(self.low) + unit * (math.log(self.high) - math.log(self.low))):.6g}")
 
     def level(self, unit: float) -> int:
