@@ -266,6 +266,7 @@ class MemControlTrainer(Trainer):
         scoring: ScoringOptions = ScoringOptions(),  # noqa: B008 - frozen
         output: str = "steps",
         device: str = "auto",
+        guidance_scale: float | None = None,
     ) -> None:
         """Print whether models are ranked alike with fewer sampler steps; writes `agreement.csv` and a plot.
 
@@ -278,6 +279,8 @@ class MemControlTrainer(Trainer):
             scoring: How much is drawn, and in which features it is compared.
             output: Folder for scores and plot; an interrupted command goes on there.
             device: Where to draw: `auto`, `cpu`, `cuda`, ...
+            guidance_scale: Guidance at the fewer steps, by default that of the reference: without any (1), a step costs
+                half.
         """
         sampling: SamplingOptions = model.sampling  # type: ignore[assignment]
         sampling = scoring.sampling_of(sampling)
@@ -290,6 +293,7 @@ class MemControlTrainer(Trainer):
             reference,
             Path(output),
             device,
+            guidance_scale,
         )
         print(found.round(3).to_string(index=False))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from itertools import groupby
@@ -22,6 +22,7 @@ from memcontrol.files.checkpoints import find_checkpoint
 from memcontrol.files.journal import Journal
 from memcontrol.files.sheet import write_sheet
 from memcontrol.measures import MEASURES, RealImages, Samples, ScoredModel, ScoringOptions, score
+from memcontrol.measures.probes import Probe
 from memcontrol.measures.setting import setting_digest
 from memcontrol.measures.statistics.agreement import AGAIN, FEWEST, FIRST, agreement
 from memcontrol.pipeline import load_pipeline
@@ -44,6 +45,7 @@ def compare_steps(
     reference: int,
     output: Path,
     device: str,
+    guidance_scale: float | None = None,
 ) -> pd.DataFrame:
     """Score models at several numbers of sampler steps: see `MemControlTrainer.steps`.
 
@@ -72,7 +74,10 @@ def compare_steps(
     real = RealImages(data, "validate", scoring.features(), scoring.seed)
     journal = Journal(output / "scores.jsonl")
     with journal.writing():
-        scores = _score(checkpoints, real, scoring, sampling, numbers, journal, device)
+        drawn = {number: replace(sampling, steps=number) for number in numbers}
+        if guidance_scale is not None:
+            drawn |= {number: replace(drawn[number], guidance_scale=guidance_scale) for number in steps}
+        scores = _score(checkpoints, real, scoring, drawn, journal, device)
     found = agreement(scores, steps, reference)
     write_sheet(found, output / "agreement.csv")
     (output / "agreement.png").write_bytes(agreement_figure(found, reference))
@@ -92,38 +97,38 @@ def _score(
     checkpoints: Sequence[Path],
     real: RealImages,
     scoring: ScoringOptions,
-    sampling: SamplingOptions,
-    numbers: Sequence[int],
+    drawn: Mapping[int, SamplingOptions],
     journal: Journal,
     device: str,
 ) -> pd.DataFrame:
     """Score what the journal does not hold yet, and return all scores, one measure of one model per row."""
-    settings = setting_digest(real, scoring, replace(sampling, steps=1), real.data.transform.size)
+    size, numbers = real.data.transform.size, list(drawn)
+    settings = {n: setting_digest(real, scoring, replace(drawn[n], steps=1), size) for n in numbers}
     wanted = [*((number, FIRST) for number in numbers), (numbers[-1], AGAIN)]
-    keys = [(str(c), c.stat().st_mtime_ns, *pictures, settings) for c in checkpoints for pictures in wanted]
+    keys = [(str(c), c.stat().st_mtime_ns, n, pictures, settings[n]) for c in checkpoints for n, pictures in wanted]
     known = {_key(event): event["values"] for event in journal.events()}
     missing = [key for key in keys if key not in known]
     with tqdm(total=len(missing), desc="scoring", unit="score") as bar:
         for model, group in groupby(missing, key=lambda key: key[0]):
             pipeline = load_pipeline(model).to(device_named(device))
             for key in group:
-                _, written, number, pictures, _ = key
-                known[key] = _values(pipeline, real, scoring, replace(sampling, steps=number), pictures)
+                _, written, number, pictures, setting = key
+                known[key] = _values(pipeline, real, scoring, drawn[number], pictures)
                 journal.append(
                     "score",
                     model=model,
                     written=written,
                     steps=number,
                     pictures=pictures,
-                    settings=settings,
+                    settings=setting,
                     values=known[key],
                 )
                 bar.update()
     return pd.DataFrame(
         [
             {"model": model, "steps": number, "pictures": pictures, "measure": name, "value": value}
-            for model, written, number, pictures, _ in keys
-            for name, value in known[model, written, number, pictures, settings].items()
+            for model, written, number, pictures, setting in keys
+            for name, value in known[model, written, number, pictures, setting].items()
         ]
     )
 
@@ -149,5 +154,7 @@ def _values(
 
 
 def _of_pictures() -> list[str]:
-    """Return the measures that need pictures alone: probes do not depend on the sampler."""
-    return [m.name for m in MEASURES.values() if all(isinstance(need, Samples) for need in m.needs)]
+    """Return the measures that need pictures and no probes, which do not depend on the sampler."""
+    needs = {m.name: m.needs for m in MEASURES.values()}
+    drawing = {name for name, found in needs.items() if any(isinstance(need, Samples) for need in found)}
+    return [n for n, found in needs.items() if n in drawing and not any(isinstance(need, Probe) for need in found)]

@@ -96,6 +96,13 @@ def test_fewer_sampler_steps_are_compared(study, tmp_path):
     journal.write_bytes(whole[:-20])  # torn by a kill
     main(args)
     assert_frame_equal(scores_of(tmp_path), scores)
+    assert {"kid", "kid_decoded"} <= set(found["measure"])
+    assert not any(name.startswith("membership") for name in found["measure"])
+    main([*args, "--guidance_scale=1"])  # the fewer steps are drawn anew, the reference is not
+    more = scores_of(tmp_path).iloc[len(scores) :]
+    assert set(zip(more["steps"], more["pictures"], strict=True)) == {(1, "first")}
+    before = scores[(scores["steps"] == 1) & (scores["measure"] == "kid")]["value"]
+    assert (more[more["measure"] == "kid"]["value"].to_numpy() != before.to_numpy()).all()
 
 
 @pytest.mark.parametrize(
