@@ -73,7 +73,7 @@ def judge_claims(rows: Sequence[Row], options: CompareOptions, fronts: Sequence[
         _mitigated(by_name, options),
         *([_exchanged(fronts, options)] if fronts else []),
         *(_found_configuration(by_name, name, options) for name in by_name if is_configuration(name, by_name)),
-        *_levers(by_name, options),
+        *(_levers(by_name, options) if options.levers else []),
     ]
     adjusted = iter(holm([f.p for f in found if f.p is not None]).tolist())
     return [_judged(f, next(adjusted) if f.p is not None else None) for f in found]
@@ -218,10 +218,8 @@ def _found_configuration(by_name: dict[str, Row], name: str, options: CompareOpt
 
 
 def _levers(by_name: dict[str, Row], options: CompareOptions) -> list[_Found]:
-    """Test claim 8 for each lever, where there are two at least: less memorization at no worse quality."""
+    """Test claim 8 for each lever: less memorization at no worse quality."""
     pairs = {name: by_name[row.mitigates] for name, row in by_name.items() if row.mitigates in by_name}
-    if len(pairs) < 2:
-        return []
     found = []
     for name, row in pairs.items():
         both = [(m, by_name[name].mean(m), row.mean(m)) for m in (options.memorization, options.quality)]

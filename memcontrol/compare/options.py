@@ -46,6 +46,7 @@ class CompareOptions:
         quality: The primary measure of quality.
         margin: Share of the other's quality value by which a method may be worse and still count as no worse.
         attacks: Further measures of memorization under which a found configuration must memorize less (claim 7).
+        levers: Whether each method that adds a mitigation to another one is a claim of its own (claim 8).
         shadows: Shadow models of each method that claim 7 compares, for `membership_lira`; an even number, and each of
             them takes as long as a run.
         scoring: How test patients are scored.
@@ -73,6 +74,7 @@ class CompareOptions:
     quality: str = "kid"
     margin: float = 0.1
     attacks: list[str] = field(default_factory=list)
+    levers: bool = False
     shadows: int = 0
     scoring: ScoringOptions = field(default_factory=lambda: ScoringOptions(num_images=200, num_probes=0))
     extraction: ExtractionOptions = field(default_factory=lambda: ExtractionOptions(prompts=0))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from memcontrol.compare.claims import Claim
+from memcontrol.compare.methods import BASE, FULL
 from memcontrol.compare.options import CompareOptions
-from memcontrol.compare.rows import Row, table_of
+from memcontrol.compare.rows import Row, smallest_shown, table_of
 from memcontrol.compare.searches import SearchedFront
 from memcontrol.files.sheet import write_sheet
 from memcontrol.measures.statistics.intervals import Z95
@@ -35,7 +37,7 @@ TITLES = {
 def write_report(
     rows: Sequence[Row], claims: Sequence[Claim], fronts: Sequence[SearchedFront], options: CompareOptions, folder: Path
 ) -> Path:
-    """Write `table.csv`, `table.md`, `claims.md`, `tradeoff.png`, `validation.png`, `grid.png` and `report.html`."""
+    """Write `table.csv`, `table.md`, `claims.md`, `power.md`, plots and `report.html`."""
     folder.mkdir(parents=True, exist_ok=True)
     table = table_of(rows)
     write_sheet(table, folder / "table.csv")
@@ -50,6 +52,8 @@ def write_report(
         }
     )
     (folder / "claims.md").write_text(_markdown(said))
+    power = _power(rows, options)
+    (folder / "power.md").write_text(_markdown(power))
     pictures = {
         "tradeoff": _tradeoff(rows, options),
         "validation": _validation(rows, fronts, options),
@@ -62,7 +66,7 @@ def write_report(
         folder / "report.html",
         "comparison.html",
         title="Comparison",
-        tables=[_part("Claims", said), _part("Table", table)],
+        tables=[_part("Claims", said), _part("Smallest differences that would be seen", power), _part("Table", table)],
         figures=[{"title": TITLES[name], "source": data_url(content)} for name, content in shown.items()],
     )
 
@@ -74,6 +78,28 @@ def _part(title: str, frame: pd.DataFrame) -> dict[str, object]:
 def _markdown(table: pd.DataFrame) -> str:
     header = "| " + " | ".join(table.columns) + " |\n|" + " --- |" * len(table.columns) + "\n"
     return header + "\n".join("| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False)) + "\n"
+
+
+def _power(rows: Sequence[Row], options: CompareOptions) -> pd.DataFrame:
+    """Return the smallest difference of each row to full fine-tuning (or the first row) that tests would show."""
+    others = [row for row in rows if row.method not in (BASE, FULL)]
+    rival = next((row for row in rows if row.method == FULL), rows[0])
+    names = [n for n in dict.fromkeys([options.memorization, options.quality, *options.attacks]) if n in rival.values]
+    found = {
+        name: [smallest_shown(row, rival, name) for row in others if name in row.values and row is not rival]
+        for name in names
+    }
+    seen = {name: np.array(values)[np.isfinite(values)] for name, values in found.items()}
+    return pd.DataFrame(
+        {
+            "measure": list(seen),
+            f"smallest difference to {rival.method} seen at 5 % in four of five cases, median": [
+                f"{np.median(values):.2g}" if len(values) else "-" for values in seen.values()
+            ],
+            "smallest": [f"{values.min():.2g}" if len(values) else "-" for values in seen.values()],
+            "largest": [f"{values.max():.2g}" if len(values) else "-" for values in seen.values()],
+        }
+    )
 
 
 def _family(row: Row) -> tuple[str, str]:

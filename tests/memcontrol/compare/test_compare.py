@@ -17,7 +17,7 @@ from memcontrol.compare.claims import judge_claims
 from memcontrol.compare.evidence import Candidate
 from memcontrol.compare.methods import Method, best_by_hand, is_configuration, is_plain, methods_of
 from memcontrol.compare.options import CompareOptions
-from memcontrol.compare.rows import Row, p_better, read_rows
+from memcontrol.compare.rows import Row, p_better, read_rows, smallest_shown
 from memcontrol.compare.run import _Comparison, _Run
 from memcontrol.compare.searches import check_searches, read_fronts
 from memcontrol.errors import SearchError
@@ -191,6 +191,24 @@ def test_few_seeds_have_few_degrees_of_freedom():
     assert p_better(row_of["a"], row_of["b"], "membership_auc") == pytest.approx(expected, rel=1e-6)
 
 
+def test_the_smallest_difference_shown_is_shown_four_times_in_five():
+    rng = np.random.default_rng(0)
+    patients, seeds = 0.02, 0.015
+
+    def at(gap):
+        shared, own = rng.normal(0, patients), rng.normal(0, seeds, (2, 3))
+        a, b = row("svdiff", 15, 0.6, 1.0, 0.0), row("full", 900, 0.6, 1.0, 0.0)
+        a.values["membership_auc"], b.values["membership_auc"] = 0.6 - gap + shared + own[0], 0.6 + own[1]
+        a.replicates["membership_auc"], b.replicates["membership_auc"] = rng.normal(0, patients, 400), np.zeros(400)
+        return replace(a, patients={"membership_auc": 60}), b
+
+    gap = float(np.mean([smallest_shown(*at(0.0), "membership_auc") for _ in range(300)]))
+    hits = np.mean([p_better(*at(gap), "membership_auc") < 0.05 for _ in range(1000)])
+    assert 0.7 < hits < 0.9
+    one_seed = [replace(r, seeds=(0,), values={k: v[:1] for k, v in r.values.items()}) for r in ROWS[:2]]
+    assert np.isnan(smallest_shown(*one_seed, "kid"))
+
+
 def test_a_measure_without_an_interval_decides_nothing():
     rows = [row("full", 900, 0.9, 1.0, float("nan")), row("lora_r4", 60, 0.6, 1.0, float("nan"))]
     assert judged(rows)[2].verdict == "undecided at this n"
@@ -339,7 +357,9 @@ def test_what_was_not_measured_decides_nothing():
 def test_each_lever_is_a_claim_of_its_own():
     rows = [*ROWS[:-1], replace(row("full_half", 900, 0.8, 1.0), mitigates="full"),
             replace(row("full_late", 900, 0.7, 2.0), mitigates="full")]  # fmt: skip
-    verdicts = {c.text.split()[0]: c.verdict for c in judge_claims(rows, CompareOptions()) if c.number == 8}
+    assert 8 not in judged(rows)
+    claims = judge_claims(rows, CompareOptions(levers=True))
+    verdicts = {c.text.split()[0]: c.verdict for c in claims if c.number == 8}
     assert verdicts == {"full_half": "holds", "full_late": "does not hold"}
 
 
