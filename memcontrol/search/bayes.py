@@ -26,6 +26,7 @@ import numpy as np
 from nevergrad.optimization import base
 from nevergrad.parametrization import parameter as p
 
+from memcontrol.measures.statistics.pareto import front
 from memcontrol.search.space import SearchSpace
 
 __all__ = ["NAME", "PairwiseModel", "PairwiseThompson", "features"]
@@ -157,6 +158,16 @@ class PairwiseModel:
         return 2 * self.scale * self._given(self.target)[chosen], 2 * self.scale * np.sqrt(variance.clip(min=0))
 
 
+def _reach(losses: Floats) -> Floats:
+    """Return how far the best losses reach in each objective: what weightings of objectives are in units of.
+
+    The spread of all losses would shrink wherever proposals gather, and make the rest of the front look farther away.
+    """
+    reach = np.ptp(losses[list(front([tuple(row) for row in -losses]))], axis=0)
+    found: Floats = np.where(reach > 0, reach, losses.std(axis=0) + 1e-12)
+    return found
+
+
 class PairwiseThompson(base.Optimizer):
     """The proposer as an optimizer of nevergrad, for spaces of `SearchSpace.parametrization`."""
 
@@ -187,7 +198,7 @@ class PairwiseThompson(base.Optimizer):
         x, order = features(self._space, bits, units)
         kept = 1.0 if rng.random() < WIDELY else SPREAD
         weights = [PairwiseModel.fit(x, order, column).sample(rng, kept) for column in losses.T]
-        spread = losses.std(axis=0) + 1e-12
+        spread = _reach(losses)
         preference = rng.dirichlet(np.ones(losses.shape[1]))
 
         def sampled(b: Floats, u: Floats) -> Floats:
