@@ -10,7 +10,6 @@ from typing import Final
 
 from tqdm import tqdm
 
-from memcontrol.errors import SearchError
 from memcontrol.files.journal import Journal
 from memcontrol.files.provenance import provenance
 from memcontrol.files.redaction import shareable
@@ -105,17 +104,28 @@ class OuterLoop:
     # Steps
 
     def _replay(self) -> list[int]:
-        """Ask and tell again what the journal holds; returns the trials that were cut off or opened again."""
+        """Ask and tell again what the journal holds; returns the trials that were cut off or opened again.
+
+        Where another version proposes otherwise, what the journal holds counts: trials are dear, and a study goes on
+        with what they told.
+        """
         cut_off: set[int] = set()
+        is_same = True
         for event in self.journal.events():
             if event["event"] == "ask":
                 proposal = self.study.space.proposal(event["mask"], event["units"])
-                asked = self.proposer.ask()
-                if asked is None or asked.digest != proposal.digest:
-                    raise SearchError(
-                        f"Trial {event['number']} of the journal cannot be proposed again: nevergrad or memcontrol has "
-                        f"another version ({event['versions']}). Install these, or name another `--search.study`."
+                asked = self.proposer.ask() if is_same else None
+                if is_same and (asked is None or asked.digest != proposal.digest):
+                    is_same = False
+                    log.warning(
+                        "Trial %d of the journal was proposed by another version of memcontrol or nevergrad (%s). The "
+                        "study goes on with all that its trials have told, but a study that is begun with this version "
+                        "would propose others.",
+                        event["number"],
+                        event["versions"],
                     )
+                if not is_same:
+                    self.proposer.take(proposal)
                 self.proposals[event["number"]] = proposal
                 cut_off.add(event["number"])
             elif event["event"] == "finish":

@@ -86,6 +86,10 @@ class Proposer:
                 return proposal
         return self._random()
 
+    def take(self, proposal: Proposal) -> None:
+        """Hold a proposal for asked that came from elsewhere; it can be told, and is not asked again."""
+        self._asked.setdefault(proposal.digest, None)
+
     def tell(self, proposal: Proposal, rewards: Sequence[float]) -> None:
         """Tell the rewards of a proposal (higher is better); only finite ones may be told.
 
