@@ -103,3 +103,14 @@ def test_what_runs_beside_a_row_of_failures_is_waited_for(run):
     started, found = run({0: MISSING, 1: MISSING, 2: MISSING}, 6, workers=4)
     assert started == [0, 1, 2, 3, 4, 5]  # trial 3 has completed, so the study goes on
     assert [t.state for t in found] == [*[FAILED] * 3, *[COMPLETE] * 3]
+
+
+def test_a_study_that_another_version_has_begun_goes_on(run, monkeypatch, caplog):
+    before = run({}, 6)[1]
+    monkeypatch.setattr("memcontrol.search.proposer.derive_seed", lambda *parts: 12345)  # proposes otherwise
+    started, found = run({}, 9)
+    assert started == [6, 7, 8]
+    assert found[:6] == before
+    assert len({t.digest for t in found}) == 9
+    assert sum("proposed by another version" in r.message for r in caplog.records) == 1
+    assert run({}, 10)[0] == [9]
