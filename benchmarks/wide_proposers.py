@@ -1,9 +1,11 @@
 """Compare proposers on a made landscape over the space of `search/wide.yaml`: choices, conditions, numbers and a mask.
 
-    python benchmarks/wide_proposers.py [--seeds 20] [--evaluations 60]
+    python benchmarks/wide_proposers.py [--seeds 20] [--evaluations 60] [--study docs/evidence/cxr-wide-search]
 
 No proposer's model holds the objectives: a learning rate has its best place under each method, bits act on each other
 in threes, and what lowers memorization mostly lowers quality.
+With `--study` the landscape is one that was measured: forests, grown from other draws for each seed, of what the
+trials of a study of that space have shown at their end, in units of their spread.
 Shares are of the best hypervolume that was seen by anybody, 20,000 random trials among them.
 """
 
@@ -13,15 +15,21 @@ import argparse
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import optuna
 import yaml
+from sklearn.ensemble import ExtraTreesRegressor
 
 from memcontrol.files.configs import find_config
+from memcontrol.files.journal import Journal
+from memcontrol.search.bayes import features
 from memcontrol.search.front import hypervolume_of
 from memcontrol.search.proposer import Proposer
+from memcontrol.search.records import TrialState, read_trials
 from memcontrol.search.space import Parameter, Proposal, SearchSpace
 
 NEVERGRAD = ("PairwiseThompson", "DE", "NGOpt", "TwoPointsDE", "DiscreteOnePlusOne")
@@ -75,6 +83,48 @@ class Landscape:
                 value = value + 0.6 * effect * matters[:, k]
             found.append(value)
         return np.stack(found, axis=1)
+
+
+@dataclass(frozen=True)
+class Measured(Landscape):
+    """Two rewards as forests tell them from the trials of a study.
+
+    Args:
+        space: The space of the study.
+        seed: Seed of the trials that are drawn, with replacement, to grow the forests from.
+        bits: Masks of the trials, with shape `(n, B)`.
+        units: Their numbers in [0, 1], with shape `(n, K)`.
+        measured: Rewards at their end, in units of their spread, with shape `(n, 2)`.
+    """
+
+    bits: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    units: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    measured: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
+
+    @classmethod
+    def of(cls, study: Path, seeds: int) -> list[Measured]:
+        """Read a study, and return a landscape for each seed."""
+        records = [r for r in read_trials(Journal(study / "journal.jsonl")) if r.state is TrialState.COMPLETE]
+        rewards = np.array([r.points[-1].rewards for r in records])
+        scaled = (rewards - rewards.mean(axis=0)) / rewards.std(axis=0)
+        bits, units = np.array([r.mask for r in records], dtype=float), np.array([r.units for r in records])
+        return [cls(wide_space(bits.shape[1]), seed, bits, units, scaled) for seed in range(seeds)]
+
+    def _all(self, bits: np.ndarray, units: np.ndarray) -> np.ndarray:
+        return np.stack([tree.predict(self._terms(bits, units)) for tree in self._forests], axis=1)
+
+    @cached_property
+    def _forests(self) -> list[ExtraTreesRegressor]:
+        rows = np.random.default_rng(self.seed).integers(len(self.bits), size=len(self.bits))
+        x = self._terms(self.bits[rows], self.units[rows])
+        return [ExtraTreesRegressor(100, random_state=self.seed).fit(x, y) for y in self.measured[rows].T]
+
+    def _terms(self, bits: np.ndarray, units: np.ndarray) -> np.ndarray:
+        return features(self.space, bits, units)[0][:, : 1 + bits.shape[1] + self._width]
+
+    @cached_property
+    def _width(self) -> int:
+        return sum(len(p.choices) if p.kind == "choice" else 1 for p in self.space.parameters)
 
 
 def volume(rewards: list[np.ndarray]) -> float:
@@ -147,11 +197,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--evaluations", type=int, default=60)
     parser.add_argument("--noise", type=float, default=0.2, help="standard deviation of a reward")
+    parser.add_argument("--study", type=Path, help="folder of a study, whose trials make the landscape")
     parser.add_argument("--methods", nargs="*", default=list(METHODS))
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore")
-    landscapes = [Landscape(wide_space(), seed) for seed in range(options.seeds)]
+    made = [Landscape(wide_space(), seed) for seed in range(options.seeds)]
+    landscapes = Measured.of(options.study, options.seeds) if options.study else made
     found: dict[str, list[list[np.ndarray]]] = {}
     for method in options.methods:
         started = time.process_time()

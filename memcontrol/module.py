@@ -8,24 +8,19 @@ from typing import Any, Final, Literal
 
 import torch
 from diffusers import StableDiffusionPipeline
-from lightning.pytorch import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
 from peft.config import PeftConfig
 from torch import Tensor, nn
-from torch.utils.data import default_collate
 
 from memcontrol.adapters import AdaptedUNet, LayoutName, adapt, resolve_mask
 from memcontrol.adapters.configs import config_from_plain, config_to_plain
 from memcontrol.adapters.slots import DEFAULT_LAYOUT, Layout
-from memcontrol.data.splits import take
-from memcontrol.diffusion.ambient import ambient
+from memcontrol.denoising import Denoising
 from memcontrol.diffusion.cached_base import is_cached, load_base
 from memcontrol.diffusion.codecs import LatentCodec, TextCodec
 from memcontrol.diffusion.components import Components, build_skeleton
-from memcontrol.diffusion.losses import denoising_errors, min_snr_weights
-from memcontrol.diffusion.noising import drop_captions, noise_latents, sample_timesteps
-from memcontrol.diffusion.probes import Denoiser
-from memcontrol.diffusion.sampling import SamplingOptions, draw_latents
+from memcontrol.diffusion.losses import min_snr_weights
+from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.diffusion.timesteps import TimestepOptions
 from memcontrol.divergence import check_checkpoint, diverged
 from memcontrol.errors import MemControlError
@@ -70,7 +65,7 @@ RANGES: Final = {
 }
 
 
-class MemControlModule(LightningModule):
+class MemControlModule(Denoising):
     """Fine-tunes a masked, adapted U-Net to predict noise.
 
     Args:
@@ -349,137 +344,6 @@ class MemControlModule(LightningModule):
             for mitigation in self.mitigations:
                 mitigation.load_state_dict(states.get(type(mitigation).__name__, {}))
 
-    # Losses
-
-    def moments(self, batch: Batch) -> Tensor:
-        """Return latents from the cache, or encode the images of the batch."""
-        if "latents" in batch:
-            return batch["latents"]
-        return self.latent_codec.encode(batch["pixels"])
-
-    def text_states(self, batch: Batch) -> Tensor:
-        """Return text states from the cache, or encode the captions of the batch."""
-        if "text_states" in batch:
-            return batch["text_states"]
-        return self.text_codec.encode(batch["text"])
-
-    def training_states(self, batch: Batch, seeds: Tensor) -> Tensor:
-        """Return text states after mitigations and caption dropout, with shape `(B, L, D)`."""
-        states = self.mitigated_states(batch, seeds)
-        for mitigation in self.mitigations:
-            states = mitigation.states(states, seeds)
-        return drop_captions(states, self.null_states, seeds, self.caption_dropout)
-
-    def mitigated_states(self, batch: Batch, seeds: Tensor) -> Tensor:
-        """Return text states, from the cache unless a mitigation changes captions or tokens."""
-        if not any(m.needs_text_encoder for m in self.mitigations):
-            return self.text_states(batch)
-        return self.text_codec.encode_tokens(self.mitigated_tokens(batch["text"], seeds.tolist()))
-
-    def mitigated_tokens(self, texts: list[str], seeds: list[int]) -> Tensor:
-        """Return the tokens that the text encoder sees in this step, with shape `(B, L)`."""
-        for mitigation in self.mitigations:
-            texts = mitigation.captions(texts, seeds)
-
-        def edit(number: int, content: list[int]) -> list[int]:
-            for mitigation in self.mitigations:
-                content = mitigation.tokens(content, seeds[number], self.text_codec.tokenizer)
-            return content
-
-        return self.text_codec.edited(texts, edit)
-
-    def training_errors(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Return error, timestep and whether it counts, of each sample, with shape `(B,)`; lower is better."""
-        seeds = torch.tensor([derive_seed(self.seed, seed) for seed in batch["seed"].tolist()])
-        t = self.timesteps.sample(seeds, self.num_timesteps)
-        moments = self.moments(batch)
-        noised = noise_latents(
-            self.parts.scheduler,
-            moments,
-            seeds,
-            t,
-            self.noise_offset,
-            self.input_perturbation,
-        )
-        if self.ambient is not None:
-            images = torch.tensor([derive_seed(self.seed, "image", row) for row in batch["index"].tolist()])
-            noised = ambient(self.parts.scheduler, noised, moments[:, 0], seeds, images, self.ambient)
-        states = self.training_states(batch, seeds)
-        for mitigation in self.mitigations:
-            mitigation.prepare(self.heldout_profile, self.global_step)
-        prediction = self.unet(noised.x_t, noised.t, states).sample
-        errors = denoising_errors(prediction, noised.target)
-        known = errors.detach()
-        if noised.weights is not None:
-            errors = errors * noised.weights
-            # an error against a noisy image tells nothing of how well the image itself is known
-            known = known.masked_fill(noised.weights < 1, torch.inf)
-        kept = torch.ones(len(seeds), dtype=torch.bool, device=prediction.device)
-        for mitigation in self.mitigations:
-            kept = kept & mitigation.counts(known, noised.t / self.num_timesteps)
-        if any(m.needs_noise_norm for m in self.mitigations):
-            with torch.no_grad():
-                null = self.null_states.to(states).expand_as(states)
-                denoiser = Denoiser(lambda x, t, c: self.unet(x, t, c).sample, self.parts.scheduler)
-                with_caption = denoiser.as_noise(prediction.detach(), noised.x_t, noised.t)
-                gap = with_caption - denoiser.noise(noised.x_t, noised.t, null)
-            norms = gap.float().flatten(1).norm(dim=1)
-            for mitigation in self.mitigations:
-                kept = kept & mitigation.kept(norms)
-        return errors, noised.t, kept
-
-    def heldout_errors(self, batch: Batch) -> Tensor:
-        """Return the error of each sample at fixed noise and timesteps, with shape `(B,)`; lower is better."""
-        return self.errors_by_part(batch, self.eval_draws).mean(dim=1)
-
-    @torch.no_grad()
-    def errors_by_part(self, batch: Batch, parts: int) -> Tensor:
-        """Return the errors of each sample at fixed noise and timesteps, with shape `(B, parts)`.
-
-        The schedule is cut into equal parts with one draw each, so that a few draws cover it.
-        """
-        moments, states = self.moments(batch), self.text_states(batch)
-        errors = []
-        for part in range(parts):
-            t = sample_timesteps(batch["seed"], self.num_timesteps, part, parts)
-            noised = noise_latents(self.parts.scheduler, moments, batch["seed"], t, stream=f"heldout {part}")
-            prediction = self.unet(noised.x_t, noised.t, states).sample
-            errors.append(denoising_errors(prediction, noised.target))
-        return torch.stack(errors, dim=1)
-
-    def drawn_by_base(self, count: int, sampling: SamplingOptions) -> tuple[list[str], Tensor]:
-        """Return captions of training images, and latents with shape `(n, C, h, w)` that the base draws for them."""
-        dataset = self._split("train")
-        rows = take(len(dataset.texts), min(count, len(dataset.texts)), self.seed, "prior")
-        texts = [dataset.texts[rows[i % len(rows)]] for i in range(count)]
-        seeds = [derive_seed(self.seed, "prior", i) for i in range(count)]
-        was_training = self.unet.training
-        self.unet.eval()
-        try:
-            with self.adapted.as_base(), self.trainer.precision_plugin.forward_context():
-                return texts, draw_latents(self.pipeline(), texts, seeds, sampling, self.image_size)
-        finally:
-            self.unet.train(was_training)
-
-    def errors_on(self, latents: Tensor, texts: list[str], seeds: Tensor) -> Tensor:
-        """Return the errors of latents at noise and timesteps that seeds decide, with shape `(n,)`."""
-        t = self.timesteps.sample(seeds, self.num_timesteps)
-        noised = noise_latents(self.parts.scheduler, latents.to(self.device)[:, None], seeds, t)
-        states = drop_captions(self.text_codec.encode(texts), self.null_states, seeds, self.caption_dropout)
-        return denoising_errors(self.unet(noised.x_t, noised.t, states).sample, noised.target)
-
-    def heldout_profile(self, images: int, parts: int) -> Tensor:
-        """Return the mean error of some validation images in each part of the schedule, with shape `(parts,)`."""
-        dataset = self._split("validate")
-        rows = take(len(dataset), min(images, len(dataset)), self.seed, "reference")
-        batch = self.transfer_batch_to_device(default_collate([dataset[int(row)] for row in rows]), self.device, 0)
-        return self.errors_by_part(batch, parts).mean(dim=0)
-
-    @property
-    def num_timesteps(self) -> int:
-        """Length of the noise schedule."""
-        return int(self.parts.scheduler.config["num_train_timesteps"])
-
     def card(self) -> Card:
         """Return what a checkpoint of this module belongs to."""
         return Card(
@@ -509,16 +373,6 @@ class MemControlModule(LightningModule):
         trainer = getattr(self, "_trainer", None)
         digest = getattr(getattr(trainer, "datamodule", None), "training_set", None)
         return digest() if digest is not None else None
-
-    def _split(self, name: str) -> Any:
-        """Return the images of a split, for a mitigation that looks at them."""
-        dataset = getattr(getattr(self.trainer, "datamodule", None), "datasets", {}).get(name)
-        if dataset is None:
-            raise MemControlError(
-                f"A mitigation looks at the split `{name}` (LossFloor and PriorPreservation do), but the trainer has "
-                "no data module with one. Train with one of memcontrol's, or leave the mitigation out."
-            )
-        return dataset
 
     def _check_mitigations(self, unet: nn.Module) -> None:
         """Refuse mitigations that cannot work, or that change the last weights where others are kept, or none is last.
