@@ -43,6 +43,9 @@ BEST: Final = 5
 """Trials, the best ones under the weighting, around which candidates lie."""
 CHANGES: Final = 4
 """Largest mean number of changes that lead to a candidate from one of these."""
+REACH: Final = 3
+"""Changes by which a candidate is improved. With as many as there are parameters, proposals end in corners of the space
+that nothing is known of, wherever noise hides most effects."""
 MOVES: Final = (-0.15, -0.04, 0.04, 0.15)
 """By how much a number is moved to improve a candidate."""
 Floats = np.ndarray
@@ -236,7 +239,7 @@ class PairwiseThompson(base.Optimizer):
         values = score(masks, numbers)
         best = np.argsort(values, kind="stable")[:starts]
         pool = [(masks[i], numbers[i]) for i in best]
-        for _ in range(masks.shape[1] + numbers.shape[1]):
+        for _ in range(REACH):
             moved = []
             for bits, units in pool:
                 around = self._around(bits, units)

@@ -80,7 +80,7 @@ class SearchOptions:
         parameters: Further settings to search.
         measures: What else is measured in each trial; the objectives alone by default, as all else takes time.
         anchors: What is tried first: `all` bits on, `none` (where that trains something), `single` blocks, `each` value
-            of each parameter that is a choice, with all bits on.
+            of each choice that other parameters depend on (of each choice, if none do), with all bits on.
         pick: Which point of the front is the best: `knee`, `quality` (last objective) or `memorization` (first), or
             bounds: `{at_most: {membership_calibrated: 0.62}}` is the best quality under a leak that is accepted, and
             `{at_most: {kid_decoded: 0.5}}` the smallest leak at a quality that suffices.

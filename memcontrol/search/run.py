@@ -147,9 +147,11 @@ def _initial_design(space: SearchSpace, options: SearchOptions, trains_without: 
 
 
 def _each_choice(space: SearchSpace) -> list[list[float]]:
-    """Return the middle of the space with each value of each choice."""
+    """Return the middle of the space with each value of each choice that other parameters depend on, if any do."""
+    conditions = {key for parameter in space.parameters for key in parameter.when}
+    deciding = [k for k in space.categories if space.parameters[k].key in conditions]
     found = []
-    for k in space.categories:
+    for k in deciding or space.categories:
         for level in range(len(space.parameters[k].choices)):
             units = list(space.middle)
             units[k] = space.parameters[k].unit(level)
