@@ -72,7 +72,12 @@ def judge_claims(rows: Sequence[Row], options: CompareOptions, fronts: Sequence[
         *(_found_mask(by_name, adapter, options) for adapter in _searched(by_name)),
         _mitigated(by_name, options),
         *([_exchanged(fronts, options)] if fronts else []),
-        *(_found_configuration(by_name, name, options) for name in by_name if is_configuration(name, by_name)),
+        *(
+            test(by_name, name, options)
+            for name in by_name
+            if is_configuration(name, by_name)
+            for test in (_found_configuration, _at_its_quality)
+        ),
         *(_levers(by_name, options) if options.levers else []),
     ]
     adjusted = iter(holm([f.p for f in found if f.p is not None]).tolist())
@@ -215,6 +220,27 @@ def _found_configuration(by_name: dict[str, Row], name: str, options: CompareOpt
     shown = sum(p < LEVEL for p in tests.values())
     figure = f"{shown} of {len(tests)} tests; least clear: {worst} (p = {tests[worst]:.2g})"
     return _Found(7, text, figure, tests[worst], reverse)
+
+
+def _at_its_quality(by_name: dict[str, Row], name: str, options: CompareOptions) -> _Found:
+    """Test claim 10: of the rows made by hand that are as good on validation, against the one that memorizes least."""
+    measures = [options.memorization, *options.attacks]
+    text = f"the found configuration {name} memorizes less than any row made by hand that is as good, and is no worse"
+    found, own = by_name[name], by_name[name].chosen_rewards
+    by_hand = {n: row.chosen_rewards for n, row in by_name.items() if (is_plain(n) or n == FULL) and row.chosen_rewards}
+    good = {n: pair for n, pair in by_hand.items() if own and pair[1] >= own[1] - options.margin * abs(own[1])}
+    if not good:
+        return _Found(10, text, "no row made by hand is as good on validation")
+    rival = by_name[max(good, key=lambda n: tuple(good[n]))]
+    shared = [m for m in measures if m in found.values and m in rival.values]
+    tests = {m: p_better(found, rival, m) for m in shared}
+    tests[options.quality] = p_no_worse(found, rival, options.quality, options.margin)
+    both = [(m, found.mean(m), rival.mean(m)) for m in (*shared, options.quality)]
+    figure = f"against {rival.method}: " + ", ".join(
+        f"{m} {ours:.3g} against {theirs:.3g} (p = {tests[m]:.2g})" for m, ours, theirs in both
+    )
+    reverse = [1 - tests[options.quality], *(p_better(rival, found, m) for m in shared)]
+    return _Found(10, text, figure, max(tests.values()), min(1.0, len(tests) * min(reverse)))
 
 
 def _levers(by_name: dict[str, Row], options: CompareOptions) -> list[_Found]:

@@ -345,6 +345,17 @@ def test_a_found_configuration_must_beat_full_and_the_best_by_hand_under_each_at
     assert judged(wide_rows(auc=0.695), **options)[7].verdict == "undecided at this n"
 
 
+def test_a_found_configuration_is_compared_at_its_own_quality():
+    claim = judged(wide_rows(kid=1.9), attacks=["membership_lira"])[10]
+    assert claim.figure.startswith("against svdiff: membership_auc 0.6 against 0.6")
+    assert claim.verdict == "undecided at this n"
+    claim = judged(wide_rows(auc=0.55, kid=1.9), attacks=["membership_lira"])[10]
+    assert claim.verdict == "holds"
+    assert judged(wide_rows(auc=0.65, kid=1.9))[10].verdict == "does not hold"
+    rows = [chosen(r, kid=0.1) if r.method == "wide_found" else r for r in wide_rows()]
+    assert "no row made by hand is as good" in judged(rows)[10].figure
+
+
 def test_what_was_not_measured_decides_nothing():
     rows = [r for r in wide_rows() if r.method != "full"]
     assert "no full fine-tuning" in judged(rows, attacks=["membership_lira"])[7].figure
