@@ -183,7 +183,8 @@ class _Comparison:
 
     def _check_settings(self, methods: Sequence[Method]) -> None:
         """See that what there is was made under this config and these overlays: nothing else compares."""
-        ran = {event["folder"]: event.get("setting") for event in self.journal.events() if event["event"] == "run"}
+        events = [event for event in self.journal.events() if event["event"] == "run" and event["error"] is None]
+        ran = {event["folder"]: event.get("setting") for event in events}
         for method in methods:
             setting = self.setting.with_overlay(method.overlay)
             made = [self._evidence(method, seed) for seed in self.options.seeds if not self._is_open(method, seed)]
