@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -57,11 +58,12 @@ def front_plot(
     figure, axes = plt.subplots(figsize=(6.5, 4.5))
     if validations:
         axes.scatter(*zip(*validations, strict=True), s=14, color="#aab7b8", label="validations of all trials")
-    for mark in marks:
+    for number, mark in enumerate(sorted(marks, key=lambda mark: mark.x.value)):
         colour = "#c0392b" if mark.is_picked else "#2c7fb8"
         spread = [[[v.value - v.low], [v.high - v.value]] for v in (mark.x, mark.y)]
         axes.errorbar(mark.x.value, mark.y.value, xerr=spread[0], yerr=spread[1], fmt="o", color=colour, capsize=2)
-        axes.annotate(mark.label, (mark.x.value, mark.y.value), xytext=(4, 4), textcoords="offset points")
+        axes.annotate(mark.label, (mark.x.value, mark.y.value), xytext=(4, (4, -12)[number % 2]),
+                      textcoords="offset points")  # fmt: skip
     again = " (scored again)" if is_rescored else ""
     axes.errorbar([], [], fmt="o", color="#2c7fb8", label=f"front{again}, trial@step, 95 %")
     axes.errorbar([], [], fmt="o", color="#c0392b", label="picked")
@@ -116,13 +118,22 @@ def masks_plot(labels: Sequence[str], bits: np.ndarray, slots: Sequence[str]) ->
 
 
 def parallel_plot(columns: Sequence[str], table: np.ndarray) -> bytes:
-    """Plot each trial as a line through its columns, each scaled to [0, 1]; the colour is the last column's."""
-    scaled = (table - table.min(axis=0)) / (np.ptp(table, axis=0) + 1e-12)
-    figure, axes = plt.subplots(figsize=(7, 3.2))
+    """Plot each trial as a line through its columns, each scaled to [0, 1]; the colour is the last column's.
+
+    Args:
+        columns: Names of the columns.
+        table: Numbers with shape `(trials, columns)`; not a number where a trial has none, which leaves a gap.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a column that no trial has a number in
+        low, high = np.nanmin(table, axis=0), np.nanmax(table, axis=0)
+    scaled = (table - low) / (high - low + 1e-12)
+    figure, axes = plt.subplots(figsize=(max(7, 0.6 * len(columns) + 1), 3.6))
     for line in scaled:
-        axes.plot(range(len(columns)), line, color=plt.get_cmap("viridis")(line[-1]), alpha=0.7)
+        colour = plt.get_cmap("viridis")(line[-1])
+        axes.plot(range(len(columns)), line, color=colour, alpha=0.7, marker="o", markersize=3)
     axes.set(xticks=range(len(columns)), ylabel="scaled; colour: last reward", yticks=[0, 1])
-    axes.set_xticklabels(columns, fontsize=8)
+    axes.set_xticklabels(columns, fontsize=8, rotation=40, ha="right")
     return png(figure)
 
 

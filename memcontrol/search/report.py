@@ -23,7 +23,7 @@ from memcontrol.search.bayes import PairwiseModel, features
 from memcontrol.search.front import FrontPoint, volume_over_trials
 from memcontrol.search.records import TrialRecord, TrialState
 from memcontrol.search.results import front_table
-from memcontrol.search.space import SearchSpace
+from memcontrol.search.space import Parameter, SearchSpace
 from memcontrol.search.study import Study
 
 __all__ = ["write_report"]
@@ -136,10 +136,21 @@ def _importance_figure(records: Sequence[TrialRecord], space: SearchSpace, objec
     return importance_plot(slots, objectives, [(-mean, spread) for mean, spread in singles])
 
 
+def _named(parameter: Parameter) -> str:
+    """Return what a parameter is called, and of which choice it is one."""
+    of = [str(value) for values in parameter.when.values() for value in values]
+    return parameter.key.split(".")[-1] + (f" ({', '.join(of)})" if len(of) == 1 else "")
+
+
 def _parallel_figure(records: Sequence[TrialRecord], space: SearchSpace, objectives: Sequence[str]) -> bytes | None:
     known = [r for r in records if r.reported is not None]
     if len(known) < 3:
         return None
-    names = [p.key.split(".")[-1] for p in space.parameters]
-    rows = [[*r.units, sum(r.mask), *r.reported["rewards"]] for r in known]  # type: ignore[index]
+    units = np.array([r.units for r in known], dtype=float).reshape(len(known), -1)
+    units = np.where(space.matters(units), units, np.nan)
+    names = [_named(parameter) for parameter in space.parameters]
+    rows = [
+        [*own, sum(r.mask), *r.reported["rewards"]]  # type: ignore[index]
+        for own, r in zip(units, known, strict=True)
+    ]
     return parallel_plot([*names, "slots on", *(f"reward {n}" for n in objectives)], np.array(rows, dtype=np.float64))
