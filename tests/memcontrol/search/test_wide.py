@@ -37,11 +37,11 @@ def test_a_wide_study(tmp_path):
         main(wide(tmp_path, 6))  # resumed: choices, conditions and scales are read back
     assert trials(tmp_path)[:4] == found
     table = pd.read_csv(tmp_path / "study" / "pareto.csv")
-    assert set(table.get("scale", [1.0])) <= {0.5, 1.0}
+    assert set(table.get("scale", [1.0])) <= {0.5, 0.75, 1.0}  # of the callback and of the space
     assert table["rescored"].all()
     for path in (tmp_path / "study" / "masks").glob("*.yaml"):
         model = yaml.safe_load(path.read_text())["model"]
-        assert model.get("scale", 1) == (0.5 if "-x0.5" in path.name or model.get("scale") else 1)
+        assert model.get("scale", 1) == 0.5 if "-x0.5" in path.name else model.get("scale", 1) in (0.5, 0.75, 1)
     best = tmp_path / "study" / "best.yaml"
     overlay = yaml.safe_load(best.read_text())
     cli = main([*short_run(tmp_path, f"--config={best}"), "--trainer.max_steps=1"])
