@@ -155,8 +155,8 @@ class Denoising(LightningModule):
             errors.append(denoising_errors(prediction, noised.target))
         return torch.stack(errors, dim=1)
 
-    def drawn_by_base(self, count: int, sampling: SamplingOptions) -> tuple[list[str], Tensor]:
-        """Return captions of training images, and latents with shape `(n, C, h, w)` that the base draws for them."""
+    def drawn_by_base(self, count: int, sampling: SamplingOptions) -> tuple[Tensor, Tensor]:
+        """Return states of training captions, `(n, L, D)`, and latents that the base draws for them, `(n, C, h, w)`."""
         dataset = self._split("train")
         rows = take(len(dataset.texts), min(count, len(dataset.texts)), self.seed, "prior")
         texts = [dataset.texts[rows[i % len(rows)]] for i in range(count)]
@@ -165,15 +165,16 @@ class Denoising(LightningModule):
         self.unet.eval()
         try:
             with self.adapted.as_base(), self.trainer.precision_plugin.forward_context():
-                return texts, draw_latents(self.parts.pipeline(), texts, seeds, sampling, self.image_size)
+                drawn = draw_latents(self.parts.pipeline(), texts, seeds, sampling, self.image_size)
+                return self.text_codec.encode(texts).cpu(), drawn
         finally:
             self.unet.train(was_training)
 
-    def errors_on(self, latents: Tensor, texts: list[str], seeds: Tensor) -> Tensor:
+    def errors_on(self, latents: Tensor, states: Tensor, seeds: Tensor) -> Tensor:
         """Return the errors of latents at noise and timesteps that seeds decide, with shape `(n,)`."""
         t = self.timesteps.sample(seeds, self.num_timesteps)
         noised = noise_latents(self.parts.scheduler, latents.to(self.device)[:, None], seeds, t)
-        states = drop_captions(self.text_codec.encode(texts), self.null_states, seeds, self.caption_dropout)
+        states = drop_captions(states.to(self.device), self.null_states, seeds, self.caption_dropout)
         return denoising_errors(self.unet(noised.x_t, noised.t, states).sample, noised.target)
 
     def heldout_profile(self, images: int, parts: int) -> Tensor:

@@ -86,13 +86,13 @@ class CompareOptions:
     def __post_init__(self) -> None:
         """Check that there is something to compare."""
         check_ranges(SearchError, "compare", self, RANGES)
-        unknown = sorted({*self.attacks} - {name for name, m in MEASURES.items() if m.group == "memorization"})
-        if unknown or self.shadows % 2:
+        known = sorted(name for name, measure in MEASURES.items() if measure.group == "memorization")
+        if not set(self.attacks) <= set(known):
+            raise SearchError(f"Argument `compare.attacks` must name measures among {known}, but got {self.attacks}.")
+        if self.shadows % 2:
             raise SearchError(
-                f"Argument `compare.attacks` must name measures of memorization, but got {unknown}."
-                if unknown
-                else f"Argument `compare.shadows` must be even, so that each patient is trained on by half of the "
-                f"shadow models, but got {self.shadows}."
+                "Argument `compare.shadows` must be even, so that each patient is trained on by half of the shadow "
+                f"models, but got {self.shadows}."
             )
         for name in ("methods", "seeds", "lrs"):
             values = getattr(self, name)

@@ -48,7 +48,15 @@ log = logging.getLogger("memcontrol")
 
 @dataclass(frozen=True)
 class _Run:
-    """A fit; with `step`, one that repeats a choice and ends there unvalidated, and with `half` one on half of them."""
+    """A fit.
+
+    Args:
+        method: Its method.
+        seed: Its seed.
+        lr: Its learning rate.
+        step: The step that was chosen, where this repeats a choice: it ends there, unvalidated.
+        half: Number of the random half of the patients that a shadow model is trained on, see `data.coin_flips`.
+    """
 
     method: Method
     seed: int

@@ -20,10 +20,10 @@ HeldoutLosses = Callable[[int, int], Tensor]
 class Learner(Protocol):
     """A model in training, as mitigations see it."""
 
-    def drawn_by_base(self, count: int, sampling: SamplingOptions) -> tuple[list[str], Tensor]:
-        """Return captions of training images, and latents with shape `(n, C, h, w)` that the base draws for them."""
+    def drawn_by_base(self, count: int, sampling: SamplingOptions) -> tuple[Tensor, Tensor]:
+        """Return states of training captions, `(n, L, D)`, and latents that the base draws for them, `(n, C, h, w)`."""
 
-    def errors_on(self, latents: Tensor, texts: list[str], seeds: Tensor) -> Tensor:
+    def errors_on(self, latents: Tensor, states: Tensor, seeds: Tensor) -> Tensor:
         """Return the errors of latents at noise and timesteps that seeds decide, with shape `(n,)`."""
 
 

@@ -46,7 +46,7 @@ class PriorPreservation(Mitigation):
         self.sampling = sampling
         ranges = {"pictures": "[1, inf)", "weight": "[0, inf)", "batch": "[1, 65536]"}
         check_ranges(MemControlError, "PriorPreservation", self, ranges)
-        self._drawn: tuple[list[str], Tensor] | None = None
+        self._drawn: tuple[Tensor, Tensor] | None = None
 
     def begin(self, learner: Learner) -> None:
         """Draw the pictures; a resumed run draws the same ones."""
@@ -55,8 +55,8 @@ class PriorPreservation(Mitigation):
     def added(self, learner: Learner, seeds: Tensor) -> Tensor:
         """Return the weighted mean error on some of the pictures."""
         assert self._drawn is not None, "begin has not been called"
-        texts, latents = self._drawn
+        states, latents = self._drawn
         ours = [derive_seed(int(seeds[0]), "prior", i) for i in range(self.batch)]
-        rows = [derive_seed(seed, "row") % len(texts) for seed in ours]
-        errors = learner.errors_on(latents[rows], [texts[row] for row in rows], torch.tensor(ours))
+        rows = [derive_seed(seed, "row") % len(latents) for seed in ours]
+        errors = learner.errors_on(latents[rows], states[rows], torch.tensor(ours))
         return self.weight * errors.mean()

@@ -63,10 +63,6 @@ def is_hopeless(mine: Sequence[Measurement], others: Sequence[Point], keep: floa
     return sum(level < found[-1] for level in found[:-1]) >= keep * len(others)
 
 
-def _beats(other: Point, mine: Sequence[Measurement], needed: float) -> bool:
-    return all(_leads(other, m, reward, needed) for m, reward in zip(mine, other.rewards, strict=True))
-
-
 def _leads(other: Point, mine: Measurement, reward: float, needed: float) -> bool:
     """Tell whether another point's reward lies above this one's by so many standard errors of their difference."""
     assert mine.value is not None
