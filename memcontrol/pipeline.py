@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionPipeline
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from memcontrol.adapters import adapt, resolve_mask
 from memcontrol.adapters.configs import config_from_plain, read_peft_config
+from memcontrol.adapters.inject import base_weights
 from memcontrol.adapters.kinds import REFUSALS
-from memcontrol.diffusion.components import Components, build_skeleton, load_components
+from memcontrol.diffusion.components import Components, Pipeline, build_skeleton, load_components
 from memcontrol.errors import CheckpointError
 from memcontrol.files.card import Card
 from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint
@@ -21,7 +22,42 @@ from memcontrol.files.digests import fingerprint
 from memcontrol.files.run_folder import newest_run
 from memcontrol.ranges import check_ranges
 
-__all__ = ["load_pipeline"]
+__all__ = ["Tuned", "load_pipeline", "open_tuned"]
+
+
+@dataclass
+class Tuned:
+    """A base with what was trained on it, not merged yet.
+
+    Args:
+        parts: The base's parts; the U-Net among them holds the adapter.
+        model: PEFT's view of the U-Net, or None where nothing is adapted.
+        card: What the run says of itself, where it does.
+    """
+
+    parts: Components
+    model: PeftModel | None
+    card: Card | None
+
+    @property
+    def scale(self) -> float:
+        """How far to go from the base to what was trained, as the run says."""
+        return self.card.scale if self.card is not None else 1.0
+
+    def merge(self, scale: float = 1.0) -> None:
+        """Write the adapter into the weights for good.
+
+        Args:
+            scale: How far to go from the base (0) to what was trained (1).
+
+        Raises:
+            CheckpointError: If the method leaves other weights than those of its base, and the scale is below 1.
+        """
+        if self.model is None:
+            return
+        before = {name: w.detach().clone() for name, w in base_weights(self.parts.unet)} if scale < 1 else {}
+        self.model.base_model.merge_and_unload()
+        _move_back(self.parts.unet, before, scale)
 
 
 def load_pipeline(
@@ -30,7 +66,7 @@ def load_pipeline(
     dtype: torch.dtype = torch.float32,
     merge: bool = True,
     scale: float | None = None,
-) -> StableDiffusionPipeline:
+) -> Pipeline:
     """Load what a run has trained as a pipeline of diffusers.
 
     Args:
@@ -56,38 +92,43 @@ def load_pipeline(
         >>> pipeline("CXR PA, 60M; no acute finding").images[0]  # doctest: +SKIP
     """
     check_ranges(CheckpointError, "", {"scale": scale}, {"scale": "[0, 1]"})
-    path = newest_run(Path(path).expanduser())
-    is_peft_folder = (path / "adapter_config.json").is_file()
-    open_ = _from_peft_folder if is_peft_folder else _from_checkpoint
-    parts = open_(path, base, merge, scale)
-    pipeline: StableDiffusionPipeline = parts.pipeline().to(dtype)
+    tuned = open_tuned(path, base)
+    scale = tuned.scale if scale is None else scale
+    if scale < 1 and not merge:
+        raise CheckpointError(f"Argument `scale` is {scale}, which needs `merge=True`: only whole weights are moved.")
+    if merge:
+        tuned.merge(scale)
+    pipeline: Pipeline = tuned.parts.pipeline().to(dtype)
     return pipeline
 
 
-def _scale(asked: float | None, card: Card | None, merge: bool) -> float:
-    """Return the scale to draw with."""
-    scale = asked if asked is not None else card.scale if card is not None else 1.0
-    if scale < 1 and not merge:
-        raise CheckpointError(f"Argument `scale` is {scale}, which needs `merge=True`: only whole weights are moved.")
-    return scale
+def open_tuned(path: str | Path, base: str | None = None) -> Tuned:
+    """Load what a run has trained, with the adapter still in the U-Net.
+
+    Args:
+        path: See `load_pipeline`.
+        base: Base model, if not the one that the run names.
+
+    Raises:
+        CheckpointError: If there is nothing to load, it would run code, or it belongs to another base.
+        BaseModelError: If the base is not found.
+    """
+    path = newest_run(Path(path).expanduser())
+    is_peft_folder = (path / "adapter_config.json").is_file()
+    return _from_peft_folder(path, base) if is_peft_folder else _from_checkpoint(path, base)
 
 
-def _from_checkpoint(path: Path, base: str | None, merge: bool, asked: float | None) -> Components:
+def _from_checkpoint(path: Path, base: str | None) -> Tuned:
     card, weights = read_checkpoint(find_checkpoint(path))
-    scale = _scale(asked, card, merge)
     _check_fits(path, card, weights, base)
     parts = _load_base(card, base)
     layout, mask = resolve_mask(parts.unet, card.mask["layout"], card.mask["bits"])
-    before = _weights(parts.unet) if scale < 1 else {}
     adapted = adapt(parts.unet, config_from_plain(card.adapter), layout, mask, card.seed, allow_empty=True)
     parts.unet.load_state_dict(weights, strict=False)
-    if merge:
-        adapted.merge_and_eject()
-    _move_back(parts.unet, before, scale)
-    return parts
+    return Tuned(parts, adapted.peft_model, card)
 
 
-def _from_peft_folder(path: Path, base: str | None, merge: bool, asked: float | None) -> Components:
+def _from_peft_folder(path: Path, base: str | None) -> Tuned:
     if not (path / "adapter_model.safetensors").is_file():
         raise CheckpointError(
             f"{path} has no adapter_model.safetensors; other formats can run code and are not loaded."
@@ -95,11 +136,9 @@ def _from_peft_folder(path: Path, base: str | None, merge: bool, asked: float | 
     card = Card.read(path)
     if card is None and base is None:
         raise CheckpointError(f"{path} does not name its base: give it as `base`.")
-    scale = _scale(asked, card, merge)
     skeleton = build_skeleton(base or str(card and card.base), online=base is not None)
     config = read_peft_config(path, [name for name, _ in skeleton.named_modules()])
     parts = _load_base(card, base) if card is not None else load_components(str(base))
-    before = _weights(parts.unet) if scale < 1 else {}
     try:
         with safe_open(path / "adapter_model.safetensors", "pt") as file:
             found = set(file.keys())
@@ -111,20 +150,18 @@ def _from_peft_folder(path: Path, base: str | None, merge: bool, asked: float | 
         raise CheckpointError(f"{path} holds {len(found)} tensors, but its config calls for {len(weights)} others.")
     if not all(bool(value.isfinite().all()) for value in weights.values()):
         raise CheckpointError(f"{path} holds values that are no finite numbers: its training has diverged.")
-    if merge:
-        model.merge_and_unload()
-    _move_back(parts.unet, before, scale)
-    return parts
-
-
-def _weights(unet: nn.Module) -> dict[str, Tensor]:
-    return {name: weight.detach().clone() for name, weight in unet.named_parameters()}
+    return Tuned(parts, model, card)
 
 
 @torch.no_grad()
 def _move_back(unet: nn.Module, before: dict[str, Tensor], scale: float) -> None:
     """Leave each weight at a share of its way from what it was before; nothing is to be done without these."""
-    after = dict(unet.named_parameters())
+    owners = {name.rpartition(".")[0] for name in before}
+    after = {
+        f"{owner}.{key}": weight
+        for owner in owners
+        for key, weight in unet.get_submodule(owner).named_parameters(recurse=False)
+    }
     if before and set(after) != set(before):
         raise CheckpointError(
             f"Argument `scale` is {scale}, but this method leaves other weights than those of its base, first of all "

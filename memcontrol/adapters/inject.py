@@ -23,7 +23,15 @@ from memcontrol.errors import AdapterError, MaskError
 from memcontrol.masks import Mask, MaskSpec
 from memcontrol.seeds import scoped_seed
 
-__all__ = ["AdaptedUNet", "adapt", "resolve_mask"]
+__all__ = ["AdaptedUNet", "adapt", "base_weights", "resolve_mask"]
+
+
+def base_weights(unet: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Return the base parameters under all adapted layers, by their name in the plain U-Net."""
+    for name, module in unet.named_modules():
+        if isinstance(module, BaseTunerLayer) and not isinstance(module.base_layer, BaseTunerLayer):
+            for key, parameter in module.base_layer.named_parameters(recurse=False):
+                yield f"{name}.{key}", parameter
 
 
 @dataclass
@@ -77,11 +85,11 @@ class AdaptedUNet:
             yield
             return
         kept = {name: p.detach().clone() for name, p in self._merged_by_peft()}
-        before = {name: p.detach().clone() for name, p in self._adapted_weights()} if scale < 1 else {}
+        before = {name: p.detach().clone() for name, p in base_weights(self.unet)} if scale < 1 else {}
         self.peft_model.merge_adapter()
         try:
             with torch.no_grad():
-                for name, weight in self._adapted_weights() if before else ():
+                for name, weight in base_weights(self.unet) if before else ():
                     weight.copy_(torch.lerp(before[name], weight, scale))
             yield
         finally:
@@ -115,16 +123,9 @@ class AdaptedUNet:
             warnings.filterwarnings("ignore", message="Could not find a config file")
             self.peft_model.save_pretrained(str(folder), save_embedding_layers=False)
 
-    def _adapted_weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Return the base parameters under all adapted layers."""
-        for name, module in self.unet.named_modules():
-            if isinstance(module, BaseTunerLayer) and not isinstance(module.base_layer, BaseTunerLayer):
-                for key, parameter in module.base_layer.named_parameters(recurse=False):
-                    yield f"{name}.{key}", parameter
-
     def _merged_by_peft(self) -> Iterator[tuple[str, Tensor]]:
         """Return those of them under PEFT's own layers; ours keep what they replace."""
-        for name, parameter in self._adapted_weights():
+        for name, parameter in base_weights(self.unet):
             if not isinstance(self.unet.get_submodule(name.rpartition(".")[0]), LeafLayer):
                 yield name, parameter
 

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from diffusers import StableDiffusionPipeline
 from tqdm import tqdm
 
 from memcontrol.audit.attack import attack
@@ -28,13 +27,15 @@ from memcontrol.audit.verdict import Patients, judge
 from memcontrol.data.base import CaptionedImageDataModule
 from memcontrol.data.features import file_pixels
 from memcontrol.devices import device_named
+from memcontrol.diffusion.components import Pipeline
 from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.errors import CheckpointError, DivergedError
+from memcontrol.exports import write_model_card
 from memcontrol.files.atomic import write_json
-from memcontrol.files.card import check_value_range
+from memcontrol.files.card import Card, check_value_range
 from memcontrol.files.digests import changes_of
 from memcontrol.files.provenance import versions_of
-from memcontrol.files.run_folder import find_run
+from memcontrol.files.run_folder import ADAPTER, CARD, find_run, write_verdict
 from memcontrol.measures import (
     Evidence,
     RealImages,
@@ -212,7 +213,7 @@ def leaking_patients(sampled: Sampled, real: RealImages, alpha: float) -> list[s
 
 
 def _model(
-    pipeline: StableDiffusionPipeline, real: RealImages, options: AuditOptions, output: Path, device: str, label: str
+    pipeline: Pipeline, real: RealImages, options: AuditOptions, output: Path, device: str, label: str
 ) -> CachedModel:
     sampling = options.scoring.sampling
     assert sampling is not None
@@ -267,6 +268,29 @@ def _write(
     write_json(output / "audit.json", record)
     write_patients({item.source.name: item.ranked for item in found if item.ranked is not None}, output / "leaking.csv")
     write_report(found, differences, real, options, about, output / "report.html")
+    for item in found:
+        _tell_the_run(item, about)
+
+
+def _tell_the_run(item: Audited, about: dict[str, Any]) -> None:
+    """Leave the verdict in the run's own folder, whose model card repeats it."""
+    card, run = item.source.card, find_run(item.source.path) or item.source.path
+    if card is None or not run.is_dir():
+        return
+    verdict = {
+        **{name: about[name] for name in ("date", "training_patients", "heldout_patients")},
+        **{name: getattr(item.verdict, name) for name in ("outcome", "sentence", "details")},
+        "version": about["versions"]["memcontrol"],
+        "step": card.step,
+        "scale": card.scale,
+    }
+    adapter = next((folder for folder in (run / ADAPTER, run) if (folder / CARD).is_file()), None)
+    try:
+        write_verdict(run, verdict)
+        if adapter is not None and (written := Card.read(adapter)) is not None:
+            write_model_card(adapter, written, run)
+    except OSError as error:
+        log.warning("The verdict could not be written into %s, so no model card tells it: %s", run, error.strerror)
 
 
 def _described(scoring: ScoringOptions) -> dict[str, Any]:

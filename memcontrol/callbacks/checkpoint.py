@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from memcontrol.callbacks.overdue import validates_at
+from memcontrol.exports.model_card import write_model_card
 from memcontrol.files.run_folder import ADAPTER, CHECKPOINTS
 from memcontrol.module import MemControlModule
 
@@ -123,4 +124,6 @@ class AdapterCheckpoint(ModelCheckpoint):
             folder = run / ADAPTER
             (folder / "README.md").unlink(missing_ok=True)  # PEFT writes a card that it cannot read again
             module.adapted.save(folder)
-            module.card().write(folder)
+            card = module.card()
+            card.write(folder)
+            write_model_card(folder, card)

@@ -39,6 +39,7 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+_is_count = _is_in(0, 2**63)
 RULES: Final[dict[str, Callable[[Any], bool]]] = {
     "base": _is_text,
     "base_fingerprint": _is_text,
@@ -53,6 +54,7 @@ RULES: Final[dict[str, Callable[[Any], bool]]] = {
     "truncation_side": lambda value: value in ("right", "left"),
     "value_range": lambda value: value is None or (isinstance(value, list) and len(value) == 2),
     "scale": lambda value: isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1,
+    **dict.fromkeys(("trained", "parameters", "images", "patients"), lambda value: value is None or _is_count(value)),
 }
 """What the fields of a record may be."""
 
@@ -76,6 +78,10 @@ class Card:
         truncation_side: Where captions that are too long are cut.
         value_range: Values that were black and white in images deeper than 8 bits, or None where there were none.
         scale: How far from the base (0) to what was trained (1) the model draws, in [0, 1].
+        trained: Number of trained parameters, or None where a record does not say.
+        parameters: Number of the U-Net's parameters, or None.
+        images: Number of training images, repeated ones once, or None.
+        patients: Number of their patients, or None.
     """
 
     base: str
@@ -92,6 +98,10 @@ class Card:
     truncation_side: str = "right"
     value_range: list[float] | None = None
     scale: float = 1.0
+    trained: int | None = None
+    parameters: int | None = None
+    images: int | None = None
+    patients: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -130,9 +140,13 @@ class Card:
         return cls.from_dict(read_plain(path, CheckpointError), path) if path.is_file() else None
 
     def write(self, folder: Path) -> None:
-        """Write the record beside a PEFT folder, which may be given away: of a base in a folder, its name alone."""
-        base = Path(self.base).expanduser()
-        write_json(folder / CARD, {**self.to_dict(), "base": base.name if base.is_dir() else self.base})
+        """Write the record beside a PEFT folder, which may be given away."""
+        write_json(folder / CARD, {**self.to_dict(), "base": self.public_base})
+
+    @property
+    def public_base(self) -> str:
+        """The base as others may read it: of one in a folder of this machine, its name alone."""
+        return Path(self.base).name if Path(self.base).expanduser().is_absolute() else self.base
 
     @property
     def bits(self) -> str:

@@ -10,6 +10,7 @@
 | `heldout.json` | loss against the untouched base | `BaselineCallback` |
 | `rewards.jsonl` | one line per scored validation | `RewardsCallback` |
 | `pareto/` | checkpoints that no other point of the run beats | `ParetoCheckpoint` |
+| `verdict.json` | what the last audit concluded | `audit` |
 | `timing.json` | seconds by what they were spent on | `TimingCallback` |
 | `tracking.json` | the run's ids and folders in further loggers | the command line |
 | `trial.log`, `overlay.yaml`, `trial.lock`, `pruned.json` | of a job: output, overlay, lock, mark | jobs |
@@ -17,8 +18,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from memcontrol.errors import CheckpointError
+from memcontrol.files.atomic import write_json
+from memcontrol.plain import read_mapping
 
 __all__ = [
     "ADAPTER",
@@ -37,9 +43,12 @@ __all__ = [
     "REWARDS",
     "SAMPLES",
     "TIMING",
+    "VERDICT",
     "find_run",
     "newest_run",
     "pareto_checkpoint",
+    "read_verdict",
+    "write_verdict",
 ]
 
 CONFIG: Final = "config.yaml"
@@ -54,6 +63,7 @@ REWARDS: Final = "rewards.jsonl"
 PARETO: Final = "pareto"
 REJECTED: Final = "rejected.csv"
 TIMING: Final = "timing.json"
+VERDICT: Final = "verdict.json"
 LOG: Final = "trial.log"
 OVERLAY: Final = "overlay.yaml"
 LOCK: Final = "trial.lock"
@@ -80,3 +90,41 @@ def find_run(path: Path) -> Path | None:
         if (folder / CHECKPOINTS).is_dir():
             return folder
     return None
+
+
+VERDICT_FIELDS: Final[dict[str, type | tuple[type, ...]]] = {
+    "date": str,
+    "version": str,
+    "step": int,
+    "scale": (int, float),
+    "sentence": str,
+    "details": list,
+    "training_patients": int,
+    "heldout_patients": int,
+}
+
+
+def write_verdict(run: Path, verdict: Mapping[str, Any]) -> None:
+    """Write what an audit of a run concluded into its folder.
+
+    Args:
+        run: Run folder.
+        verdict: Values of `VERDICT_FIELDS`, and what else there is.
+    """
+    write_json(run / VERDICT, dict(verdict))
+
+
+def read_verdict(run: Path) -> dict[str, Any] | None:
+    """Return what the last audit of a run concluded, or None where there was none.
+
+    Raises:
+        CheckpointError: If the file is damaged.
+    """
+    path = run / VERDICT
+    if not path.is_file():
+        return None
+    values = read_mapping(path, CheckpointError)
+    wrong = sorted(name for name, kind in VERDICT_FIELDS.items() if not isinstance(values.get(name), kind))
+    if wrong:
+        raise CheckpointError(f"{path} has no proper values of {wrong}. It is damaged; audit the run again.")
+    return values

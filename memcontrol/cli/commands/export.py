@@ -1,55 +1,65 @@
-"""`export`: a merged pipeline folder for plain diffusers."""
+"""`export`: what was trained, for other programs."""
 
 from __future__ import annotations
 
-import json
-import logging
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Final, Literal, TypeAlias
 
 import torch
 
 from memcontrol.errors import CheckpointError
-from memcontrol.files.atomic import write_json
-from memcontrol.pipeline import load_pipeline
+from memcontrol.exports import write_kohya, write_lora, write_model_card, write_pipeline
+from memcontrol.files.run_folder import newest_run
+from memcontrol.pipeline import Tuned, open_tuned
+from memcontrol.ranges import check_ranges
 
-__all__ = ["export_pipeline"]
+__all__ = ["Format", "export"]
 
-log = logging.getLogger(__name__)
+Format: TypeAlias = Literal["pipeline", "diffusers", "kohya"]
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+DTYPES: Final = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+WRITERS: Final[dict[Format, Callable[[Tuned, Path, torch.dtype, float], None]]] = {
+    "pipeline": write_pipeline,
+    "diffusers": write_lora,
+    "kohya": write_kohya,
+}
 
 
-def export_pipeline(
-    source: str, output: Path, dtype: str = "float32", base: str | None = None, scale: float | None = None
+def export(
+    source: str,
+    output: Path,
+    form: Format = "pipeline",
+    dtype: str = "float32",
+    base: str | None = None,
+    scale: float | None = None,
 ) -> Path:
-    """Merge an adapter into its base and write the pipeline.
+    """Write what a run has trained, and a model card.
 
     Args:
         source: Run folder, checkpoint or PEFT folder.
         output: Folder to write; it must be new or empty.
+        form: `pipeline`, `diffusers` or `kohya`, see `MemControlTrainer.export`.
         dtype: `float32`, `float16` or `bfloat16`.
         base: Base model, where it no longer is where the run found it.
         scale: How far to go from the base (0) to what was trained (1); by default what the run says.
 
     Returns:
-        The folder; `diffusers.StableDiffusionPipeline.from_pretrained` loads it.
+        The folder.
 
     Raises:
-        CheckpointError: If the source cannot be loaded, the folder is not empty, or the type is unknown.
+        CheckpointError: If the source cannot be loaded, the folder is not empty, the type is unknown, or the format
+            cannot hold what was trained.
     """
     if dtype not in DTYPES:
         raise CheckpointError(f"Argument `dtype` must be one of {list(DTYPES)}, but got {dtype!r}.")
     if output.exists() and any(output.iterdir()):
         raise CheckpointError(f"Argument `output` is {str(output)!r}, which is not empty. Name a new folder.")
-    load_pipeline(source, base, dtype=DTYPES[dtype], scale=scale).save_pretrained(str(output), safe_serialization=True)
-    _forget_where_from(output)
-    log.info("Wrote the merged pipeline to %s", output)
+    check_ranges(CheckpointError, "", {"scale": scale}, {"scale": "[0, 1]"})
+    tuned = open_tuned(source, base)
+    WRITERS[form](tuned, output, DTYPES[dtype], tuned.scale if scale is None else scale)
+    if tuned.card is not None:
+        card = tuned.card if scale is None else replace(tuned.card, scale=scale)
+        write_model_card(output, card, newest_run(Path(source).expanduser()), form)
     return output
-
-
-def _forget_where_from(folder: Path) -> None:
-    """Take the folder of this machine out of the configs of the parts."""
-    for path in folder.glob("**/*.json"):
-        content = json.loads(path.read_text())
-        if isinstance(content, dict) and content.pop("_name_or_path", None) is not None:
-            write_json(path, content)
