@@ -8,7 +8,7 @@ from typing import Any
 from peft.config import PeftConfig
 from torch import nn
 
-from memcontrol.adapters.kinds import kind_of
+from memcontrol.adapters.kinds import kind_of, matches_targets
 from memcontrol.adapters.method import Method, leaves, method_of, owner_of
 from memcontrol.adapters.slots import Layout
 from memcontrol.errors import AdapterError
@@ -60,14 +60,14 @@ def make_plan(unet: nn.Module, config: PeftConfig, layout: Layout) -> Plan:
     method = method_of(config)
     in_slot: dict[str, list[str]] = {name: [] for name in layout.names}
     always: list[str] = []
-    for unit in method.units(unet):
+    for unit in _wanted(config, unet, method.units(unet)):
         slot = layout.slot_of(owner_of(unit))
         if slot is not None and not (layout.keeps_rest and method.always_on(unit)):
             in_slot[slot.name].append(unit)
         elif layout.keeps_rest:
             always.append(unit)
     if layout.keeps_rest:
-        always.extend(method.rest(unet))
+        always.extend(_wanted(config, unet, method.rest(unet)))
     unadaptable = _unadaptable(unet, layout, [*always, *(u for us in in_slot.values() for u in us)])
     _refuse_empty_slots(config, layout, in_slot, unadaptable)
     return Plan(
@@ -77,6 +77,14 @@ def make_plan(unet: nn.Module, config: PeftConfig, layout: Layout) -> Plan:
         always=tuple(always),
         unadaptable=unadaptable,
     )
+
+
+def _wanted(config: PeftConfig, unet: nn.Module, units: list[str]) -> list[str]:
+    """Return the units in modules that the config's own `target_modules` and `exclude_modules` leave, where given."""
+    if not getattr(config, "target_modules", None) and not getattr(config, "exclude_modules", None):
+        return units
+    owners = {owner: matches_targets(config, owner, unet.get_submodule(owner)) for owner in map(owner_of, units)}
+    return [unit for unit in units if owners[owner_of(unit)]]
 
 
 def _unadaptable(unet: nn.Module, layout: Layout, units: list[str]) -> dict[str, tuple[str, ...]]:

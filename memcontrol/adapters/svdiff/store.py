@@ -57,7 +57,8 @@ def _read_or_make(weight: Tensor, key: str) -> Factors:
 def _write(path: Path, factors: Factors) -> None:
     partial = path.with_suffix(f".{os.getpid()}.part")  # several processes may write the same one
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in (path.parent.parent, path.parent):  # `parents=True` would leave the first open to others
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         save_file(dict(zip(("u", "s", "vh"), factors, strict=True)), partial)
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:

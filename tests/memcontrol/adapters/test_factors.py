@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
@@ -66,3 +68,12 @@ def test_a_worker_reads_once(folder, monkeypatch):
     w = weight(64, 64)
     first = store.factors_of(w)
     assert store.factors_of(w)[0] is first[0]
+
+
+def test_the_cache_folder_is_its_owner_s_alone_whatever_the_umask(folder):
+    kept = os.umask(0o022)
+    try:
+        store.factors_of(weight(16, 16))
+    finally:
+        os.umask(kept)
+    assert {path.stat().st_mode & 0o777 for path in (folder, folder.parent)} == {0o700}  # else data would be refused

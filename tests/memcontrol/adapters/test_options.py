@@ -13,9 +13,9 @@ from peft.tuners.lora import config as lora_options
 from peft.tuners.lora.config import LoraRuntimeConfig
 from torch import nn
 
-from memcontrol.adapters import adapt, resolve_mask
+from memcontrol.adapters import DiffFitConfig, SelectiveConfig, SVDiffConfig, adapt, resolve_mask
 from memcontrol.adapters.kinds import matches_targets
-from memcontrol.adapters.method import method_of
+from memcontrol.adapters.method import method_of, owner_of
 from memcontrol.adapters.plan import make_plan
 from memcontrol.errors import MemControlError
 from tests.memcontrol.adapters.test_contract import disturb, predict
@@ -217,3 +217,14 @@ def test_biases_of_lora_go_where_they_can_be_merged(plain):
     config = LoraConfig(r=4, lora_bias=True, target_modules=["to_q", "to_out.0"])
     layout, mask = resolve_mask(plain, "attention", "all")
     assert all(unit.endswith("to_out.0") for unit in make_plan(plain, config, layout).units(mask))
+
+
+@pytest.mark.parametrize("config", [SVDiffConfig, DiffFitConfig, SelectiveConfig])
+def test_targets_of_one_s_own_restrict_our_methods_too(unet, config):
+    layout, mask = resolve_mask(unet, "attention", "all")
+    units = make_plan(unet, config(target_modules=["to_q", "to_k"]), layout).units(mask)
+    assert units
+    assert {owner_of(unit).rsplit(".", 1)[-1] for unit in units} == {"to_q", "to_k"}
+    left = make_plan(unet, config(exclude_modules=["to_q"]), layout).units(mask)
+    assert left
+    assert not any(owner_of(unit).endswith("to_q") for unit in left)
