@@ -28,10 +28,13 @@ import memcontrol.callbacks
 from memcontrol import adapters, mitigation
 from memcontrol.adapters.configs import LAYERWISE
 from memcontrol.cli.trainer import COMMANDS, MemControlTrainer
+from memcontrol.data.files import ImageFilesDataModule
+from memcontrol.data.huggingface import HuggingFaceDataModule
 from memcontrol.data.imagefolder import ImageFolderDataModule
 from memcontrol.data.mimic import MimicCxrDataModule
 from memcontrol.data.phantom.datamodule import PhantomDataModule
 from memcontrol.data.prepared import PreparedTableDataModule
+from memcontrol.data.webdataset import WebDatasetDataModule
 from memcontrol.diffusion.prompt_optimization import PromptOptimization
 from memcontrol.diffusion.sampling_mitigations import LateGuidance
 from memcontrol.errors import UntrustedConfigError
@@ -46,10 +49,13 @@ __all__ = ["allowed_classes", "guarded"]
 
 OWN = (
     MemControlModule,
+    HuggingFaceDataModule,
+    ImageFilesDataModule,
     ImageFolderDataModule,
     MimicCxrDataModule,
     PhantomDataModule,
     PreparedTableDataModule,
+    WebDatasetDataModule,
     LateGuidance,
     PrivateWandbLogger,
     PromptOptimization,

@@ -42,12 +42,14 @@ ADDED_SINCE: Final[dict[str, Any]] = {
     "path_column": "file_name",
     "scale": 1.0,
     "scales": None,
+    "leave_out": [],
     "lr_factors": {},
     "test_pool": 0,
     "test_pools": 1,
     "timesteps": asdict(TimestepOptions()),
     "truncation_side": "right",
     "value_range": None,
+    "weight": 0.5,
 }
 """Options that version 0.1 did not have, with their defaults."""
 

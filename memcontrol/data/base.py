@@ -152,6 +152,8 @@ class CaptionedImageDataModule(LightningDataModule):
         self.coin_flips = coin_flips
         self.levels = Levels(*value_range) if value_range is not None else None
         self.datasets: dict[str, CaptionedImages] = {}
+        self.looks: dict[str, Look] = {}
+        """What was seen of each image that is used, by its path."""
         self.split_at_random = False
         """Whether the patients were split here, at random, and not by the source."""
         check_ranges(DataError, "data", self, RANGES)
@@ -329,6 +331,7 @@ class CaptionedImageDataModule(LightningDataModule):
         good = raise_or_drop(checked, self.on_bad_row, Path(folder or self.cache.path) / "rejected.csv")
         if self.burned_in != "ignore":
             good = drop_burned_in(good, find_burned_in(good, self.reader, ledger), self.burned_in == "drop")
+        self.looks = {path: looks[path] for path in good["path"]}
         self._learn([looks[path] for path in good["path"]])
         _say_what_is_there_twice(good)
         return good

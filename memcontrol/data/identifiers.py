@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable
 from typing import Final
 
-__all__ = ["FOUND", "find_identifiers", "report_identifiers", "without_identifiers"]
+__all__ = ["FOUND", "SENTENCE_END", "find_identifiers", "report_identifiers", "without_identifiers"]
 
 log = logging.getLogger("memcontrol")
 

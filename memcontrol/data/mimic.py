@@ -8,8 +8,10 @@ from typing import Any, Final, Literal
 import pandas as pd
 
 from memcontrol.data.base import CaptionedImageDataModule
+from memcontrol.data.reports import LeaveOut, read_reports, without
 from memcontrol.data.tables import need_columns, read_table, with_numbers
 from memcontrol.errors import DataError
+from memcontrol.files import worker_cache
 
 __all__ = ["MimicCxrDataModule"]
 
@@ -24,11 +26,14 @@ class MimicCxrDataModule(CaptionedImageDataModule):
 
     Args:
         root: Folder of MIMIC-CXR-JPG, with `files/` and the split, metadata and chexpert csv.gz.
-        reports: The sectioned reports csv that MIT-LCP's mimic-code makes (columns study, impression, findings,
-            last_paragraph, comparison).
+        reports: `mimic-cxr-reports.zip` of PhysioNet's MIMIC-CXR, the folder that it unpacks to, or the csv of sections
+            that MIT-LCP's mimic-code makes (columns study, impression, findings, last_paragraph, comparison).
         views: View positions to keep.
         section: Section of the report that becomes the caption.
         fallback_section: Section used where the first is empty, or null to leave such studies out.
+        leave_out: What of a section no image shows: `placeholders`, sentences with `___`, which stand for what was
+            taken out of the reports; `comparisons`, sentences about other studies ("compared to the previous ...").
+            A study of which nothing is left is left out.
         kwargs: See `CaptionedImageDataModule`.
 
     Raises:
@@ -46,6 +51,7 @@ class MimicCxrDataModule(CaptionedImageDataModule):
         views: list[str] = ["PA", "AP"],  # noqa: B006 - a default that YAML can show
         section: Literal["impression", "findings", "last_paragraph"] = "impression",
         fallback_section: Literal["impression", "findings", "last_paragraph"] | None = "findings",
+        leave_out: list[LeaveOut] = [],  # noqa: B006 - a default that YAML can show
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -54,6 +60,7 @@ class MimicCxrDataModule(CaptionedImageDataModule):
         self.views = views
         self.section = section
         self.fallback_section = fallback_section
+        self.leave_out = leave_out
 
     def rows(self) -> pd.DataFrame:
         """Join images, views, splits, reports and findings."""
@@ -92,14 +99,21 @@ class MimicCxrDataModule(CaptionedImageDataModule):
         return table
 
     def _captions(self) -> pd.DataFrame:
-        table = read_table(self.reports, "reports")
-        need_columns(table, ["study", self.section], self.reports)
+        # a worker reads the reports in its first job only
+        table = worker_cache.cached(("reports", str(self.reports)), lambda: read_reports(self.reports))
+        if (table[self.section] == "").all():
+            filled = [name for name in ("impression", "findings", "last_paragraph") if (table[name] != "").any()]
+            raise DataError(
+                f"Argument `section` is {self.section!r}, which no report in {str(self.reports)!r} has. They have "
+                f"{filled}."
+            )
         text = table[self.section]
-        if self.fallback_section is not None and self.fallback_section in table:
-            text = text.where(text.fillna("").str.strip() != "", table[self.fallback_section])
-        study = table["study"].astype(str).str.removeprefix("s").astype(int)
-        captions = pd.DataFrame({"study_id": study, "text": text.fillna("").str.split().str.join(" ")})
-        return captions[captions["text"] != ""].drop_duplicates("study_id")
+        if self.fallback_section is not None:
+            text = text.where(text != "", table[self.fallback_section])
+        if self.leave_out:
+            text = text.map(lambda section: without(section, self.leave_out))
+        captions = pd.DataFrame({"study_id": table["study"], "text": text})
+        return captions[captions["text"] != ""]
 
     def _labels(self) -> pd.DataFrame:
         table = self._read(FINDINGS_FILE, ["study_id"])

@@ -7,15 +7,17 @@ import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from PIL import Image, ImageOps, ImageSequence
 
+from memcontrol.data.dicom import DicomPixels, is_dicom, read_dicom
 from memcontrol.errors import DataError
 
-__all__ = ["FileReader", "ImageReader", "Levels", "Look", "levels_of", "read_image"]
+__all__ = ["FileReader", "ImageReader", "Levels", "Look", "levels_of", "look_at", "read_image"]
 
 FORMATS: Final = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """Formats of medical and photographic images; some others start programs to read them (EPS, Ghostscript)."""
@@ -144,27 +146,8 @@ class FileReader(ImageReader):
 
     def look(self, path: str) -> Look:
         """Decode the file once; several pages, and values that are not finite, are problems."""
-        with Image.open(path, formats=FORMATS) as file:
-            size, pages = file.size, getattr(file, "n_frames", 1)
-            if size[0] * size[1] > MOST_PIXELS:
-                return Look(problem=f"more than {MOST_PIXELS // 10**6} million pixels", size=size)
-            if max(size) > LONGEST * min(size):
-                return Look(problem=f"one side more than {LONGEST} times the other", size=size)
-            if pages > 1 and not _are_previews(file):
-                return Look(problem=f"{pages} pages in one file", size=size)
-            file.load()
-            deep = None
-            if file.mode in DEEP_MODES:
-                values = np.asarray(file)
-                if not np.isfinite(values).all():
-                    return Look(problem="values that are no finite numbers", size=size)
-                deep = _range_of(values)
-                is_constant = deep[0] == deep[1]
-            else:
-                is_constant = file.convert("RGB").getcolors(1) is not None
-            if is_constant:
-                return Look(problem="one value in all pixels", size=size)
-        return Look(self.content(path), size=size, deep=deep)
+        look = look_at(path)
+        return look if look.problem else replace(look, content=self.content(path))
 
     def with_levels(self, levels: Levels | None) -> FileReader:
         """Return a reader for these levels."""
@@ -173,6 +156,60 @@ class FileReader(ImageReader):
     def describe(self) -> str:
         """Return the levels."""
         return f"levels={self.levels}" if self.levels is not None else ""
+
+
+def look_at(source: str | Path | bytes) -> Look:
+    """Decode an image once and tell what it is, but for its digest.
+
+    Args:
+        source: A file, or what was read of one.
+
+    Raises:
+        OSError: If it is truncated or no image.
+    """
+    if is_dicom(source):
+        return _look_at_dicom(read_dicom(source))
+    with Image.open(_stream(source), formats=FORMATS) as file:
+        size, pages = file.size, getattr(file, "n_frames", 1)
+        problem = _problem_of_size(size)
+        if problem:
+            return Look(problem=problem, size=size)
+        if pages > 1 and not _are_previews(file):
+            return Look(problem=f"{pages} pages in one file", size=size)
+        file.load()
+        if file.mode in DEEP_MODES:
+            return _look_at_values(np.asarray(file), size)
+        is_constant = file.convert("RGB").getcolors(1) is not None
+        return Look(problem="one value in all pixels" if is_constant else "", size=size)
+
+
+def _look_at_dicom(found: DicomPixels) -> Look:
+    problem = found.problem or _problem_of_size(found.size)
+    if problem or found.shown is None:
+        return Look(problem=problem, size=found.size) if problem else _look_at_values(found.values, found.size)
+    is_constant = found.shown.min() == found.shown.max()
+    return Look(problem="one value in all pixels" if is_constant else "", size=found.size)
+
+
+def _look_at_values(values: np.ndarray | None, size: tuple[int, int]) -> Look:
+    """Look at values deeper than 8 bits."""
+    assert values is not None
+    if not np.isfinite(values).all():
+        return Look(problem="values that are no finite numbers", size=size)
+    deep = _range_of(values)
+    return Look(problem="one value in all pixels" if deep[0] == deep[1] else "", size=size, deep=deep)
+
+
+def _problem_of_size(size: tuple[int, int]) -> str:
+    if size[0] * size[1] > MOST_PIXELS:
+        return f"more than {MOST_PIXELS // 10**6} million pixels"
+    if max(size) > LONGEST * min(size):
+        return f"one side more than {LONGEST} times the other"
+    return ""
+
+
+def _stream(source: str | Path | bytes) -> Any:
+    return BytesIO(source) if isinstance(source, bytes) else source
 
 
 def levels_of(looks: Iterable[tuple[float, float, bool]]) -> Levels | None:
@@ -199,31 +236,45 @@ def levels_of(looks: Iterable[tuple[float, float, bool]]) -> Levels | None:
     return Levels(low, high if high > low else low + 1)
 
 
-def read_image(path: str | Path, levels: Levels | None = None) -> Image.Image:
+def read_image(source: str | Path | bytes, levels: Levels | None = None) -> Image.Image:
     """Read an image as 8-bit RGB, turned upright, with black under what is transparent.
 
     Args:
-        path: The file.
+        source: The file, or what was read of one.
         levels: Which values are black and white, for an image deeper than 8 bits; by default those of the image alone
             (see `levels_of`).
 
     Raises:
         OSError: If the file is truncated or no image.
     """
-    with Image.open(path, formats=FORMATS) as file:
+    if is_dicom(source):
+        return _from_dicom(read_dicom(source), levels)
+    with Image.open(_stream(source), formats=FORMATS) as file:
         is_inverted = _is_inverted(file)
         image: Image.Image = ImageOps.exif_transpose(file)
         image.load()
     if image.mode in DEEP_MODES:
-        values = np.asarray(image)
-        chosen = levels or levels_of([_range_of(values)])
-        assert chosen is not None
-        shown = chosen.to_8_bit(values)
-        image = Image.fromarray(255 - shown if is_inverted else shown)
+        image = _from_values(np.asarray(image), levels, is_inverted)
     elif image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
     return image.convert("RGB")
+
+
+def _from_dicom(found: DicomPixels, levels: Levels | None) -> Image.Image:
+    if found.problem:
+        raise OSError(found.problem)
+    if found.shown is not None:
+        return Image.fromarray(found.shown).convert("RGB")
+    assert found.values is not None
+    return _from_values(found.values, levels, found.is_inverted).convert("RGB")
+
+
+def _from_values(values: np.ndarray, levels: Levels | None, is_inverted: bool) -> Image.Image:
+    chosen = levels or levels_of([_range_of(values)])
+    assert chosen is not None
+    shown = chosen.to_8_bit(values)
+    return Image.fromarray(255 - shown if is_inverted else shown)
 
 
 def _range_of(values: np.ndarray) -> tuple[float, float, bool]:
