@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
@@ -16,7 +17,7 @@ from memcontrol.measures.statistics.intervals import Interval
 from memcontrol.measures.statistics.multiplicity import holm
 from memcontrol.measures.statistics.pvalues import rank_of
 
-__all__ = ["Outcome", "Patients", "Verdict", "detectable_share", "judge"]
+__all__ = ["Outcome", "Patients", "Verdict", "detectable_share", "exit_code_of", "judge"]
 
 LEAST: Final = 20
 """Patients of either side without whom there is no verdict."""
@@ -80,6 +81,20 @@ class Verdict:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         return {**asdict(self), "leaks": self.leaks}
+
+
+EXIT_CODES: Final[dict[Outcome, int]] = {"none found": 0, "leak": 3, "too little": 4}
+"""What a script is told of an outcome; 1 and 2 are errors."""
+
+
+def exit_code_of(audited: Iterable[Any]) -> int:
+    """Return the exit code of an audit: that of a leak, if any of the models has one, else of too little data.
+
+    Args:
+        audited: What was found of each model, with its `verdict`.
+    """
+    found = {EXIT_CODES[item.verdict.outcome] for item in audited}
+    return EXIT_CODES["leak"] if EXIT_CODES["leak"] in found else max(found, default=0)
 
 
 def judge(

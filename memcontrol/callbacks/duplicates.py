@@ -5,24 +5,17 @@ from __future__ import annotations
 import logging
 
 import numpy as np
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from tqdm import tqdm
 
 from memcontrol.data.base import CaptionedImageDataModule
 from memcontrol.data.features import split_features
 from memcontrol.errors import DataError
-from memcontrol.measures.copies import CopyEncoder, CopyFinder
+from memcontrol.measures.copies import ALIKE, CopyEncoder, groups_of_copies
 from memcontrol.ranges import check_ranges
 
-__all__ = ["DuplicateWeights", "groups_of_copies"]
+__all__ = ["DuplicateWeights"]
 
 log = logging.getLogger("memcontrol")
-
-AT_ONCE = 256
-"""Images that are compared with all others together."""
 
 
 class DuplicateWeights(Callback):
@@ -40,7 +33,7 @@ class DuplicateWeights(Callback):
         DataError: If the agreement is out of range.
     """
 
-    def __init__(self, agreement: float = 0.98) -> None:
+    def __init__(self, agreement: float = ALIKE) -> None:
         self.agreement = agreement
         check_ranges(DataError, "DuplicateWeights", self, {"agreement": "(0, 1)"})
 
@@ -59,23 +52,3 @@ class DuplicateWeights(Callback):
             len(np.unique(groups[sizes > 1])),
             int(sizes.max()),
         )
-
-
-def groups_of_copies(features: torch.Tensor, agreement: float) -> np.ndarray:
-    """Return which images are copies of each other: the number of each one's group, with shape `(n,)`.
-
-    Args:
-        features: Features by `CopyEncoder`, with shape `(n, D)`.
-        agreement: Agreement from which on two images count as copies.
-    """
-    count = len(features)
-    finder, pairs = CopyFinder(features), []
-    for start in tqdm(range(0, count if count > 1 else 0, AT_ONCE), desc="looking for copies", unit="batch", delay=5):
-        rows = torch.arange(start, min(start + AT_ONCE, count))
-        match = finder.match(features[rows], rows[:, None] != torch.arange(count))
-        alike = match.similarity >= agreement
-        pairs.append(torch.stack([rows[alike], match.row[alike]]))
-    edges = torch.cat(pairs, dim=1).numpy() if pairs else np.zeros((2, 0), dtype=int)
-    graph = coo_matrix((np.ones(edges.shape[1]), (edges[0], edges[1])), shape=(count, count))
-    groups: np.ndarray = connected_components(graph, directed=False)[1]
-    return groups

@@ -8,5 +8,6 @@ is how well the parts that fit best agree. `memcontrol plant` tells on one's own
 
 from memcontrol.measures.copies.encoder import CopyEncoder
 from memcontrol.measures.copies.finder import CopyFinder, Match, rarity
+from memcontrol.measures.copies.groups import ALIKE, groups_of_copies
 
-__all__ = ["CopyEncoder", "CopyFinder", "Match", "rarity"]
+__all__ = ["ALIKE", "CopyEncoder", "CopyFinder", "Match", "groups_of_copies", "rarity"]

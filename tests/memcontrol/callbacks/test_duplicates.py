@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from memcontrol.callbacks.duplicates import DuplicateWeights, groups_of_copies
+from memcontrol.callbacks.duplicates import DuplicateWeights
 from memcontrol.cli import main
 from memcontrol.data.features import split_pixels
 from memcontrol.errors import DataError
-from memcontrol.measures.copies import CopyEncoder
+from memcontrol.measures.copies import CopyEncoder, groups_of_copies
 from tests.conf import short_run
 
 

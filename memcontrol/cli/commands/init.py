@@ -1,0 +1,285 @@
+"""`init`: look at a folder, say what is in it, and write a config that runs."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+import yaml
+from transformers import CLIPTokenizer
+
+from memcontrol.audit.forecast import forecast
+from memcontrol.data.base import CaptionedImageDataModule
+from memcontrol.data.discover import Source, discover
+from memcontrol.data.features import split_features
+from memcontrol.data.images import Transform
+from memcontrol.data.splits import SPLITS
+from memcontrol.diffusion.components import build_skeleton, locate
+from memcontrol.errors import BaseModelError, ConfigError, DataError
+from memcontrol.files.atomic import write_text
+from memcontrol.measures.copies import ALIKE, CopyEncoder, groups_of_copies
+from memcontrol.plain import read_mapping
+from memcontrol.ranges import check_ranges
+from memcontrol.seeds import derive_seed
+
+__all__ = ["describe_folder"]
+
+log = logging.getLogger("memcontrol")
+
+LOOK: Final = 64
+"""Height and width at which near-duplicates are looked for, in pixels."""
+LARGE: Final = 100_000_000
+"""Parameters of a U-Net beyond which a learning rate is that of Stable Diffusion, and half precision pays."""
+USUAL: Final = 512
+"""Height and width of a base of which nothing is known here, in pixels."""
+CONFIG: Final = """\
+# Written by `memcontrol init`, which found {said}:
+{findings}
+#
+# Train:   memcontrol fit --config {name}
+# Search:  memcontrol search --config {name} --config search/cxr.yaml --config search/wide.yaml
+# Audit:   memcontrol audit --config {name} --ckpt_path runs/{run}
+seed_everything: 0
+model:
+  class_path: memcontrol.MemControlModule
+  init_args:
+    base: {base}
+    # LoRA of few channels on everything, with small changes of each image: of what we have compared it memorizes least
+    # at a quality like that of full fine-tuning (docs/EVIDENCE.md). Others are in configs/adapter/.
+    adapter:
+      class_path: peft.LoraConfig
+      init_args: {{r: 4, lora_alpha: 4}}
+    slots: parts
+    mask: all
+    optimizer:
+      lr: {lr}
+    sampling:
+      steps: 20
+      guidance_scale: 2.0
+      scheduler: DPMSolverMultistepScheduler
+data:
+  class_path: {class_path}
+  init_args:
+{options}
+trainer:
+  devices: 1{precision}
+  max_steps: {steps}
+  val_check_interval: {interval}
+  check_val_every_n_epoch: null
+  num_sanity_val_steps: 0
+  log_every_n_steps: 10
+  gradient_clip_val: 1.0
+  logger:
+    class_path: lightning.pytorch.loggers.CSVLogger
+    init_args: {{save_dir: runs, name: {run}}}
+  callbacks:
+    - class_path: callbacks.BaselineCallback
+    - class_path: callbacks.SampleGridCallback
+    - class_path: callbacks.AdapterCheckpoint
+      init_args: {{every_n_train_steps: {interval}}}
+"""
+
+
+def describe_folder(
+    folder: Path,
+    output: Path,
+    base: str,
+    patients: str | None = None,
+    caption: str | None = None,
+    reports: str | None = None,
+    copies_among: int = 1000,
+) -> str:
+    """Look at a folder as training will, and write a config for it.
+
+    Args:
+        folder: The folder.
+        output: The config; it must not be there.
+        base: See `locate`.
+        patients: What says the patients, see `discover`.
+        caption: Caption of images that have none.
+        reports: Reports of MIMIC-CXR.
+        copies_among: Number of images, drawn by seed, among which near-duplicates are looked for; 0 for none.
+
+    Returns:
+        What was found, in lines.
+
+    Raises:
+        ConfigError: If the config is there already.
+        DataError: If nothing in the folder can be read, or nothing says the patients.
+    """
+    check_ranges(DataError, "", {"copies_among": copies_among}, {"copies_among": "[0, inf)"})
+    if output.exists():
+        raise ConfigError(f"Argument `output` is {str(output)!r}, which exists. Name another file, or remove it.")
+    if output.suffix not in (".yaml", ".yml"):
+        raise ConfigError(f"Argument `output` must be a YAML file, but got {str(output)!r}.")
+    source = discover(folder.expanduser().absolute(), patients, caption, reports)
+    log.info("%s is %s", folder, source.said)
+    data, source, problems = _opened(source)
+    findings = [*_rows(data), *problems, *_captions(data, base), *_sizes(data), *_copies(data, copies_among)]
+    people = {split: data.datasets[split].table["subject_id"].nunique() for split in SPLITS}
+    findings += forecast(people["train"], people["test"], data.split_at_random).lines()
+    write_text(output, _config(source, data, base, output, findings))
+    return "\n".join(
+        [
+            f"{folder}: {source.said}",
+            *(f"- {line}" for line in findings),
+            "",
+            f"Wrote {output}. Now:",
+            f"  memcontrol fit --config {output}",
+        ]
+    )
+
+
+def _opened(source: Source) -> tuple[CaptionedImageDataModule, Source, list[str]]:
+    """Open a source as training does; where rows are bad, say so and go on without them."""
+    options = {**source.options, "transform": Transform(size=LOOK), "split_fractions": [0.6, 0.2, 0.2]}
+    try:
+        data = source.kind(**options)
+        data.setup("fit")
+        return data, source, []
+    except DataError as error:
+        if "rows cannot be used" not in str(error):
+            raise
+        problems = str(error).split("\n")[1:-1]
+    data = source.kind(**options, on_bad_row="skip")
+    data.setup("fit")
+    return data, source.with_options(on_bad_row="skip"), ["Bad rows, which are left out:", *problems]
+
+
+def _rows(data: CaptionedImageDataModule) -> list[str]:
+    tables = {split: data.datasets[split].table for split in SPLITS}
+    images, people = (
+        sum(counts) for counts in zip(*((len(t), t["subject_id"].nunique()) for t in tables.values()), strict=True)
+    )
+    parts = ", ".join(f"{split} {len(t)} of {t['subject_id'].nunique()}" for split, t in tables.items())
+    how = "drawn by patient" if data.split_at_random else "as the table says"
+    lines = [f"{images} images of {people} patients ({parts}; splits {how})"]
+    most = max(int(t["subject_id"].value_counts().max()) for t in tables.values() if len(t))
+    if most > 1:
+        lines.append(f"Up to {most} images of one patient: what is repeated is learnt by heart sooner.")
+    if data.each_image_a_subject:
+        lines.append("No patients are named: each image counts as another one, so splits may share patients unseen.")
+    return lines
+
+
+def _captions(data: CaptionedImageDataModule, base: str) -> list[str]:
+    texts = [text for split in SPLITS for text in data.datasets[split].all_texts()]
+    _common, times = Counter(texts).most_common(1)[0]
+    lines = [
+        f"{len(set(texts))} different captions of {int(np.median([len(t.split()) for t in texts]))} words (median)"
+    ]
+    if times > max(2, len(texts) / 10):
+        lines.append(f"One caption stands for {times} images: it cannot tell them apart.")
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(Path(locate(base, download=False, online=False)) / "tokenizer")
+    except (BaseModelError, OSError, ValueError):
+        return [*lines, f"Their lengths in tokens are not known here: the tokenizer of {base} is not on this machine."]
+    longest = tokenizer.model_max_length
+    lengths = np.array([len(ids) for ids in tokenizer(texts, truncation=False, verbose=False).input_ids])
+    over = int((lengths > longest).sum())
+    said = (
+        f"Captions have {int(np.median(lengths))} tokens (median), up to {int(lengths.max())}; the base reads {longest}"
+    )
+    if over:
+        share = f"{100 * over / len(lengths):.0f} %"
+        verb = "is" if over == 1 else "are"
+        said += f", so {over} of them {verb} cut ({share}; `model.truncation_side` says at which end)"
+    return [*lines, said + "."]
+
+
+def _sizes(data: CaptionedImageDataModule) -> list[str]:
+    sizes = np.array([look.size for look in data.looks.values()])
+    low, middle, high = (" x ".join(map(str, f(sizes, axis=0).astype(int))) for f in (np.min, np.median, np.max))
+    lines = [f"Pictures of {low} pixels" + (f" up to {high}, the median {middle}." if low != high else ".")]
+    deep = sum(look.deep is not None for look in data.looks.values())
+    if deep:
+        lines.append(f"{deep} are deeper than 8 bits; of their values {data.levels} are black and white.")
+    return lines
+
+
+def _copies(data: CaptionedImageDataModule, among: int) -> list[str]:
+    """Say how many images are near-duplicates, within patients and between them, and across splits."""
+    if not among:
+        return []
+    features, people, splits = [], [], []
+    for split in SPLITS:
+        if len(data.datasets[split].table):
+            features.append(split_features(data, split, CopyEncoder()))
+            people += data.datasets[split].table["subject_id"].astype(str).tolist()
+            splits += [split] * len(features[-1])
+    chosen = np.random.default_rng(derive_seed(data.split_seed, "copies")).permutation(len(people))[:among]
+    groups = groups_of_copies(torch.cat(features)[chosen], ALIKE)
+    members: dict[int, list[int]] = {}
+    for row, group in zip(chosen, groups, strict=True):
+        members.setdefault(int(group), []).append(int(row))
+    several = [rows for rows in members.values() if len(rows) > 1]
+    between = [rows for rows in several if len({people[row] for row in rows}) > 1]
+    across = [rows for rows in several if len({splits[row] for row in rows}) > 1]
+    of = f"{len(chosen)} images" + (f" (drawn from {len(people)})" if len(people) > len(chosen) else "")
+    if not several:
+        return [f"Near-duplicates: none among {of}."]
+    line = (
+        f"Near-duplicates among {of}: {sum(map(len, several))} images in {len(several)} groups, {len(between)} of them "
+        f"under several patients, {len(across)} across splits."
+    )
+    lines = [line]
+    if between:
+        lines.append(
+            "One image under several patients: is it one patient under two ids, or a copy? Look at these first."
+        )
+    lines.append(
+        "`--config mitigation/duplicates.yaml` lets near-duplicates share the weight of one image in training."
+    )
+    return lines
+
+
+def _config(source: Source, data: CaptionedImageDataModule, base: str, output: Path, findings: list[str]) -> str:
+    size, parameters = _base(base)
+    shorter = int(np.median([min(look.size) for look in data.looks.values()]))
+    size = min(size, max(64, shorter // 64 * 64))
+    images = len(data.datasets["train"])
+    is_large = parameters > LARGE
+    batch = max(1, min(16, images // 4))
+    steps = int(np.clip(round(40 * images / batch, -2), 200, 4000))
+    has_splits = not data.split_at_random
+    options = {
+        **source.options,
+        **({} if has_splits else {"split_fractions": [0.6, 0.2, 0.2] if images < 2000 else [0.8, 0.1, 0.1]}),
+        "batch_size": batch,
+        **({"num_workers": 4} if is_large else {}),
+        "transform": {
+            "size": size,
+            "augment": {"rotation": 3, "shift": 0.04, "scale": 0.06, "brightness": 0.1, "contrast": 0.1, "variants": 8},
+        },
+    }
+    written = yaml.safe_dump(options, sort_keys=False, allow_unicode=True, width=1000)
+    run = "".join(mark if mark.isalnum() else "-" for mark in output.stem).strip("-") or "mine"
+    return CONFIG.format(
+        said=source.said,
+        findings="\n".join(f"# - {line}" for line in findings),
+        name=output.name,
+        run=run,
+        base=yaml.safe_dump(base).split("\n")[0],
+        lr="1.0e-4" if is_large else "1.0e-3",
+        class_path=source.class_path,
+        options="\n".join(f"    {line}" for line in written.rstrip().split("\n")),
+        precision="\n  precision: bf16-mixed  # 32-true where there is no GPU" if is_large else "",
+        steps=steps,
+        interval=max(1, steps // 4),
+    )
+
+
+def _base(base: str) -> tuple[int, int]:
+    """Return the size of a base's pictures in pixels, and the number of its U-Net's parameters."""
+    try:
+        unet = build_skeleton(base, online=False)
+        folder = locate(base, download=False, online=False)
+        channels = read_mapping(Path(folder) / "vae" / "config.json", BaseModelError).get("block_out_channels", [0] * 4)
+        return int(unet.config["sample_size"]) * 2 ** (len(channels) - 1), sum(p.numel() for p in unet.parameters())
+    except BaseModelError:
+        log.warning("The base %s is not on this machine; the config reckons with Stable Diffusion's size", base)
+        return USUAL, 10 * LARGE
