@@ -58,9 +58,12 @@ class RewardsCallback(Callback):
         score_base: Whether to score the base first, by all measures; without, only what calibrated ones need of it.
         scales: How far from the base (0) to what was trained (1) to go further, in [0, 1): each validation is scored
             there too, a point of its own for which nothing is trained. What is logged is that of `model.scale`.
+        weight: Weight of quality in `reward/both`, in [0, 1], for sweeps that know one number only: what is won in
+            quality over the base, times this, less what is lost in memorization, times the rest; both as shares of the
+            base's values (or of 1, where that is 0). The base itself has 0.
 
     Raises:
-        RewardError: If a measure is unknown, or a scale out of range.
+        RewardError: If a measure is unknown, or a scale or the weight out of range.
     """
 
     def __init__(
@@ -72,9 +75,11 @@ class RewardsCallback(Callback):
         every_n_validations: int = 1,
         score_base: bool = True,
         scales: list[float] | None = None,
+        weight: float = 0.5,
     ) -> None:
         self.scales = sorted(set(scales or []))
-        check_ranges(RewardError, "", self, {"scales": "[0, 1)"})
+        self.weight = weight
+        check_ranges(RewardError, "", self, {"scales": "[0, 1)", "weight": "[0, 1]"})
         self.metrics = [MetricMeasure(metric) for metric in metrics or []]
         known = directions() | {metric.name: metric.higher_is_better for metric in self.metrics}
         for argument, name in (("memorization", memorization), ("quality", quality)):
@@ -88,6 +93,7 @@ class RewardsCallback(Callback):
         self.score_base = score_base
         self.base: Evidence | None = None
         self.real: RealImages | None = None
+        self.base_rewards: dict[str, float] = {}
         self.measurements: list[Measurement] = []
         self.scored: dict[float, list[Measurement]] = {}
         self.seconds = {"sampling": 0.0, "scoring": 0.0, "validation": 0.0}
@@ -184,6 +190,7 @@ class RewardsCallback(Callback):
             self.base = found.evidence
             if self.score_base:
                 self._record(trainer, module, found, step=0)
+                self.base_rewards = self.rewards()
         log_dir = trainer.log_dir  # asks all processes, so all must ask
         if log_dir is not None and is_overdue(trainer, {scored.step for scored in read_scores(Path(log_dir))}):
             with averaged(trainer, module):
@@ -256,11 +263,21 @@ class RewardsCallback(Callback):
 
     def _logged(self) -> dict[str, float]:
         values = {name: value for name, value in self.rewards().items() if name.startswith("reward/")}
+        values |= self._both(values)
         for found in self.measurements:
             if found.value is not None:
                 name = f"{found.group}/{found.name}"
                 values |= {name: found.value.value, f"{name}_low": found.value.low, f"{name}_high": found.value.high}
         return values
+
+    def _both(self, rewards: dict[str, float]) -> dict[str, float]:
+        """Return one number for both groups, where the base was scored by both."""
+        weights = {"reward/quality": self.weight, "reward/memorization": 1 - self.weight}
+        known = {name: self.base_rewards.get(name) for name in weights}
+        if not weights.keys() <= rewards.keys() or any(value is None for value in known.values()):
+            return {}
+        gains = {name: (rewards[name] - base) / (abs(base) or 1.0) for name, base in known.items() if base is not None}
+        return {"reward/both": sum(weights[name] * gain for name, gain in gains.items())}
 
     def _warn(self, module: MemControlModule, trained: float, scored: float) -> None:
         if scored > trained and self._count == 1:

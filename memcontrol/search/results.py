@@ -1,4 +1,4 @@
-"""What a study hands on: `pareto.csv`, `masks/NNN.yaml` (its other points: `NNN-STEP-xSCALE.yaml`), `best.yaml`."""
+"""What a study hands on: `pareto.csv`, `trials.csv`, `best.yaml`, `masks/NNN.yaml` (or `NNN-STEP-xSCALE.yaml`)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from memcontrol.jobs.job import put
 from memcontrol.search.front import FrontPoint, pick
 from memcontrol.search.records import TrialRecord
 from memcontrol.search.study import Study
+from memcontrol.search.tables import TRIALS, trials_table
 
 __all__ = ["front_table", "write_results"]
 
@@ -50,8 +51,9 @@ def write_results(study: Study, points: Sequence[FrontPoint], records: Sequence[
     """
     if not points:
         return None
-    with replacing(study.folder / "pareto.csv") as partial:
-        write_sheet(front_table(study, points, records), partial)
+    for name, table in (("pareto.csv", front_table(study, points, records)), (TRIALS, trials_table(records))):
+        with replacing(study.folder / name) as partial:
+            write_sheet(table, partial)
     folder = study.folder / "masks"
     folder.mkdir(exist_ok=True)
     for old in folder.glob("*.yaml"):

@@ -156,12 +156,23 @@ def test_a_sweep_agent_s_arguments_run(tmp_path, monkeypatch):
     """The command of configs/sweep.yaml, filled in as an agent does; no server is asked."""
     sweep = yaml.safe_load(Path("configs/sweep.yaml").read_text())
     chosen = {"model.mask": sweep["parameters"]["model.mask"]["values"][3], "model.optimizer.lr": 0.0043}
+    chosen["trainer.callbacks.weight"] = sweep["parameters"]["trainer.callbacks.weight"]["value"]
     filled = [f"--{key}={value}" for key, value in chosen.items()]
-    command = [part for item in sweep["command"][3:] for part in (filled if item == "${args}" else [item])]
+    assert sweep["command"][:2] == ["${env}", "memcontrol"]  # what an installed package has
+    command = [part for item in sweep["command"][2:] for part in (filled if item == "${args}" else [item])]
     monkeypatch.setenv("WANDB_MODE", "offline")
     small = [a for a in short_run(tmp_path)[3:] if "callbacks" not in a]
     monkeypatch.chdir(tmp_path)  # runs/ of whoever runs the tests stays theirs
-    cli = main([*command, *small, "--trainer.max_steps=1", "--trainer.limit_val_batches=0"])
+    scored = ["--trainer.callbacks.scoring.num_images=4", "--trainer.callbacks.scoring.draws=1"]
+    cli = main([*command, *small, *scored, "--trainer.max_steps=2", "--trainer.val_check_interval=2"])
+    logged = cli.trainer.callback_metrics
+    assert sweep["metric"] == {"name": "reward/both", "goal": "maximize"}
+    scorer = next(c for c in cli.trainer.callbacks if hasattr(c, "base_rewards"))
+    base = scorer.base_rewards
+    gains = [
+        (logged[f"reward/{g}"] - base[f"reward/{g}"]) / abs(base[f"reward/{g}"]) for g in ("quality", "memorization")
+    ]
+    assert float(logged["reward/both"]) == pytest.approx(float(sum(gains)) / 2, abs=1e-5)
     assert f"bits:{cli.model.mask.bit_string}" == chosen["model.mask"]
     assert cli.model.optimizer_options.lr == 0.0043
 
