@@ -29,7 +29,8 @@ from memcontrol.adapters import SVDiffConfig
 from memcontrol.data.cache import CacheOptions
 from memcontrol.data.images import Transform
 from memcontrol.data.mimic import MimicCxrDataModule
-from memcontrol.diffusion.codecs import LatentCodec, TextCodec
+from memcontrol.diffusion.codecs import LatentCodec
+from memcontrol.diffusion.texts import TextCodec
 
 
 def main() -> None:

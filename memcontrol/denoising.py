@@ -21,8 +21,9 @@ from memcontrol.types import Batch
 
 if TYPE_CHECKING:
     from memcontrol.adapters import AdaptedUNet
-    from memcontrol.diffusion.codecs import LatentCodec, TextCodec
+    from memcontrol.diffusion.codecs import LatentCodec
     from memcontrol.diffusion.components import Components
+    from memcontrol.diffusion.texts import TextCodec
     from memcontrol.diffusion.timesteps import TimestepOptions
     from memcontrol.mitigation import Mitigation
 

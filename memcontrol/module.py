@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import torch
-from diffusers import StableDiffusionPipeline
 from lightning.pytorch.trainer.states import TrainerFn
 from peft.config import PeftConfig
 from torch import Tensor, nn
@@ -17,10 +16,11 @@ from memcontrol.adapters.configs import config_from_plain, config_to_plain
 from memcontrol.adapters.slots import DEFAULT_LAYOUT, Layout
 from memcontrol.denoising import Denoising
 from memcontrol.diffusion.cached_base import is_cached, load_base
-from memcontrol.diffusion.codecs import LatentCodec, TextCodec
-from memcontrol.diffusion.components import Components, build_skeleton
+from memcontrol.diffusion.codecs import LatentCodec
+from memcontrol.diffusion.components import Components, Pipeline, build_skeleton
 from memcontrol.diffusion.losses import min_snr_weights
 from memcontrol.diffusion.sampling import SamplingOptions
+from memcontrol.diffusion.texts import TextCodec
 from memcontrol.diffusion.timesteps import TimestepOptions
 from memcontrol.divergence import check_checkpoint, diverged
 from memcontrol.errors import MemControlError
@@ -186,10 +186,11 @@ class MemControlModule(Denoising):
         self.unet = parts.unet
         self.vae = parts.vae
         self.text_encoder = parts.text_encoder
+        self.text_encoder_2 = parts.text_encoder_2
         self.placeholder = nn.Parameter(torch.zeros(()), requires_grad=not self._adapted.trainable())
         self._parts = [parts]
         self.latent_codec = LatentCodec(parts.vae)
-        self.text_codec = TextCodec(parts.tokenizer, parts.text_encoder)
+        self.text_codec = TextCodec.of(parts)
         self.image_size = self.image_size or parts.unet.config["sample_size"] * self.latent_codec.factor
 
     @property
@@ -214,15 +215,15 @@ class MemControlModule(Denoising):
         """Which slots are on."""
         return self.adapted.mask
 
-    def pipeline(self) -> StableDiffusionPipeline:
+    def pipeline(self) -> Pipeline:
         """Return a diffusers pipeline that draws with the present weights."""
         return self.parts.pipeline()
 
     def train(self, mode: bool = True) -> MemControlModule:
         """Set the mode of the U-Net; the frozen ends stay in eval mode."""
         super().train(mode)
-        for part in ("vae", "text_encoder"):
-            if hasattr(self, part):
+        for part in ("vae", "text_encoder", "text_encoder_2"):
+            if getattr(self, part, None) is not None:
                 getattr(self, part).eval()
         return self
 
@@ -242,7 +243,7 @@ class MemControlModule(Denoising):
         if any(m.needs_text_encoder for m in self.mitigations):
             log.info("A mitigation changes captions, so the text encoder runs in each step")
         self._encode_splits("train", "validate")
-        self.null_states = self.text_codec.encode([""])
+        self.null_states = self.text_codec.null()
 
     def on_validation_start(self) -> None:
         """Fill the cache for `validate`."""
@@ -360,7 +361,18 @@ class MemControlModule(Denoising):
             truncation_side=self.truncation_side,
             value_range=self._value_range(),
             scale=self.scale,
+            trained=sum(p.numel() for p in self.adapted.trainable().values()),
+            parameters=self._num_base,
+            **self._training_counts(),
         )
+
+    def _training_counts(self) -> dict[str, int]:
+        """Return how many images of how many patients are trained on, where the data tells."""
+        table = getattr(getattr(getattr(self, "_trainer", None), "datamodule", None), "table", None)
+        if table is None:
+            return {}
+        rows = table("train")
+        return {"images": len(rows), "patients": rows["subject_id"].nunique()}
 
     def _value_range(self) -> list[float] | None:
         """Return which values of deep images are black and white, or None where the data has none."""

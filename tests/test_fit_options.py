@@ -12,9 +12,10 @@ import torch
 
 from memcontrol.adapters import SVDiffConfig, adapt, resolve_mask
 from memcontrol.cli import build, main
-from memcontrol.diffusion.codecs import LatentCodec, TextCodec
+from memcontrol.diffusion.codecs import LatentCodec
 from memcontrol.diffusion.components import build_skeleton
 from memcontrol.diffusion.sampling import SamplingOptions
+from memcontrol.diffusion.texts import TextCodec
 from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint
 from memcontrol.measures import ScoringOptions
 from memcontrol.module import MemControlModule

@@ -110,7 +110,8 @@ def test_killed_and_resumed_is_undisturbed(run, tmp_path, at_step):
 
 
 def test_second_run_encodes_nothing(run, tmp_path, monkeypatch):
-    from memcontrol.diffusion.codecs import LatentCodec, TextCodec
+    from memcontrol.diffusion.codecs import LatentCodec
+    from memcontrol.diffusion.texts import TextCodec
 
     calls: list[int] = []
     monkeypatch.setattr(LatentCodec, "encode", lambda self, pixels: calls.append(len(pixels)))

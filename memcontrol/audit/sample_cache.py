@@ -55,7 +55,8 @@ class CachedModel(ScoredModel):
     @cached_property
     def weights(self) -> str:
         """Digest of all that a picture depends on: weights, noise schedule, and where captions are cut."""
-        parts = (self.pipeline.unet, self.pipeline.vae, self.pipeline.text_encoder)
+        second = getattr(self.pipeline, "text_encoder_2", None)
+        parts = [self.pipeline.unet, self.pipeline.vae, self.pipeline.text_encoder, *([second] if second else [])]
         schedule = {name: value for name, value in self.pipeline.scheduler.config.items() if not name.startswith("_")}
         further = digest_of(schedule, self.pipeline.tokenizer.truncation_side)
         return " ".join([*map(weights_digest, parts), further])

@@ -9,10 +9,9 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from diffusers import StableDiffusionPipeline
 
 from memcontrol.data.tables import name_columns, read_table, tidy
-from memcontrol.diffusion.components import load_components
+from memcontrol.diffusion.components import Pipeline, load_components
 from memcontrol.errors import CheckpointError
 from memcontrol.files.card import Card
 from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint
@@ -21,7 +20,7 @@ from memcontrol.pipeline import load_pipeline
 
 __all__ = ["Source", "named", "open_source"]
 
-Load = Callable[[], StableDiffusionPipeline]
+Load = Callable[[], Pipeline]
 VERSION = re.compile(r"version_\d+")
 PICTURES = (".png", ".jpg", ".jpeg")
 
@@ -87,9 +86,7 @@ def open_source(path: str, base: str | None = None) -> Source:
     )
 
 
-def _load(
-    base: str, random_init: bool = False, seed: int = 0, truncation_side: str = "right"
-) -> StableDiffusionPipeline:
+def _load(base: str, random_init: bool = False, seed: int = 0, truncation_side: str = "right") -> Pipeline:
     parts = load_components(base, random_init, seed)
     parts.truncate(truncation_side)
     return parts.pipeline()

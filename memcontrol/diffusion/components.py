@@ -11,24 +11,37 @@ from diffusers import (
     AutoencoderKL,
     AutoencoderTiny,
     DDPMScheduler,
+    DiffusionPipeline,
     StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
 from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import (
+    BertConfig,
+    BertModel,
+    BertTokenizerFast,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+)
 
+from memcontrol.diffusion.conditions import take_packed
 from memcontrol.errors import BaseModelError
 from memcontrol.plain import read_mapping
 from memcontrol.ranges import check_ranges
 from memcontrol.seeds import scoped_seed
 
-__all__ = ["Components", "Vae", "build_skeleton", "load_components", "locate"]
+__all__ = ["Components", "Pipeline", "Vae", "build_skeleton", "is_xl", "load_components", "locate"]
 
 Vae: TypeAlias = AutoencoderKL | AutoencoderTiny
+Pipeline: TypeAlias = StableDiffusionPipeline | StableDiffusionXLPipeline
 
 CAN_RUN: Final = (
-    "What can be run is Stable Diffusion 1.x and 2.x and their kind: latents, one CLIP text encoder, noise or velocity."
+    "What can be run is Stable Diffusion 1.x, 2.x and XL and their kind: latents, text encoded by CLIP (one or two) or "
+    "by BERT, noise or velocity."
 )
 
 ASSETS: Final = Path(__file__).parents[1] / "assets"
@@ -45,10 +58,11 @@ PARTS: Final = {
     "tokenizer": "tokenizer_config.json",
     "scheduler": "scheduler_config.json",
 }
+SECOND: Final = {"text_encoder_2": "config.json", "tokenizer_2": "tokenizer_config.json"}
+"""What Stable Diffusion XL has besides."""
 UNUSED: Final = ("safety_checker", "feature_extractor", "image_encoder")
 """Parts of a pipeline that are neither fetched nor loaded."""
 NEEDS_MORE: Final = {
-    "addition_embed_type": "sizes and a second text encoder (Stable Diffusion XL)",
     "class_embed_type": "class labels",
     "encoder_hid_dim_type": "embeddings of images",
     "num_class_embeds": "class labels",
@@ -87,23 +101,45 @@ class Components:
     Args:
         unet: The denoiser.
         vae: The auto-encoder, frozen, in eval mode.
-        text_encoder: The text encoder, frozen, in eval mode.
-        tokenizer: The tokenizer.
+        text_encoder: The text encoder, frozen, in eval mode: CLIP's, or BERT.
+        tokenizer: Its tokenizer.
         scheduler: The noise schedule of training: betas and what is predicted.
+        text_encoder_2: The second text encoder of Stable Diffusion XL, with its projection.
+        tokenizer_2: Its tokenizer.
     """
 
     unet: UNet2DConditionModel
     vae: Vae
-    text_encoder: CLIPTextModel
-    tokenizer: CLIPTokenizer
+    text_encoder: CLIPTextModel | BertModel
+    tokenizer: CLIPTokenizer | BertTokenizerFast
     scheduler: DDPMScheduler
+    text_encoder_2: CLIPTextModelWithProjection | None = None
+    tokenizer_2: CLIPTokenizer | None = None
+
+    def __post_init__(self) -> None:
+        """Let the U-Net of a Stable Diffusion XL take what we call it with."""
+        if self.text_encoder_2 is not None:
+            take_packed(self.unet, 2 ** (len(self.vae.config["block_out_channels"]) - 1))
 
     def truncate(self, side: str) -> None:
         """Cut captions that are too long at their `right` end (diffusers' way) or at their `left` one."""
-        self.tokenizer.truncation_side = side
+        for tokenizer in (self.tokenizer, self.tokenizer_2):
+            if tokenizer is not None:
+                tokenizer.truncation_side = side
 
-    def pipeline(self) -> StableDiffusionPipeline:
+    def pipeline(self) -> Pipeline:
         """Return a diffusers pipeline of these parts, without copying them."""
+        if self.text_encoder_2 is not None:
+            return StableDiffusionXLPipeline(
+                vae=self.vae,
+                text_encoder=self.text_encoder,
+                text_encoder_2=self.text_encoder_2,
+                tokenizer=self.tokenizer,
+                tokenizer_2=self.tokenizer_2,
+                unet=self.unet,
+                scheduler=self.scheduler,
+                add_watermarker=False,
+            )
         return StableDiffusionPipeline(
             vae=self.vae,
             text_encoder=self.text_encoder,
@@ -114,6 +150,11 @@ class Components:
             feature_extractor=None,
             requires_safety_checker=False,
         )
+
+
+def is_xl(pipeline: Any) -> bool:
+    """Whether a pipeline is that of a Stable Diffusion XL."""
+    return getattr(pipeline, "text_encoder_2", None) is not None
 
 
 def locate(base: str, download: bool = True, online: bool = True) -> Path | str:
@@ -136,6 +177,12 @@ def locate(base: str, download: bool = True, online: bool = True) -> Path | str:
     folder = Path(base).expanduser()
     if folder.is_dir():
         return folder
+    if folder.suffix in (".safetensors", ".ckpt"):
+        raise BaseModelError(
+            f"Argument `base` is {base!r}, a single file, which names no text encoder and no tokenizer. Make a folder "
+            "of it once, with diffusers: `StableDiffusionPipeline.from_single_file(FILE).save_pretrained(FOLDER)` (or "
+            "`StableDiffusionXLPipeline`), and give that."
+        )
     if base.count("/") != 1 or base.startswith((".", "/", "~")):
         raise BaseModelError(
             f"Argument `base` is {base!r}, which is no folder. Allowed are `embedded`, a diffusers folder "
@@ -146,7 +193,7 @@ def locate(base: str, download: bool = True, online: bool = True) -> Path | str:
     if not download:
         return base
     try:
-        return Path(StableDiffusionPipeline.download(base, use_safetensors=True, **dict.fromkeys(UNUSED)))
+        return Path(DiffusionPipeline.download(base, use_safetensors=True, **dict.fromkeys(UNUSED)))
     except (OSError, ValueError) as error:
         raise BaseModelError(
             f"Argument `base` is {base!r}, which is no folder here and could not be fetched from the hub: "
@@ -189,14 +236,16 @@ def load_components(base: str, random_init: bool = False, seed: int = 0, online:
         raise BaseModelError(f"The base model {base!r} cannot be run. {error}") from error
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise BaseModelError(f"The base model {base!r} could not be loaded: {error}") from error
-    for name in ("unet", "vae", "text_encoder"):
+    encoders = [part for part in (parts.text_encoder, parts.text_encoder_2) if part is not None]
+    for name in ("unet", "vae", "text_encoder", *(["text_encoder_2"] if len(encoders) > 1 else [])):
         absent = [key for key, weight in getattr(parts, name).named_parameters() if weight.is_meta]
         if absent:
             raise BaseModelError(f"The base model {base!r} lacks {len(absent)} weights of {name}, first {absent[0]!r}.")
     for part in (parts.unet, parts.vae):  # what is written from them names a model of the hub, but no folder
         part.register_to_config(_name_or_path="" if Path(base).expanduser().exists() else base)
     parts.vae.requires_grad_(False).eval()
-    parts.text_encoder.requires_grad_(False).eval()
+    for encoder in encoders:
+        encoder.requires_grad_(False).eval()
     return parts
 
 
@@ -232,20 +281,26 @@ def build_skeleton(base: str, online: bool = True) -> UNet2DConditionModel:
 
 
 def _check_parts(folder: Path, base: str, random_init: bool) -> None:
-    needed = {k: v for k, v in PARTS.items() if not (random_init and k == "tokenizer")}
+    named = PARTS | (SECOND if _needs_second(folder) else {})
+    needed = {k: v for k, v in named.items() if not (random_init and k.startswith("tokenizer"))}
     absent = [part for part, file in needed.items() if not (folder / part / file).is_file()]
     if "tokenizer" in absent and (folder / "tokenizer" / "vocab.json").is_file():
         absent.remove("tokenizer")
     if absent:
         raise BaseModelError(
-            f"The base model {base!r} lacks {absent} in {folder}. A diffusers Stable Diffusion folder has "
-            f"{list(PARTS)}."
+            f"The base model {base!r} lacks {absent} in {folder}. A diffusers folder of its kind has {list(named)}."
         )
     if not random_init and not list((folder / "unet").glob("*.safetensors")):
         raise BaseModelError(
             f"The base model {base!r} has no weights (unet/*.safetensors) in {folder}. Give a folder with "
             "weights, or `--model.random_init true` to build it with random ones."
         )
+
+
+def _needs_second(folder: Path) -> bool:
+    """Whether a U-Net wants a second text encoder's pooled embedding."""
+    path = folder / "unet" / "config.json"
+    return path.is_file() and read_mapping(path, BaseModelError).get("addition_embed_type") == "text_time"
 
 
 def _check_sizes(folder: Path, base: str) -> None:
@@ -270,7 +325,12 @@ def _check_unet(config: dict[str, Any], base: str) -> None:
     if config.get("_class_name", "UNet2DConditionModel") != "UNet2DConditionModel":
         raise BaseModelError(
             f"The base model {base!r} has a {config['_class_name']}, but memcontrol adapts "
-            "UNet2DConditionModel (Stable Diffusion 1.x and 2.x)."
+            "UNet2DConditionModel (Stable Diffusion 1.x, 2.x and XL)."
+        )
+    if config.get("addition_embed_type") not in (None, "text_time"):
+        raise BaseModelError(
+            f"The U-Net of {base!r} needs {config['addition_embed_type']!r} besides text (`addition_embed_type`). "
+            f"{CAN_RUN}"
         )
     more = [what for option, what in NEEDS_MORE.items() if config.get(option) is not None]
     if more:
@@ -297,11 +357,29 @@ def _check_together(folder: Path) -> None:
     channels, wanted = vae.get("latent_channels", 4), unet.get("in_channels", 4)
     if wanted != channels:
         raise BaseModelError(f"The U-Net takes {wanted} channels, but the auto-encoder gives {channels}. {CAN_RUN}")
-    width, wanted = text.get("hidden_size", 512), unet.get("cross_attention_dim", 1280)
+    second = folder / "text_encoder_2" / "config.json"
+    width = text.get("hidden_size", 512 if _is_clip(text) else 768)
+    if _needs_second(folder):
+        width += read_mapping(second, BaseModelError).get("hidden_size", 512)
+    wanted = unet.get("cross_attention_dim", 1280)
     if isinstance(wanted, int) and wanted != width:
         raise BaseModelError(
             f"The U-Net attends to text states of width {wanted}, but the text encoder gives {width}. {CAN_RUN}"
         )
+
+
+def _is_clip(config: dict[str, Any]) -> bool:
+    """Whether a text encoder is CLIP's; BERT's relatives are loaded as the BERT that they are, without their own code.
+
+    Raises:
+        BaseModelError: If it is neither.
+    """
+    names = " ".join([str(config.get("model_type", "clip_text_model")), *map(str, config.get("architectures") or ())])
+    if "clip" in names.casefold():
+        return True
+    if "bert" in names.casefold():
+        return False
+    raise BaseModelError(f"The text encoder is of the kind {names!r}, but must be CLIP's text model or BERT. {CAN_RUN}")
 
 
 def _vae_class(folder: Path) -> type[Vae]:
@@ -329,23 +407,70 @@ def _load(folder: Path) -> Components:
     return Components(
         unet=UNet2DConditionModel.from_pretrained(folder / "unet", use_safetensors=True, **options),
         vae=_vae_class(folder).from_pretrained(folder / "vae", use_safetensors=True, **options),
-        text_encoder=CLIPTextModel.from_pretrained(folder / "text_encoder", use_safetensors=True, dtype=torch.float32),
-        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+        text_encoder=_load_encoder(folder / "text_encoder", CLIPTextModel),
+        tokenizer=_load_tokenizer(folder, "tokenizer"),
         scheduler=_scheduler(folder),
+        **(
+            {
+                "text_encoder_2": _load_encoder(folder / "text_encoder_2", CLIPTextModelWithProjection),
+                "tokenizer_2": _load_tokenizer(folder, "tokenizer_2"),
+            }
+            if _needs_second(folder)
+            else {}
+        ),
     )
+
+
+def _load_encoder(folder: Path, clip: type[Any]) -> Any:
+    config = read_mapping(folder / "config.json", BaseModelError)
+    options: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32}
+    if _is_clip(config):
+        return clip.from_pretrained(folder, **options)
+    return BertModel.from_pretrained(folder, config=_bert(config), add_pooling_layer=False, **options)
+
+
+def _bert(config: dict[str, Any]) -> BertConfig:
+    """Return BERT's own config of a relative's, which names code of its own."""
+    known = BertConfig().to_dict()
+    return BertConfig(**{k: v for k, v in config.items() if k in known and k not in ("model_type", "architectures")})
+
+
+def _load_tokenizer(folder: Path, name: str) -> Any:
+    own = folder / name
+    if not own.is_dir():
+        own = ALIASES["embedded"] / "tokenizer"
+    is_bert = (own / "vocab.txt").is_file() or (
+        not (own / "vocab.json").is_file() and (own / "tokenizer.json").is_file() and not _is_clip(_text_config(folder))
+    )
+    return (BertTokenizerFast if is_bert else CLIPTokenizer).from_pretrained(own)
+
+
+def _text_config(folder: Path) -> dict[str, Any]:
+    return read_mapping(folder / "text_encoder" / "config.json", BaseModelError)
 
 
 def _build(folder: Path, seed: int) -> Components:
     def config(part: str) -> dict[str, Any]:
-        return read_mapping(folder / part / PARTS[part], BaseModelError)
+        return read_mapping(folder / part / {**PARTS, **SECOND}[part], BaseModelError)
 
-    own = folder / "tokenizer"
     _check_together(folder)
     with scoped_seed(seed, "random weights"):
-        return Components(
-            unet=UNet2DConditionModel.from_config(config("unet")),
-            vae=_vae_class(folder).from_config(config("vae")),
-            text_encoder=CLIPTextModel(CLIPTextConfig.from_dict(config("text_encoder"))),
-            tokenizer=CLIPTokenizer.from_pretrained(own if own.is_dir() else ALIASES["embedded"] / "tokenizer"),
-            scheduler=_scheduler(folder),
-        )
+        unet = UNet2DConditionModel.from_config(config("unet"))
+        vae = _vae_class(folder).from_config(config("vae"))
+        text = config("text_encoder")
+        encoder = CLIPTextModel(CLIPTextConfig.from_dict(text)) if _is_clip(text) else BertModel(_bert(text), False)
+        second: dict[str, Any] = {}
+        if _needs_second(folder):
+            described = CLIPTextConfig.from_dict(config("text_encoder_2"))
+            second = {
+                "text_encoder_2": CLIPTextModelWithProjection(described),
+                "tokenizer_2": _load_tokenizer(folder, "tokenizer_2"),
+            }
+    return Components(
+        unet=unet,
+        vae=vae,
+        text_encoder=encoder,
+        tokenizer=_load_tokenizer(folder, "tokenizer"),
+        scheduler=_scheduler(folder),
+        **second,
+    )

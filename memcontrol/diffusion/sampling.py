@@ -15,15 +15,16 @@ from weakref import WeakKeyDictionary
 import diffusers
 import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
-from diffusers import StableDiffusionPipeline
 from diffusers.schedulers import KarrasDiffusionSchedulers
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from memcontrol.diffusion.codecs import TextCodec
+from memcontrol.diffusion.components import Pipeline, is_xl
+from memcontrol.diffusion.conditions import split_packed
 from memcontrol.diffusion.probes import Denoiser
 from memcontrol.diffusion.prompt_optimization import PromptOptimization
 from memcontrol.diffusion.sampling_mitigations import LateGuidance, SamplingMitigation
+from memcontrol.diffusion.texts import TextCodec
 from memcontrol.diffusion.trajectory import walk
 from memcontrol.errors import DivergedError, PromptError
 from memcontrol.ranges import check_ranges
@@ -133,7 +134,7 @@ def scheduler_named(name: str) -> type[Any]:
     return found
 
 
-def _sampler(pipeline: StableDiffusionPipeline, name: str) -> Any:
+def _sampler(pipeline: Pipeline, name: str) -> Any:
     """Return a scheduler as a pipeline of diffusers has it that is made with it.
 
     Fields that the base's config lacks have that scheduler's own defaults; then the pipeline changes what does not fit
@@ -143,11 +144,12 @@ def _sampler(pipeline: StableDiffusionPipeline, name: str) -> Any:
     parts = {**pipeline.components, "scheduler": scheduler}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        return StableDiffusionPipeline(**parts, requires_safety_checker=False).scheduler
+        options = {} if is_xl(pipeline) else {"requires_safety_checker": False}
+        return type(pipeline)(**parts, **options).scheduler
 
 
 def sample(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     prompts: Sequence[str],
     seeds: Sequence[int],
     options: SamplingOptions,
@@ -171,7 +173,7 @@ def sample(
 
 
 def draw_latents(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     prompts: Sequence[str],
     seeds: Sequence[int],
     options: SamplingOptions,
@@ -184,7 +186,7 @@ def draw_latents(
 
 @torch.no_grad()
 def sample_batches(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     prompts: Sequence[str],
     seeds: Sequence[int],
     options: SamplingOptions,
@@ -198,8 +200,8 @@ def sample_batches(
     trained_with = pipeline.scheduler
     pipeline.scheduler = _sampler(pipeline, options.scheduler)
     pipeline.set_progress_bar_config(disable=True)
-    texts = TextCodec(pipeline.tokenizer, pipeline.text_encoder)
-    null = texts.encode([""])
+    texts = TextCodec.of(pipeline)
+    null = texts.null()
     sample_batch = _sample_plain if options.is_plain else _sample_mitigated
     at_once = min(options.images_at_once(pipeline.device), _room.get(pipeline.unet, sys.maxsize))
     start = 0
@@ -234,7 +236,7 @@ def sample_batches(
 
 
 def _sample_plain(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     states: Tensor,
     null: Tensor,
     seeds: list[int],
@@ -242,9 +244,14 @@ def _sample_plain(
     size: int,
     decode: bool,
 ) -> Tensor:
+    null = null.expand(len(states), -1, -1)
+    embeds = {"prompt_embeds": states, "negative_prompt_embeds": null}
+    if is_xl(pipeline):
+        (given, pooled), (without, pooled_without) = (split_packed(pipeline.unet, each) for each in (states, null))
+        embeds = {"prompt_embeds": given, "negative_prompt_embeds": without}
+        embeds |= {"pooled_prompt_embeds": pooled, "negative_pooled_prompt_embeds": pooled_without}
     output = pipeline(
-        prompt_embeds=states,
-        negative_prompt_embeds=null.expand(len(states), -1, -1),
+        **embeds,
         height=size,
         width=size,
         num_inference_steps=options.steps,
@@ -257,7 +264,7 @@ def _sample_plain(
 
 
 def _sample_mitigated(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     states: Tensor,
     null: Tensor,
     seeds: list[int],

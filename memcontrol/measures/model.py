@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import torch
-from diffusers import DDPMScheduler, StableDiffusionPipeline
+from diffusers import DDPMScheduler
 from torch import Tensor
 
-from memcontrol.diffusion.codecs import LatentCodec, TextCodec
+from memcontrol.diffusion.codecs import LatentCodec
+from memcontrol.diffusion.components import Pipeline
 from memcontrol.diffusion.probes import Denoiser
 from memcontrol.diffusion.sampling import SamplingOptions, sample_batches
+from memcontrol.diffusion.texts import TextCodec
 
 __all__ = ["ScoredModel"]
 
@@ -31,7 +33,7 @@ class ScoredModel:
         precision: Opens the context that the U-Net runs in.
     """
 
-    pipeline: StableDiffusionPipeline
+    pipeline: Pipeline
     size: int
     sampling: SamplingOptions
     precision: Callable[[], AbstractContextManager[object]] = field(default=nullcontext)
@@ -52,7 +54,7 @@ class ScoredModel:
     @property
     def codecs(self) -> tuple[LatentCodec, TextCodec]:
         """What encodes images and captions for this model."""
-        return LatentCodec(self.pipeline.vae), TextCodec(self.pipeline.tokenizer, self.pipeline.text_encoder)
+        return LatentCodec(self.pipeline.vae), TextCodec.of(self.pipeline)
 
     @property
     def denoiser(self) -> Denoiser:

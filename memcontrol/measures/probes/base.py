@@ -114,7 +114,7 @@ def _batches(
     draws: int,
 ) -> list[dict[Probe, Tensor]]:
     images, texts = model.codecs
-    null = texts.encode([""])
+    null = texts.null()
     captions = real.texts(split)
     parts = []
     for start in range(0, len(rows), BATCH_SIZE):

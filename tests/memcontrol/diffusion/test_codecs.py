@@ -7,8 +7,8 @@ import logging
 import pytest
 import torch
 
-from memcontrol.diffusion.codecs import TextCodec
 from memcontrol.diffusion.components import load_components
+from memcontrol.diffusion.texts import TextCodec
 
 LONG = "no acute finding " * 60
 PAIR = [LONG + "edema", LONG + "no edema"]

@@ -7,10 +7,10 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
-from memcontrol.diffusion.codecs import TextCodec
 from memcontrol.diffusion.components import load_components
 from memcontrol.diffusion.probes import Denoiser, denoising_losses, noise_norm, pia, secmi, sima
 from memcontrol.diffusion.prompt_optimization import PromptOptimization, optimise
+from memcontrol.diffusion.texts import TextCodec
 from memcontrol.diffusion.trajectory import detection_norm, walk
 from memcontrol.seeds import derive_seed, generator
 

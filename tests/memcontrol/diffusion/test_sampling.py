@@ -55,9 +55,9 @@ def test_a_walk_without_mitigation_is_the_pipeline(pipeline, monkeypatch):
 
 
 def test_optimisation_lowers_the_norm_at_the_first_step(pipeline):
-    from memcontrol.diffusion.codecs import TextCodec
     from memcontrol.diffusion.probes import Denoiser
     from memcontrol.diffusion.prompt_optimization import optimise
+    from memcontrol.diffusion.texts import TextCodec
 
     codec = TextCodec(pipeline.tokenizer, pipeline.text_encoder)
     states, null = codec.encode(PROMPTS), codec.encode([""])
