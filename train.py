@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memcontrol.cli import main
+from memcontrol.__main__ import run
 
 if __name__ == "__main__":
-    main()
+    run()

@@ -5,6 +5,7 @@ from memcontrol.callbacks.checkpoint import AdapterCheckpoint
 from memcontrol.callbacks.duplicates import DuplicateWeights
 from memcontrol.callbacks.ema import EMACallback
 from memcontrol.callbacks.pareto import ParetoCheckpoint
+from memcontrol.callbacks.progress import StepProgressBar
 from memcontrol.callbacks.rewards import RewardsCallback
 from memcontrol.callbacks.samples import SampleGridCallback
 from memcontrol.callbacks.timing import TimingCallback
@@ -17,5 +18,6 @@ __all__ = [
     "ParetoCheckpoint",
     "RewardsCallback",
     "SampleGridCallback",
+    "StepProgressBar",
     "TimingCallback",
 ]

@@ -14,10 +14,12 @@ from typing import Any
 
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from safetensors import SafetensorError
 
-import memcontrol.callbacks  # noqa: F401 - short class names resolve
+from memcontrol.audit.verdict import exit_code_of
+from memcontrol.callbacks import StepProgressBar
 from memcontrol.cli.arguments import TRUST, configs_of, extensions_of, join_paths, resolve_names
 from memcontrol.cli.bounds import check_numbers
 from memcontrol.cli.extensions import load_extensions
@@ -25,6 +27,7 @@ from memcontrol.cli.identity import continue_in, identified
 from memcontrol.cli.messages import explained
 from memcontrol.cli.metrics import set_metrics_aside, take_metrics_up
 from memcontrol.cli.names import refuse_ways_out
+from memcontrol.cli.quiet import quieten
 from memcontrol.cli.reading import reading
 from memcontrol.cli.trainer import COMMANDS, MemControlTrainer
 from memcontrol.cli.trust import guarded
@@ -49,6 +52,9 @@ class WholeNames(LightningArgumentParser):
 
 class MemControlCLI(LightningCLI):
     """Lightning's command line in subclass mode, with our Trainer's methods as commands."""
+
+    exit_code = 0
+    """What a script is told: of an audit, 3 for a leak and 4 where there was too little to say."""
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -168,7 +174,22 @@ class MemControlCLI(LightningCLI):
             kwargs = {"logger": False, "callbacks": [], "enable_checkpointing": False, **kwargs}
         elif self._get(self.config, "trainer", default={}).get("default_root_dir") is None:
             kwargs = {**_root_of_job(), **kwargs}
+        if self.subcommand is not None and COMMANDS[self.subcommand].trains:
+            kwargs = {**self._with_bar(), **kwargs}
         return super().instantiate_trainer(**kwargs)
+
+    def _with_bar(self) -> dict[str, Any]:
+        """Return the callbacks with one bar for the whole training, where the config wants a bar and names none."""
+        trainer = self._get(self.config_init, "trainer", default={})
+        found = trainer.get("callbacks") or []
+        found = found if isinstance(found, list) else [found]
+        if trainer.get("enable_progress_bar") is False or any(isinstance(c, ProgressBar) for c in found):
+            return {}
+        return {"callbacks": [*found, StepProgressBar()]}
+
+    def audit(self, **arguments: Any) -> None:
+        """Run the audit, and keep what a script is told: Lightning calls this in place of the trainer's method."""
+        self.exit_code = exit_code_of(self.trainer.audit(**arguments))  # type: ignore[attr-defined]
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         arguments: dict[str, Any] = super()._prepare_subcommand_kwargs(subcommand)
@@ -264,6 +285,7 @@ def main(args: list[str] | None = None) -> MemControlCLI:
         SystemExit: With code 2 and a message, if something can be mended by the user.
     """
     logging.basicConfig(format="%(message)s")
+    quieten()
     logging.getLogger("memcontrol").setLevel(logging.INFO)
     given = sys.argv[1:] if args is None else args
     kept, names = sys.argv, list(given)

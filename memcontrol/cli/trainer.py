@@ -10,7 +10,8 @@ from typing import Any, Final, TypeVar
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
 from memcontrol.audit import Audited, AuditOptions, ShadowTraining, audit
-from memcontrol.cli.commands.export import export_pipeline
+from memcontrol.cli.commands.export import Format, export
+from memcontrol.cli.commands.init import describe_folder
 from memcontrol.cli.commands.plant import plant
 from memcontrol.cli.commands.predict import sample_prompts
 from memcontrol.cli.commands.slots import slots_table
@@ -23,6 +24,7 @@ from memcontrol.measures import ScoringOptions
 from memcontrol.measures.encoders import Encoder
 from memcontrol.search.options import SearchOptions
 from memcontrol.search.run import search as run_search
+from memcontrol.search.tables import Form, convert_study
 
 __all__ = ["COMMANDS", "Command", "MemControlTrainer"]
 
@@ -175,6 +177,56 @@ class MemControlTrainer(Trainer):
         )
 
     @command(needs_data=False)
+    def init(
+        self,
+        folder: str,
+        model: LightningModule,
+        datamodule: LightningDataModule | None = None,
+        output: str = "mine.yaml",
+        base: str = "stable-diffusion-v1-5/stable-diffusion-v1-5",
+        patients: str | None = None,
+        caption: str | None = None,
+        reports: str | None = None,
+        copies_among: int = 1000,
+    ) -> None:
+        """Look at a folder of images as training will, say what is in it, and write a config that runs.
+
+        Args:
+            folder: The folder: images with a table, images with text files, DICOM files, MIMIC-CXR-JPG, tar shards, or
+                what Hugging Face's `datasets` has saved.
+            model: The module (not used).
+            datamodule: The data (not used).
+            output: Config to write.
+            base: Base model that the config names; where it is on this machine, its tokenizer and size are looked at.
+            patients: What says which patient an image is of: a column of the table, `folder`, `name`, `dicom`, or
+                `none` where each image is of another patient.
+            caption: Caption of images that have none.
+            reports: Reports of MIMIC-CXR (`mimic-cxr-reports.zip`), where they do not lie beside its images.
+            copies_among: Number of images among which near-duplicates are looked for (0: none); a minute for 1,000.
+        """
+        print(describe_folder(Path(folder), Path(output), base, patients, caption, reports, copies_among))
+
+    @command(needs_data=False)
+    def study(
+        self,
+        folder: str,
+        model: LightningModule,
+        datamodule: LightningDataModule | None = None,
+        to: Form = "csv",
+        output: str | None = None,
+    ) -> None:
+        """Write a study for other programs, while it runs or afterwards.
+
+        Args:
+            folder: Folder of the study.
+            model: The module (not used).
+            datamodule: The data (not used).
+            to: `csv`, every point of every trial as a row; or `optuna`, a database that optuna-dashboard opens.
+            output: File to write; by default `trials.csv` or `optuna.db` in the study's folder.
+        """
+        print(convert_study(Path(folder), to, Path(output) if output else None))
+
+    @command(needs_data=False)
     def slots(self, model: LightningModule, datamodule: LightningDataModule | None = None) -> None:
         """Print the slots of the U-Net and how many parameters each trains; needs no weights."""
         print(slots_table(model.check(), str(model.base)))  # type: ignore[operator]
@@ -186,23 +238,26 @@ class MemControlTrainer(Trainer):
         output: str,
         model: LightningModule,
         datamodule: LightningDataModule | None = None,
+        format: Format = "pipeline",
         dtype: str = "float32",
         base: str | None = None,
         scale: float | None = None,
     ) -> Path:
-        """Write a merged pipeline folder that plain diffusers loads.
+        """Write what was trained for other programs, with a model card.
 
         Args:
             ckpt_path: Run folder, checkpoint or PEFT folder.
             output: Folder to write.
             model: The module (its base is not used: the checkpoint names its own).
             datamodule: The data (not used).
+            format: `pipeline`, a merged folder that plain diffusers loads; `diffusers`, a LoRA that its
+                `load_lora_weights` takes; or `kohya`, a file for A1111, Forge and ComfyUI.
             dtype: `float32`, `float16` or `bfloat16`.
             base: Base model, where it no longer is where the run found it.
             scale: How far to go from the base (0) to what was trained (1), in [0, 1]: less memorizes less. By default
                 what the run says.
         """
-        return export_pipeline(ckpt_path, Path(output), dtype, base, scale)
+        return export(ckpt_path, Path(output), format, dtype, base, scale)
 
     @command(has_jobs=True)
     def audit(
