@@ -5,10 +5,12 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 unexport PYTHONDONTWRITEBYTECODE  # each process would compile all of torch anew
 
+WIDE := --search.study runs/demo-search --search.trials 8
+
 .PHONY: demo demo-full test test-whole campaign bench setup lock lint base clean
 
-demo: setup  ## Search masks on phantoms of a site that the base has never seen, fit the picked one, and audit it
-	$(BIN)/python train.py search --config demo.yaml --config search/demo.yaml
+demo: setup  ## Search methods and masks on phantoms of a site that the base has never seen, fit the picked one, and audit it
+	$(BIN)/python train.py search --config demo.yaml --config search/demo.yaml --config search/wide.yaml $(WIDE)
 	$(BIN)/python train.py fit --config demo.yaml --config runs/demo-search/best.yaml
 	$(BIN)/python train.py audit --config demo.yaml --config audit/demo.yaml --ckpt_path runs/demo --output runs/audit
 

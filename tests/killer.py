@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import torch
 from lightning.pytorch import Callback
@@ -79,3 +80,13 @@ class Planted(Callback):
     def on_validation_epoch_start(self, trainer, pl_module):
         if int(trainer.log_dir.rsplit("-", 1)[1]) == 2 and trainer.state.fn == "fit":
             raise ValueError("reward raises (planted)")
+
+
+class Slow(Callback):
+    """Waits before each step, as a trial on a larger model would take its time."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        time.sleep(self.seconds)

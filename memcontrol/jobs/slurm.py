@@ -16,6 +16,8 @@ __all__ = ["SlurmWorkers"]
 
 NAME: Final = re.compile(r"[\w.,:@+-]{1,128}")
 TIME: Final = re.compile(r"(\d{1,3}-)?\d{1,3}(:\d{2}){1,2}")
+HEARTBEAT_S: Final = 15
+"""Seconds between signs of life of a job and its controller."""
 SETUP: Final = re.compile(
     r"module purge|module load [\w./+-]+|conda activate [\w.-]+"
     r"|export (OMP_NUM_THREADS|MKL_NUM_THREADS|NCCL_\w+|WANDB_MODE|HF_HUB_OFFLINE)=[\w./:,-]*"
@@ -123,7 +125,13 @@ class SlurmWorkers(Executor):
             launcher=SrunLauncher(),
         )
         gpus = [",".join(str(each * worker + i) for i in range(each)) for worker in range(count)] if each else []
-        executor = HighThroughputExecutor(max_workers_per_node=count, available_accelerators=gpus, provider=provider)
+        executor = HighThroughputExecutor(
+            max_workers_per_node=count,
+            available_accelerators=gpus,
+            provider=provider,
+            heartbeat_period=HEARTBEAT_S,
+            heartbeat_threshold=4 * HEARTBEAT_S,  # a job whose controller is gone ends by itself, and holds no GPU
+        )
         return ParslWorkers(executor, run_dir=self.run_dir)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:

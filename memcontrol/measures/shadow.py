@@ -31,6 +31,7 @@ class LiRAAUC(Measure):
     aggregator = GroupAUC()
     words = "the LiRA attack, with shadow models, tells training images from held-out ones (AUC)"
     leak = "shadow models tell its training images from held-out ones"
+    column = 87
     is_attack = True
     is_reward = False
 
