@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from memcontrol.callbacks.overdue import validates_at
+from memcontrol.callbacks.requeue import RequeueSignal
 from memcontrol.exports.model_card import write_model_card
 from memcontrol.files.run_folder import ADAPTER, CHECKPOINTS
 from memcontrol.module import MemControlModule
@@ -59,11 +60,13 @@ class AdapterCheckpoint(ModelCheckpoint):
         self._progress: dict[str, Any] = {}
         self._waiting: tuple[Any, Any, int] | None = None
         self._has_ended = False
+        self._requeue = RequeueSignal()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew."""
         super().on_train_start(trainer, pl_module)
         self._has_ended = False
+        self._requeue.defer(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -79,6 +82,7 @@ class AdapterCheckpoint(ModelCheckpoint):
             self._waiting = ends
         else:
             super().on_train_batch_end(trainer, pl_module, *ends)
+            self._requeue.take(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save what waited for it."""
@@ -86,6 +90,7 @@ class AdapterCheckpoint(ModelCheckpoint):
         if self._waiting is not None and not trainer.sanity_checking:
             ends, self._waiting = self._waiting, None
             super().on_train_batch_end(trainer, pl_module, *ends)
+            self._requeue.take(trainer)
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
         """Save, and with it the numbers that were logged so far: a checkpoint is what a run goes on from."""

@@ -93,7 +93,6 @@ class RewardsCallback(Callback):
         self.score_base = score_base
         self.base: Evidence | None = None
         self.real: RealImages | None = None
-        self.base_rewards: dict[str, float] = {}
         self.measurements: list[Measurement] = []
         self.scored: dict[float, list[Measurement]] = {}
         self.seconds = {"sampling": 0.0, "scoring": 0.0, "validation": 0.0}
@@ -190,7 +189,6 @@ class RewardsCallback(Callback):
             self.base = found.evidence
             if self.score_base:
                 self._record(trainer, module, found, step=0)
-                self.base_rewards = self.rewards()
         log_dir = trainer.log_dir  # asks all processes, so all must ask
         if log_dir is not None and is_overdue(trainer, {scored.step for scored in read_scores(Path(log_dir))}):
             with averaged(trainer, module):
@@ -271,13 +269,16 @@ class RewardsCallback(Callback):
         return values
 
     def _both(self, rewards: dict[str, float]) -> dict[str, float]:
-        """Return one number for both groups, where the base was scored by both."""
-        weights = {"reward/quality": self.weight, "reward/memorization": 1 - self.weight}
-        known = {name: self.base_rewards.get(name) for name in weights}
-        if not weights.keys() <= rewards.keys() or any(value is None for value in known.values()):
+        """Return one number for both groups, where both were measured and stand beside the base."""
+        chosen = {"memorization": (self.memorization, 1 - self.weight), "quality": (self.quality, self.weight)}
+        known = {m.name: m for m in self.measurements if m.null is not None}
+        if any(f"reward/{group}" not in rewards or name not in known for group, (name, _) in chosen.items()):
             return {}
-        gains = {name: (rewards[name] - base) / (abs(base) or 1.0) for name, base in known.items() if base is not None}
-        return {"reward/both": sum(weights[name] * gain for name, gain in gains.items())}
+        total = 0.0
+        for group, (name, weight) in chosen.items():
+            base = known[name].reward_of_null
+            total += weight * (rewards[f"reward/{group}"] - base) / (abs(base) or 1.0)
+        return {"reward/both": total}
 
     def _warn(self, module: MemControlModule, trained: float, scored: float) -> None:
         if scored > trained and self._count == 1:

@@ -29,6 +29,7 @@ from memcontrol.cli.metrics import set_metrics_aside, take_metrics_up
 from memcontrol.cli.names import refuse_ways_out
 from memcontrol.cli.quiet import quieten
 from memcontrol.cli.reading import reading
+from memcontrol.cli.requeued import remember_run, requeued_run, root_of_job
 from memcontrol.cli.trainer import COMMANDS, MemControlTrainer
 from memcontrol.cli.trust import guarded
 from memcontrol.errors import ConfigError, DataError, MemControlError, UntrustedConfigError
@@ -128,6 +129,10 @@ class MemControlCLI(LightningCLI):
             )
         self._run: Path | None = None
         if self._ckpt_path is None:
+            requeued = requeued_run(self._root_of_job) if self.subcommand == "fit" and self._root_of_job else None
+            if requeued is not None:
+                self._step = requeued[1]
+                self._go_on_in(requeued[0])
             return
         if not command.reads_checkpoint:
             config["ckpt_path"] = self._ckpt_path
@@ -137,11 +142,21 @@ class MemControlCLI(LightningCLI):
         config["ckpt_path"] = str(found)
         run = find_run(Path(self._ckpt_path).expanduser())
         if self.subcommand == "fit" and run is not None:
-            self.save_config_kwargs["overwrite"] = True
-            self._run = run
-            for logger in self._loggers()[:1]:
-                continue_in(run, logger)
-            set_metrics_aside(run)
+            self._go_on_in(run)
+
+    def _go_on_in(self, run: Path) -> None:
+        self.save_config_kwargs["overwrite"] = True
+        self._run = run
+        for logger in self._loggers()[:1]:
+            continue_in(run, logger)
+        set_metrics_aside(run)
+
+    @property
+    def _root_of_job(self) -> str | None:
+        """Root folder of the SLURM job that this is, if it is one."""
+        found = self._get(self.config, "trainer", default={}).get("default_root_dir")
+        ours = root_of_job().get("default_root_dir")
+        return None if ours is None else str(found or ours)
 
     def instantiate_classes(self) -> None:
         """Give a run a folder that no other run takes, and one identity through all loggers."""
@@ -161,6 +176,9 @@ class MemControlCLI(LightningCLI):
         """Take up what a run has logged so far."""
         if self._run is not None and self.trainer.is_global_zero:
             take_metrics_up(self._run, self.trainer.loggers, self._step)
+        log_dir = self.trainer.log_dir  # asks all processes, so all must ask
+        if self._root_of_job is not None and log_dir is not None and self.trainer.is_global_zero:
+            remember_run(self._root_of_job, log_dir)
 
     def _loggers(self) -> list[Any]:
         """Return the configs of loggers."""
@@ -173,7 +191,7 @@ class MemControlCLI(LightningCLI):
         if self.subcommand is not None and not COMMANDS[self.subcommand].trains:
             kwargs = {"logger": False, "callbacks": [], "enable_checkpointing": False, **kwargs}
         elif self._get(self.config, "trainer", default={}).get("default_root_dir") is None:
-            kwargs = {**_root_of_job(), **kwargs}
+            kwargs = {**root_of_job(), **kwargs}
         if self.subcommand is not None and COMMANDS[self.subcommand].trains:
             kwargs = {**self._with_bar(), **kwargs}
         return super().instantiate_trainer(**kwargs)
@@ -216,12 +234,6 @@ class MemControlCLI(LightningCLI):
 
 def _trusts(args: Sequence[str]) -> bool:
     return TRUST in args
-
-
-def _root_of_job() -> dict[str, str]:
-    """Give each SLURM job a root folder of its own: Lightning goes on from any requeue checkpoint that lies there."""
-    job = [os.environ[name] for name in ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID") if name in os.environ]
-    return {"default_root_dir": str(Path("runs") / "slurm" / "-".join(job))} if job else {}
 
 
 def _ours(error: BaseException | None) -> MemControlError | None:

@@ -10,6 +10,7 @@ from concurrent.futures import Executor, Future
 from typing import Any, Final
 
 from memcontrol.errors import SearchError
+from memcontrol.jobs.interchange import launch_command
 from memcontrol.trusted import is_trusted
 
 __all__ = ["SlurmWorkers"]
@@ -129,6 +130,7 @@ class SlurmWorkers(Executor):
             max_workers_per_node=count,
             available_accelerators=gpus,
             provider=provider,
+            interchange_launch_cmd=launch_command(),
             heartbeat_period=HEARTBEAT_S,
             heartbeat_threshold=4 * HEARTBEAT_S,  # a job whose controller is gone ends by itself, and holds no GPU
         )

@@ -50,6 +50,12 @@ class Measurement:
             raise RewardError(f"`{self.name}` could not be estimated: {self.note}.")
         return reward_of(self.value.value, self.higher_is_better)
 
+    @property
+    def reward_of_null(self) -> float:
+        """What the untouched base scores, or what chance gives, as a reward; NaN where nothing is known of it."""
+        null = self.null.value if isinstance(self.null, Interval) else self.null
+        return float("nan") if null is None else reward_of(null, self.higher_is_better)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         return asdict(self)

@@ -16,6 +16,8 @@ from memcontrol.files.redaction import shareable
 from memcontrol.jobs.job import Job, JobResult
 from memcontrol.jobs.loop import Done, JobLoop, result_of
 from memcontrol.measures import Point
+from memcontrol.measures.statistics.pareto import front
+from memcontrol.search.estimate import estimate
 from memcontrol.search.front import trials_since_growth
 from memcontrol.search.points import best_point, expected_point, read_points
 from memcontrol.search.proposer import Proposer
@@ -66,6 +68,7 @@ class OuterLoop:
         self.report = report
         self.proposals: dict[int, Proposal] = {}
         self.failures = FailureRow()
+        self._is_estimated = False
         self.started = time.monotonic()
         self.spent = journal.active_seconds(2 * study.options.heartbeat_s)
 
@@ -90,6 +93,7 @@ class OuterLoop:
                     break
                 for done in self._wait():
                     self._finish(done)
+                bar.set_postfix(self._best(), refresh=False)
                 bar.n = self._num_finished
                 bar.refresh()
         if self._is_stuck:
@@ -100,6 +104,16 @@ class OuterLoop:
     def records(self) -> list[TrialRecord]:
         """What is known of all trials, by number."""
         return self.trials.all()
+
+    def _best(self) -> dict[str, str]:
+        """Return the best value of each objective so far, and how many points the front has, for the bar."""
+        points = [point for record in self.records for point in record.points]
+        if not points:
+            return {}
+        names = self.study.options.objectives
+        best = {name: max(points, key=lambda p, k=k: p.rewards[k]) for k, name in enumerate(names)}  # type: ignore[misc]
+        shown = {name: f"{point.measures[name].value:.3g}" for name, point in best.items()}
+        return {"front": str(len(front([point.rewards for point in points]))), **shown}
 
     # Steps
 
@@ -202,6 +216,10 @@ class OuterLoop:
             log.warning("Trial %d failed: %s Its folder is %s", number, error, self.study.trial(number))
         self.failures.add(cause)
         self.report(self.records)
+        left = self.study.options.trials - self._num_finished
+        if state is TrialState.COMPLETE and not self._is_estimated and left > 0:
+            self._is_estimated = True
+            log.info("%s", estimate(result.seconds, self.study.trial(number), left, self.workers))
 
     def _outcome(
         self, number: int, result: JobResult

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,11 +21,15 @@ from memcontrol.cli.commands.export import export
 from memcontrol.diffusion.components import build_skeleton, load_components
 from memcontrol.diffusion.sampling import SamplingOptions, sample
 from memcontrol.diffusion.texts import TextCodec
-from memcontrol.errors import BaseModelError
+from memcontrol.errors import BaseModelError, CheckpointError
+from memcontrol.files.card import CARD_KEY
 from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint
+from memcontrol.module import MemControlModule
 from memcontrol.pipeline import load_pipeline
 from memcontrol.seeds import generator
 from tests.conf import short_run
+from tests.memcontrol.audit.test_audit import DATA
+from tests.memcontrol.audit.test_audit import arguments as audit_arguments
 from tests.memcontrol.bases import KINDS, make_base
 
 PROMPTS = ["CXR PA, 60M; cardiomegaly", "CXR AP, 20F; cardiomegaly, no effusion"]
@@ -182,3 +188,67 @@ def test_parts_that_are_missing_or_strange_are_named(bases, tmp_path):
     (tmp_path / "one.safetensors").write_bytes(b"")
     with pytest.raises(BaseModelError, match="from_single_file"):
         load_components(str(tmp_path / "one.safetensors"))
+
+
+ADAPTERS = {
+    "LoRA": LoraConfig(r=2),
+    "SVDiff": SVDiffConfig(),
+    "DiffFit": DiffFitConfig(),
+    "full": SelectiveConfig(tune="full"),
+}
+NAMES = {
+    "sd15": "Stable Diffusion 1.x: CLIP, noise",
+    "sd21": "Stable Diffusion 2.x, RoentGen v2: OpenCLIP, velocity",
+    "radedit": "RadEdit: BERT, linear betas, SDXL's autoencoder",
+    "sdxl": "Stable Diffusion XL: two CLIPs, sizes",
+}
+
+
+def changed(base, adapter, folder):
+    """Write a checkpoint of a model whose trained weights were moved."""
+    module = MemControlModule(base=str(base), adapter=adapter, slots="parts", mask="up_blocks*")
+    module.configure_model()
+    with torch.no_grad():
+        for weight in module.adapted.trainable().values():
+            weight.add_(0.01)
+    (folder / "checkpoints").mkdir(parents=True)
+    trained = {f"unet.{name}": value for name, value in module.adapted.trainable().items()}
+    torch.save({"state_dict": trained, CARD_KEY: module.card().to_dict()}, folder / "checkpoints" / "last.ckpt")
+    return folder
+
+
+def formats_of(run, folder):
+    """Return the formats in which a run can be exported."""
+    found = []
+    for form in ("pipeline", "kohya", "diffusers"):
+        with contextlib.suppress(CheckpointError):
+            export(str(run), folder / form, form)
+            found.append(form)
+    return found
+
+
+def test_the_table_of_what_works_with_what_is_what_works(bases, tmp_path):
+    rows = []
+    for kind in KINDS:
+        cells = []
+        for name, adapter in ADAPTERS.items():
+            run = changed(bases[kind], adapter, tmp_path / kind / name / "run")
+            assert load_pipeline(run).unet is not None
+            cells.append(", ".join(formats_of(run, tmp_path / kind / name)))
+        rows.append([NAMES[kind], *cells])
+    head = ["base", *ADAPTERS]
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
+    told = (Path(__file__).parents[2] / "docs" / "BASES.md").read_text()
+    assert "\n".join(lines) in told, "\n".join(lines)
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_base_is_audited_and_its_card_tells_it(bases, kind, tmp_path):
+    fit(bases[kind], tmp_path, 4, *DATA)
+    run = tmp_path / "demo" / "version_0"
+    main([*audit_arguments(tmp_path, run), "--data.transform.size=64"])
+    verdict = json.loads((run / "verdict.json").read_text())
+    (audited,) = json.loads((tmp_path / "audit/audit.json").read_text())["audited"]
+    assert verdict["sentence"] == audited["verdict"]["sentence"]
+    assert verdict["sentence"] in (run / "adapter" / "README.md").read_text()

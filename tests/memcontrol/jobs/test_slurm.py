@@ -1,4 +1,4 @@
-"""A real SLURM with one node: blocks are cancelled, reach their wall time, lose their node, and outlive no controller."""
+"""A real SLURM with one node: jobs are cancelled, reach their wall time, lose their node, outlive no controller."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -35,7 +36,11 @@ pytestmark = [pytest.mark.slurm, pytest.mark.skipif(not is_up(), reason="needs a
 
 TRIALS = 6
 STEPS = 8
-EQUAL = ("--search.optimizer=RandomSearch", f"--trainer.max_steps={STEPS}", f"--trainer.val_check_interval={STEPS // 2}")
+EQUAL = (
+    "--search.optimizer=RandomSearch",
+    f"--trainer.max_steps={STEPS}",
+    f"--trainer.val_check_interval={STEPS // 2}",
+)
 
 
 def study(folder: Path, seconds: float, wall_time: str) -> list[str]:
@@ -130,7 +135,8 @@ def test_a_requeued_fit_ends_as_an_undisturbed_one(tmp_path):
     args = short_run(tmp_path / "requeued", slow, "--trust-config")
     script = tmp_path / "job.sh"
     script.write_text(
-        f"#!/bin/bash\n#SBATCH --partition=cpu --ntasks=1 --requeue --open-mode=append --output={tmp_path / 'out.txt'}\n"
+        "#!/bin/bash\n#SBATCH --partition=cpu --ntasks=1 --requeue --open-mode=append "
+        f"--output={tmp_path / 'out.txt'}\n"
         f"cd {Path.cwd()}\nexport OMP_NUM_THREADS=1\nsrun {sys.executable} train.py "
         + " ".join(f"'{arg}'" for arg in args)
         + "\n"
@@ -147,7 +153,9 @@ def test_a_requeued_fit_ends_as_an_undisturbed_one(tmp_path):
     said = (tmp_path / "out.txt").read_text()
     assert "Requeuing" in said or "requeue" in said.casefold(), said[-2000:]
     main(short_run(tmp_path / "calm"))
-    runs = sorted((tmp_path / "requeued" / "demo").iterdir(), key=lambda path: path.stat().st_mtime)
-    _, found = read_checkpoint(find_checkpoint(runs[-1]))
-    _, expected = read_checkpoint(find_checkpoint(tmp_path / "calm" / "demo" / "version_0"))
+    (run,) = (tmp_path / "requeued" / "demo").iterdir()  # it goes on in its folder
+    calm = tmp_path / "calm" / "demo" / "version_0"
+    _, found = read_checkpoint(find_checkpoint(run))
+    _, expected = read_checkpoint(find_checkpoint(calm))
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+    pd.testing.assert_frame_equal(pd.read_csv(run / "metrics.csv"), pd.read_csv(calm / "metrics.csv"))

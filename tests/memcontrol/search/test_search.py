@@ -11,6 +11,7 @@ import pytest
 import yaml
 from pandas.testing import assert_frame_equal
 
+from memcontrol.callbacks import RewardsCallback
 from memcontrol.cli import main
 from memcontrol.files.journal import Journal
 from memcontrol.search.records import TrialState
@@ -167,12 +168,11 @@ def test_a_sweep_agent_s_arguments_run(tmp_path, monkeypatch):
     cli = main([*command, *small, *scored, "--trainer.max_steps=2", "--trainer.val_check_interval=2"])
     logged = cli.trainer.callback_metrics
     assert sweep["metric"] == {"name": "reward/both", "goal": "maximize"}
-    scorer = next(c for c in cli.trainer.callbacks if hasattr(c, "base_rewards"))
-    base = scorer.base_rewards
-    gains = [
-        (logged[f"reward/{g}"] - base[f"reward/{g}"]) / abs(base[f"reward/{g}"]) for g in ("quality", "memorization")
-    ]
-    assert float(logged["reward/both"]) == pytest.approx(float(sum(gains)) / 2, abs=1e-5)
+    scorer = next(c for c in cli.trainer.callbacks if isinstance(c, RewardsCallback))
+    base = {m.name: m.reward_of_null for m in scorer.measurements}
+    pairs = [("quality", base[scorer.quality]), ("memorization", base[scorer.memorization])]
+    gains = [(float(logged[f"reward/{group}"]) - null) / abs(null) for group, null in pairs]
+    assert float(logged["reward/both"]) == pytest.approx(sum(gains) / 2, abs=1e-5)
     assert f"bits:{cli.model.mask.bit_string}" == chosen["model.mask"]
     assert cli.model.optimizer_options.lr == 0.0043
 
