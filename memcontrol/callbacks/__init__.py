@@ -4,6 +4,7 @@ from memcontrol.callbacks.baseline import BaselineCallback
 from memcontrol.callbacks.checkpoint import AdapterCheckpoint
 from memcontrol.callbacks.duplicates import DuplicateWeights
 from memcontrol.callbacks.ema import EMACallback
+from memcontrol.callbacks.forecast import AuditForecast
 from memcontrol.callbacks.pareto import ParetoCheckpoint
 from memcontrol.callbacks.progress import StepProgressBar
 from memcontrol.callbacks.rewards import RewardsCallback
@@ -12,6 +13,7 @@ from memcontrol.callbacks.timing import TimingCallback
 
 __all__ = [
     "AdapterCheckpoint",
+    "AuditForecast",
     "BaselineCallback",
     "DuplicateWeights",
     "EMACallback",

@@ -19,7 +19,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from safetensors import SafetensorError
 
 from memcontrol.audit.verdict import exit_code_of
-from memcontrol.callbacks import StepProgressBar
+from memcontrol.callbacks import AuditForecast, StepProgressBar
 from memcontrol.cli.arguments import TRUST, configs_of, extensions_of, join_paths, resolve_names
 from memcontrol.cli.bounds import check_numbers
 from memcontrol.cli.extensions import load_extensions
@@ -197,13 +197,13 @@ class MemControlCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def _with_bar(self) -> dict[str, Any]:
-        """Return the callbacks with one bar for the whole training, where the config wants a bar and names none."""
+        """Return the callbacks with a forecast of the audit and one bar for all of training, where a bar is wanted."""
         trainer = self._get(self.config_init, "trainer", default={})
         found = trainer.get("callbacks") or []
         found = found if isinstance(found, list) else [found]
         if trainer.get("enable_progress_bar") is False or any(isinstance(c, ProgressBar) for c in found):
             return {}
-        return {"callbacks": [*found, StepProgressBar()]}
+        return {"callbacks": [*found, AuditForecast(), StepProgressBar()]}
 
     def audit(self, **arguments: Any) -> None:
         """Run the audit, and keep what a script is told: Lightning calls this in place of the trainer's method."""

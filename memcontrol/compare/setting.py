@@ -34,6 +34,7 @@ ADDED_SINCE: Final[dict[str, Any]] = {
     "coin_flips": None,
     "columns": None,
     "each_image_a_subject": False,
+    "exclude": None,
     "fit": "crop",
     "identifiers": "report",
     "measures": None,

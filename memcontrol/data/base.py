@@ -27,7 +27,7 @@ from memcontrol.data.readers import FileReader, ImageReader, Levels, Look, level
 from memcontrol.data.sampler import EpochSampler, ResumableLoader
 from memcontrol.data.splits import SPLITS, MemorizationSubset, assign_splits, coin_half, in_pool, in_share, take
 from memcontrol.data.store import key_of
-from memcontrol.data.tidying import named_splits, tidied
+from memcontrol.data.tidying import excluded_patients, named_splits, tidied
 from memcontrol.errors import DataError
 from memcontrol.files import worker_cache
 from memcontrol.ranges import check_ranges
@@ -93,6 +93,8 @@ class CaptionedImageDataModule(LightningDataModule):
             is trained on in place of the training split, while all others are the test split; halves 2j and 2j + 1 are
             each other's complement. For models whose patients are known to be chosen by nothing but a coin: the shadow
             models of an audit, say.
+        exclude: A csv with a column `patient` (or `subject_id`), such as an audit's `leaking.csv` or a part of it:
+            patients whose images are not used at all; all others stay in their splits.
         burned_in: Whether pictures are read by an OCR engine for writing, which a model can learn: not at all
             (`ignore`), counted (`report`), or left out (`drop`). Markers of side and position do not count. Takes about
             a second per picture and core, once.
@@ -126,6 +128,7 @@ class CaptionedImageDataModule(LightningDataModule):
         identifiers: Literal["report", "drop"] = "report",
         burned_in: Literal["ignore", "report", "drop"] = "ignore",
         coin_flips: int | None = None,
+        exclude: str | None = None,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
@@ -150,6 +153,7 @@ class CaptionedImageDataModule(LightningDataModule):
         self.identifiers = identifiers
         self.burned_in = burned_in
         self.coin_flips = coin_flips
+        self.exclude = exclude
         self.levels = Levels(*value_range) if value_range is not None else None
         self.datasets: dict[str, CaptionedImages] = {}
         self.looks: dict[str, Look] = {}
@@ -190,7 +194,7 @@ class CaptionedImageDataModule(LightningDataModule):
             return
         if self.cache.clear:
             clear_cache(self.cache)
-        table = self._with_splits(self._without_identifiers(tidied(self.rows())))
+        table = self._without_excluded(self._with_splits(self._without_identifiers(tidied(self.rows()))))
         used = pd.concat([self._used(split, table[table["split"] == split]) for split in SPLITS])
         table = self._divided_by_coins(self._checked(used.sort_index().reset_index(drop=True)))
         for split in SPLITS:
@@ -283,6 +287,27 @@ class CaptionedImageDataModule(LightningDataModule):
             )
             return table.assign(captions=captions, text=captions.map(lambda texts: texts[0]))
         return table.assign(text=table["text"].map(without_identifiers))
+
+    def _without_excluded(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Leave out the patients that `exclude` names, after the splits are drawn: all others stay where they were."""
+        if self.exclude is None:
+            return table
+        named = excluded_patients(Path(self.exclude).expanduser())
+        ours = table["subject_id"].isin(named)
+        if not ours.any():
+            raise DataError(
+                f"Argument `data.exclude` names {len(named)} patients in {self.exclude!r}, none of whom is among the "
+                f"{table['subject_id'].nunique()} of the data. Is it a table of other data?"
+            )
+        absent = len(named) - table.loc[ours, "subject_id"].nunique()
+        log.info(
+            "%d images of %d patients are left out, as %s says%s",
+            int(ours.sum()),
+            table.loc[ours, "subject_id"].nunique(),
+            Path(self.exclude).name,
+            f"; {absent} others that it names are not among the data" if absent else "",
+        )
+        return table[~ours].reset_index(drop=True)
 
     def _with_splits(self, table: pd.DataFrame) -> pd.DataFrame:
         table = table.reset_index(drop=True)

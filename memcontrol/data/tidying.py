@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from memcontrol.data.splits import SPLITS, split_named
-from memcontrol.data.tables import tidy
+from memcontrol.data.tables import read_table, tidy
 from memcontrol.errors import DataError
 
-__all__ = ["named_splits", "tidied"]
+__all__ = ["excluded_patients", "named_splits", "tidied"]
 
 
 def tidied(table: pd.DataFrame) -> pd.DataFrame:
@@ -60,3 +61,19 @@ def named_splits(names: pd.Series) -> pd.Series:
             "or leave the column out to split by patient."
         )
     return names.map(known)
+
+
+def excluded_patients(path: Path) -> set[str]:
+    """Return the patients that a table names in a column `patient` or `subject_id`.
+
+    Raises:
+        DataError: If it cannot be read, or has neither.
+    """
+    table = read_table(path, "exclude")
+    column = next((name for name in ("patient", "subject_id") if name in table), None)
+    if column is None:
+        raise DataError(
+            f"Argument `exclude` names {str(path)!r}, which has the columns {list(table.columns)} and neither "
+            "`patient` nor `subject_id`. Give an audit's leaking.csv, or a table with one of these."
+        )
+    return {name for name in tidy(table[column]) if name}

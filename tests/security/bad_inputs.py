@@ -32,6 +32,8 @@ COMMANDS = {
     "predict": ["predict", *DEMO, "--prompts=[x]", "--sampling.steps=1"],
     "export": ["export", *DEMO, "--ckpt_path=run", "--output=merged"],
     "slots": ["slots", *DEMO],
+    "init": ["init", *DEMO, "--folder=images", "--base=embedded", "--output=mine.yaml", "--copies_among=8"],
+    "study": ["study", *DEMO, "--folder=study"],
     "audit": [
         "audit",
         *DEMO,

@@ -12,7 +12,6 @@ import torch
 import yaml
 from transformers import CLIPTokenizer
 
-from memcontrol.audit.forecast import forecast
 from memcontrol.data.base import CaptionedImageDataModule
 from memcontrol.data.discover import Source, discover
 from memcontrol.data.features import split_features
@@ -22,6 +21,7 @@ from memcontrol.diffusion.components import build_skeleton, locate
 from memcontrol.errors import BaseModelError, ConfigError, DataError
 from memcontrol.files.atomic import write_text
 from memcontrol.measures.copies import ALIKE, CopyEncoder, groups_of_copies
+from memcontrol.measures.forecast import forecast
 from memcontrol.plain import read_mapping
 from memcontrol.ranges import check_ranges
 from memcontrol.seeds import derive_seed

@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 from memcontrol.audit.exchangeability import Exchangeability, exchangeability
 from memcontrol.audit.run import FOLDERS
 from memcontrol.audit.sources import Source, named
-from memcontrol.audit.verdict import Patients, detectable_share, judge
+from memcontrol.audit.verdict import Patients, judge
 from memcontrol.errors import DivergedError, RewardError
 from memcontrol.measures import MEASURES, Evidence, Measurement, Sampled, Samples, Scene
 from memcontrol.measures.aggregators import GroupAUC, Values
@@ -24,6 +24,7 @@ from memcontrol.measures.copies import Match
 from memcontrol.measures.probes import LossProbe, Probed
 from memcontrol.measures.score import refuse_what_is_not_finite
 from memcontrol.measures.statistics.intervals import Interval
+from memcontrol.measures.statistics.power import detectable_share
 from memcontrol.measures.statistics.pvalues import p_exceed
 
 

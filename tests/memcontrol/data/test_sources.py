@@ -187,3 +187,24 @@ def test_search_trains_on_other_subjects(folder):
     assert parts["train"]["test"] == parts["search"]["test"] == set(whole.table("test")["subject_id"])
     with pytest.raises(DataError, match="above 0 to train on `search`"):
         ImageFolderDataModule(str(folder), train_on="search", **SHARED)
+
+
+def test_patients_of_a_table_are_left_out_and_no_other_moves(folder, tmp_path, caplog):
+    whole = ImageFolderDataModule(str(folder), **SHARED)
+    whole.setup("fit")
+    table = pd.DataFrame({"model": "run", "rank": [1, 2], "patient": ["3", "7"]})
+    table.to_csv(tmp_path / "leaking.csv", index=False)
+    caplog.set_level("INFO", logger="memcontrol")
+    data = ImageFolderDataModule(str(folder), exclude=str(tmp_path / "leaking.csv"), **SHARED)
+    data.setup("fit")
+    assert "4 images of 2 patients are left out, as leaking.csv says" in caplog.text
+    left = {s for split in ("train", "validate", "test") for s in data.table(split)["subject_id"]}
+    assert left == {str(i) for i in range(15)} - {"3", "7"}
+    for split in ("train", "validate", "test"):  # all others stay where they were
+        assert set(data.table(split)["subject_id"]) == set(whole.table(split)["subject_id"]) - {"3", "7"}
+    table.assign(patient=["x", "y"]).to_csv(tmp_path / "other.csv", index=False)
+    with pytest.raises(DataError, match="none of whom is among the 15"):
+        ImageFolderDataModule(str(folder), exclude=str(tmp_path / "other.csv"), **SHARED).setup("fit")
+    table[["model"]].to_csv(tmp_path / "no.csv", index=False)
+    with pytest.raises(DataError, match="neither `patient` nor `subject_id`"):
+        ImageFolderDataModule(str(folder), exclude=str(tmp_path / "no.csv"), **SHARED).setup("fit")

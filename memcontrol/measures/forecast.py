@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from scipy.stats import norm
 
-from memcontrol.audit.verdict import LEAST, POWER, detectable_share
+from memcontrol.measures.statistics.power import LEAST, POWER, detectable_share
 from memcontrol.measures.statistics.pvalues import rank_of
 
 __all__ = ["Forecast", "forecast"]
