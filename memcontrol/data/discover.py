@@ -66,7 +66,7 @@ def discover(root: Path, patients: str | None = None, caption: str | None = None
         DataError: If it is no folder, there is nothing in it that could be read, or nothing says the patients.
     """
     if not root.is_dir():
-        raise DataError(f"Argument `folder` must be a folder of images, but {str(root)!r} does not exist.")
+        raise DataError(f"Argument `folder` must be a folder of images, but {str(root)!r} is none.")
     for looks, found in KINDS:
         if looks(root):
             return found(root, patients, caption, reports)

@@ -73,7 +73,7 @@ def test_a_worker_reads_once(folder, monkeypatch):
 def test_the_cache_folder_is_its_owner_s_alone_whatever_the_umask(folder):
     kept = os.umask(0o022)
     try:
-        store.factors_of(weight(16, 16))
+        store.factors_of(weight(64, 64))
     finally:
         os.umask(kept)
     assert {path.stat().st_mode & 0o777 for path in (folder, folder.parent)} == {0o700}  # else data would be refused

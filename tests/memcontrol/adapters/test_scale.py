@@ -7,6 +7,7 @@ import torch
 from peft import LoraConfig
 
 from memcontrol.adapters import DiffFitConfig, SelectiveConfig, SVDiffConfig, adapt, resolve_mask
+from memcontrol.adapters.inject import base_weights
 from memcontrol.diffusion.components import load_components
 
 
@@ -20,7 +21,7 @@ def test_weights_are_on_the_line_between_base_and_tuned(config):
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
 
     def weights():
-        return {name: p.detach().clone() for name, p in adapted._adapted_weights()}
+        return {name: p.detach().clone() for name, p in base_weights(adapted.unet)}
 
     base = weights()
     with adapted.merged():

@@ -171,7 +171,7 @@ def test_a_config_is_not_written_over(tmp_path, capsys):
 
 def test_folders_with_nothing_to_read_are_refused_by_name(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
-    for name, said in (("empty", "there are no images"), ("absent", "does not exist")):
+    for name, said in (("empty", "there are no images"), ("absent", "is none")):
         with pytest.raises(SystemExit):
             initialised(tmp_path / name)
         assert said in capsys.readouterr().err
