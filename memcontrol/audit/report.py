@@ -12,6 +12,7 @@ import pandas as pd
 
 from memcontrol.audit.audited import Audited
 from memcontrol.audit.comparison import Difference
+from memcontrol.audit.front_page import front_page
 from memcontrol.audit.options import AuditOptions
 from memcontrol.audit.patients import risk_by_group
 from memcontrol.audit.pseudonyms import pseudonym
@@ -43,19 +44,20 @@ def write_report(
         path,
         "audit.html",
         title="Privacy audit",
-        audited=[_item(item, real, options) for item in found],
+        audited=[_item(item, real, options, about) for item in found],
         differences=[(d.name, d.other, _number(d.value)) for d in differences],
         about=list(about.items()),
     )
 
 
-def _item(item: Audited, real: RealImages, options: AuditOptions) -> dict[str, Any]:
+def _item(item: Audited, real: RealImages, options: AuditOptions, about: Mapping[str, Any]) -> dict[str, Any]:
     verdict, sampled = item.verdict, item.evidence[Samples("train")]
     is_blurred = options.images == "blurred"
     shows = options.images != "none"
     return {
         "name": item.source.name,
         "kind": item.source.kind,
+        "front": front_page(item, about, options.level),
         "outcome": verdict.outcome.partition(" ")[0],
         "sentence": verdict.sentence,
         "details": verdict.details,
@@ -63,7 +65,7 @@ def _item(item: Audited, real: RealImages, options: AuditOptions) -> dict[str, A
         "quality": _rows(item.measurements, "quality", {}),
         "patients": _patients(item.ranked, options),
         "groups": [] if item.ranked is None else risk_by_group(item.ranked).to_dict("records"),
-        "figures": [data_url(png) for png in _figures(item, sampled, real, options)],
+        "figures": [(words, data_url(png)) for words, png in _figures(item, sampled, real, options)],
         "is_blurred": is_blurred,
         "pairs": _pairs(sampled, real, options) if shows else None,
         "grid": data_url(grid_of(sampled.images[:NUM_SHOWN], is_blurred)) if shows else None,
@@ -112,17 +114,21 @@ def _number(value: Interval | float | None) -> str:
     return f"{value.value:.4g} [{value.low:.4g}, {value.high:.4g}]"
 
 
-def _figures(item: Audited, sampled: Sampled, real: RealImages, options: AuditOptions) -> list[bytes]:
+def _figures(item: Audited, sampled: Sampled, real: RealImages, options: AuditOptions) -> list[tuple[str, bytes]]:
+    """Return the figures, with what they show in words."""
     threshold, _ = real.copy_threshold(options.scoring.alpha)
     similarity = real.match(sampled.copy_features).similarity
-    figures = [distance_histogram(similarity, real.heldout_copies.similarity, threshold)]
+    beyond = int((similarity > threshold).sum())
+    words = f"Distances of drawn and held-out pictures to training images; {beyond} drawn ones lie beyond the threshold"
+    figures = [(words, distance_histogram(similarity, real.heldout_copies.similarity, threshold))]
     scene, scores = item.scene(real, options.scoring), {}
     for measure in chosen_measures(options.scoring):
         if isinstance(measure.aggregator, GroupAUC) and item.evidence.holds(measure.needs):
             values = measure.values(item.evidence, scene)
             if values is not None and values.outside is not None:
                 scores[measure.name] = (values.inside.numpy(), values.outside.numpy())
-    return [*figures, roc_curves(scores)] if scores else figures
+    curves = "True against false alarms of each membership attack; a diagonal is chance"
+    return [*figures, (curves, roc_curves(scores))] if scores else figures
 
 
 def _pairs(sampled: Sampled, real: RealImages, options: AuditOptions) -> list[dict[str, Any]]:

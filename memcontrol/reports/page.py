@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from memcontrol.files.atomic import write_text
 
@@ -14,9 +15,21 @@ __all__ = ["data_url", "write_page"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 
+
+def _with_code(text: str) -> Markup:
+    """Return a text with what stands between backticks set as code; all of it is escaped."""
+    parts = str(text).split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if i % 2 else escape(part) for i, part in enumerate(parts)
+    )
+
+
 _environment = Environment(
     loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
+
+
+_environment.filters["code"] = _with_code
 
 
 def write_page(path: Path, template: str, **values: Any) -> Path:

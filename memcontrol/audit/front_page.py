@@ -1,0 +1,214 @@
+"""What an audit's report says first, to somebody who decides: what was audited, does it leak, how sure, what next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+import pandas as pd
+
+from memcontrol.audit.audited import Audited
+from memcontrol.audit.verdict import Verdict
+from memcontrol.files.card import Card
+from memcontrol.measures import MEASURES, Measurement
+from memcontrol.measures.statistics.intervals import Interval
+
+__all__ = ["AttackClass", "attack_classes", "front_page"]
+
+Status = Literal["leak", "none", "unsure"]
+
+WEAK: Final = 0.2
+"""Smallest share of copies that would have been found, from which on nothing found says little."""
+SAID: Final[dict[Status, str]] = {
+    "leak": "A leak was found",
+    "none": "No leak was found",
+    "unsure": "Too little data to say",
+}
+NEXT: Final[dict[Status, tuple[str, ...]]] = {
+    "leak": (
+        "Do not give this model, or pictures that it draws, to anybody who may not see its training patients' images.",
+        "`leaking.csv` names the patients; it is for the data's owner alone.",
+        "Train again so that less is learnt by heart: fewer steps, fewer adapted parameters, `mitigation/augment.yaml` "
+        "or `mitigation/floor.yaml`; or without these patients, `--data.exclude leaking.csv`. Then audit again.",
+    ),
+    "none": (
+        "Nothing that was tested speaks against giving the model to those for whom it is meant. What was not tested "
+        "stands above.",
+        "Somebody who can train models of the same kind on similar patients sees more than any attack on one model. If "
+        "the weights are to leave the house, audit again with `options.shadows.number: 8`.",
+        "Keep this report with the model. A model that is trained on is another model.",
+    ),
+    "unsure": (
+        "Do not take this for a clean bill of health: a leak could have gone unseen.",
+        "Hold out more patients (`data.split_fractions`), at random and of the same source, and draw more pictures "
+        "(`options.scoring.num_images`); `memcontrol plant` says what would be found. Then train and audit again.",
+    ),
+}
+"""What to do next."""
+
+
+@dataclass(frozen=True)
+class AttackClass:
+    """A class of attacks as supervisors name them, and what was run of it.
+
+    Args:
+        name: Its name.
+        asks: What an attacker of this class wants to know.
+        ran: What was run; empty if nothing was.
+        patients: How many training and held-out patients it was run on.
+        control: What stood beside it, so that a find is no accident.
+        result: What came out.
+        found: Whether it found a leak.
+    """
+
+    name: str
+    asks: str
+    ran: str = ""
+    patients: str = "-"
+    control: str = "-"
+    result: str = "not tested"
+    found: bool = False
+
+
+def status_of(verdict: Verdict) -> Status:
+    """Return the colour of a verdict: nothing found by a test that could find little is no good news."""
+    if verdict.outcome == "leak":
+        return "leak"
+    is_weak = not verdict.detectable <= WEAK  # also where it is no number
+    return "unsure" if verdict.outcome == "too little" or is_weak else "none"
+
+
+def front_page(item: Audited, about: Mapping[str, Any], level: float) -> dict[str, Any]:
+    """Return what stands on the first page of one model.
+
+    Args:
+        item: What was found.
+        about: Date, versions and numbers of the audit.
+        level: How rare a false alarm of the whole verdict is.
+    """
+    status = status_of(item.verdict)
+    classes = attack_classes(item, about, level)
+    said = SAID[status]
+    if status == "unsure" and item.verdict.outcome == "none found":
+        said = "No leak was found, but one could have gone unseen"
+    return {
+        "status": status,
+        "said": said,
+        "identity": list(_identity(item, about)),
+        "classes": classes,
+        "untested": [attack for attack in classes if not attack.ran],
+        "next": NEXT[status],
+        "worst": _worst(item.ranked),
+    }
+
+
+def _identity(item: Audited, about: Mapping[str, Any]) -> list[tuple[str, str]]:
+    found = [("model", f"{item.source.name} ({item.source.kind})"), *_of_card(item.source.card)]
+    found.append(
+        (
+            "compared",
+            f"{about['training_patients']} training patients ({about['training_images']} images) with "
+            f"{about['heldout_patients']} held-out ones ({about['heldout_images']} images)",
+        )
+    )
+    return [*found, ("audited", f"{about['date']}, memcontrol {about['versions']['memcontrol']}")]
+
+
+def _of_card(card: Card | None) -> list[tuple[str, str]]:
+    if card is None:
+        return []
+    adapter = dict(card.adapter or {})
+    bits = card.mask["bits"]
+    share = f", {100 * card.trained / card.parameters:.3g} % of the U-Net" if card.trained and card.parameters else ""
+    found = [
+        ("base", f"{card.public_base}, weights {card.base_fingerprint}"),
+        (
+            "trained",
+            f"{adapter.get('peft_type', 'nothing')}, {sum(bits)} of {len(bits)} slots of {card.mask['layout']}{share}",
+        ),
+        ("step", f"{card.step:,}" + (f", {card.scale:g} of the way from the base" if card.scale != 1 else "")),
+    ]
+    return [*found, ("training images", f"digest {card.training_set}")] if card.training_set else found
+
+
+def attack_classes(item: Audited, about: Mapping[str, Any], level: float) -> list[AttackClass]:
+    """Return what was run of each class of attacks that supervisors name (EDPB Opinion 28/2024)."""
+    both = f"{about['training_patients']} / {about['heldout_patients']}"
+    membership = [m for m in item.measurements if _attacker(m) in ("weights", "captions")]
+    shadows = [m for m in item.measurements if _attacker(m) == "shadows" and m.value is not None]
+    copies = [m for m in item.measurements if m.name in ("replication", "own_prompt", "amd", "authenticity")]
+    adjusted = item.verdict.adjusted
+    classes = [
+        AttackClass("membership inference", "was this patient's image trained on?"),
+        AttackClass("membership inference with shadow models", "the same, by models trained on similar patients"),
+        AttackClass("regurgitation", "does it draw training images when asked as in training?"),
+        AttackClass("exfiltration (extraction)", "can images be had out of it by drawing many pictures?"),
+        AttackClass("attribute inference", "does it give away what else is true of a patient?"),
+        AttackClass("model inversion", "can a patient's image be made from what the model answers?"),
+        AttackClass("reconstruction", "can an image be completed from a part of it?"),
+    ]
+    ran = {
+        0: _ran(membership, adjusted, level, both, "held-out patients, and the untouched base"),
+        1: _ran(shadows, adjusted, level, both, "each shadow model's own held-out half"),
+        2: _ran(copies, adjusted, level, both, "held-out patients' images, and the untouched base"),
+    }
+    if item.extraction is not None:
+        one, p = item.extraction, adjusted.get("extraction", float("nan"))
+        ran[3] = {
+            "ran": f"one picture for each of {one.screened} training captions, many for {one.prompts}",
+            "patients": both,
+            "control": "pictures for held-out captions",
+            "result": f"{len(one.extracted)} training images (p = {p:.2g})",
+            "found": len(one.extracted) > 0 and p < level,
+        }
+    return [AttackClass(attack.name, attack.asks, **(ran.get(i) or {})) for i, attack in enumerate(classes)]
+
+
+def _ran(
+    measured: Sequence[Measurement], adjusted: Mapping[str, float], level: float, patients: str, control: str
+) -> dict[str, Any] | None:
+    """Return what came out of measures of one class: the one with the smallest p-value speaks for all."""
+    measured = [m for m in measured if m.value is not None]
+    if not measured:
+        return None
+    strongest = min(measured, key=lambda m: adjusted.get(m.name, float("inf")))
+    value = strongest.value
+    assert value is not None
+    p = adjusted.get(strongest.name)
+    return {
+        "ran": ", ".join(m.name for m in measured),
+        "patients": patients,
+        "control": control,
+        "result": f"{strongest.name} {_number(value)}" + (f", p = {p:.2g}" if p is not None else ""),
+        "found": p is not None and any(adjusted.get(m.name, 1.0) < level for m in measured),
+    }
+
+
+def _worst(ranked: pd.DataFrame | None) -> str:
+    """Return a sentence on the training patient who stands out most: anonymity is asked of each person."""
+    if ranked is None or ranked.empty:
+        return "No patient was looked at alone."
+    first = ranked.iloc[0]
+    if bool(first["extracted"]):
+        return f"An image of {int(ranked['extracted'].sum())} training patients was extracted."
+    if not np.isfinite(first["chance"]):
+        return "No patient was tested alone, as there was nothing to compare with (a folder of pictures)."
+    expected = 1 / len(ranked)
+    likely = (
+        "as the first of so many would be by accident" if first["chance"] > expected / 5 else "rarer than by accident"
+    )
+    return (
+        f"Of the training patient who stands out most, the loss fell as far as it would for a held-out one in "
+        f"{100 * float(first['chance']):.2g} % of cases; with {len(ranked)} patients that is {likely}."
+    )
+
+
+def _attacker(measurement: Measurement) -> str:
+    return MEASURES[measurement.name].attacker if measurement.name in MEASURES else ""
+
+
+def _number(value: Interval) -> str:
+    range_ = f" [{value.low:.3g}, {value.high:.3g}]" if np.isfinite(value.low) else ""
+    return f"{value.value:.3g}{range_}"

@@ -1,0 +1,111 @@
+"""The first page of an audit's report: a colour that does not flatter, what was tested, and what was not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from memcontrol.audit.attack import Extraction
+from memcontrol.audit.front_page import attack_classes, front_page, status_of
+from memcontrol.audit.verdict import Verdict
+from memcontrol.files.card import Card
+from memcontrol.measures import Measurement
+from memcontrol.measures.statistics.intervals import Interval
+from memcontrol.reports.page import write_page
+
+ABOUT = {
+    "date": "2026-11-30T10:00:00+00:00",
+    "versions": {"memcontrol": "0.2.0"},
+    "training_patients": 89,
+    "training_images": 150,
+    "heldout_patients": 60,
+    "heldout_images": 110,
+}
+
+
+def card() -> Card:
+    mask = {"layout": "parts", "names": ["a", "b"], "bits": [1, 0]}
+    return Card(
+        base="/home/jane/models/xray-sd", base_fingerprint="abc", random_init=False, seed=0,
+        adapter={"peft_type": "LORA", "r": 4}, mask=mask, image_size=64, step=150, version="0.2.0",
+        training_set="d1635", trained=500, parameters=10_000,
+    )  # fmt: skip
+
+
+def audited(outcome="none found", detectable=0.08, adjusted=None, extracted=()):
+    measurements = [
+        Measurement("membership_calibrated", "memorization", Interval(0.72, 0.6, 0.8, 89), 0.5, False, p=1e-6),
+        Measurement("replication", "memorization", Interval(0.0, 0.0, 0.1, 89), 0.0, False, p=1.0),
+    ]
+    adjusted = {"membership_calibrated": 0.4, "replication": 1.0, "extraction": 1.0, **(adjusted or {})}
+    ranked = pd.DataFrame(
+        {"patient": ["p1", "p2"], "chance": [0.004, 0.5], "extracted": [False, False], "copy": [0.1, 0]}
+    )
+    extraction = Extraction(
+        screened=100,
+        prompts=8,
+        flagged=0,
+        extracted=list(extracted),
+        threshold=0.1,
+        agreement={},
+        p=adjusted["extraction"],
+    )
+    verdict = Verdict(
+        outcome, "LEAK FOUND." if outcome == "leak" else "No leak found.", ["A `detail`."], adjusted, detectable
+    )
+    source = SimpleNamespace(name="run <b>", kind="run", card=card(), path=Path("run"))
+    return SimpleNamespace(
+        source=source, measurements=measurements, extraction=extraction, verdict=verdict, ranked=ranked
+    )
+
+
+@pytest.mark.parametrize(
+    ("outcome", "detectable", "status"),
+    [
+        ("leak", 0.01, "leak"),
+        ("none found", 0.08, "none"),
+        ("none found", 0.23, "unsure"),  # 27 patients got green once
+        ("none found", float("nan"), "unsure"),
+        ("too little", 0.01, "unsure"),
+    ],
+)
+def test_green_needs_power(outcome, detectable, status):
+    assert status_of(audited(outcome, detectable).verdict) == status
+
+
+def test_what_was_not_tested_is_named():
+    classes = {attack.name: attack for attack in attack_classes(audited(), ABOUT, 0.01)}
+    assert [name for name, attack in classes.items() if not attack.ran] == [
+        "membership inference with shadow models", "attribute inference", "model inversion", "reconstruction",
+    ]  # fmt: skip
+    assert classes["membership inference"].patients == "89 / 60"
+    assert "membership_calibrated 0.72 [0.6, 0.8], p = 0.4" in classes["membership inference"].result
+    assert not any(attack.found for attack in classes.values())
+
+
+def test_what_was_found_is_marked_where_it_was_found():
+    found = audited("leak", adjusted={"membership_calibrated": 1e-5})
+    classes = {attack.name: attack.found for attack in attack_classes(found, ABOUT, 0.01)}
+    assert [name for name, is_found in classes.items() if is_found] == ["membership inference"]
+    page = front_page(found, ABOUT, 0.01)
+    assert page["said"] == "A leak was found"
+    assert "leaking.csv" in page["next"][1]
+
+
+def test_the_page_names_no_path_and_escapes_what_it_is_given(tmp_path):
+    item = audited()
+    shown = {
+        "name": "run <b>", "kind": "run", "front": front_page(item, ABOUT, 0.01), "outcome": "none", "sentence": "<i>",
+        "details": ["A `de<tail`."], "memorization": [], "quality": [], "patients": [], "groups": [], "figures": [],
+        "is_blurred": True, "pairs": None, "grid": None,
+    }  # fmt: skip
+    write_page(tmp_path / "r.html", "audit.html", title="Privacy audit", audited=[shown], differences=[], about=[])
+    text = (tmp_path / "r.html").read_text()
+    trained = "LORA, 1 of 2 slots of parts, 5 % of the U-Net"
+    for said in ("xray-sd, weights abc", trained, "<code>de&lt;tail</code>", "Signature"):
+        assert said in text, said
+    for raw in ("/home/jane", "<b>", "<i>", "p1"):
+        assert raw not in text.replace("<b>Not tested", "").replace("<b>The patient who", ""), raw
