@@ -164,7 +164,7 @@ def test_a_sweep_agent_s_arguments_run(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     small = [a for a in short_run(tmp_path)[3:] if "callbacks" not in a]
     monkeypatch.chdir(tmp_path)  # runs/ of whoever runs the tests stays theirs
-    scored = ["--trainer.callbacks.scoring.num_images=4", "--trainer.callbacks.scoring.draws=1"]
+    scored = ["--trainer.callbacks.scoring.num_images=8", "--trainer.callbacks.scoring.draws=1"]
     cli = main([*command, *small, *scored, "--trainer.max_steps=2", "--trainer.val_check_interval=2"])
     logged = cli.trainer.callback_metrics
     assert sweep["metric"] == {"name": "reward/both", "goal": "maximize"}
