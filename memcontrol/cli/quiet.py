@@ -11,6 +11,7 @@ __all__ = ["quieten"]
 
 SAID: Final[dict[str, tuple[str, ...]]] = {
     "lightning.pytorch.utilities.rank_zero": (r".*litlogger", r".*litmodels", r"TPU available", r"HPU available"),
+    "lightning.pytorch.trainer.connectors.checkpoint_connector": (r"`weights_only` was not set",),
     "lightning.pytorch.accelerators.cuda": (r".*float32_matmul_precision",),
     "diffusers.models.modeling_utils": (r".*should be kept in float32: \[\]",),
     "diffusers.pipelines.pipeline_utils": (r".*safety checker", r"Keyword arguments .* are not expected"),
@@ -19,6 +20,8 @@ SAID: Final[dict[str, tuple[str, ...]]] = {
 """Patterns of log lines, by logger: advertisements, empty lists, and what we say ourselves in other words."""
 WARNED: Final = (
     r".*`srun` command is available on your system but is not used",  # jobs are started by the search itself
+    r".*isinstance\(treespec, LeafSpec\)` is deprecated",
+    r".*module\(s\) in eval mode at the start of training",  # the frozen ends
     r".*does not have many workers which may be a bottleneck",  # encoded images come from the cache
     r".*The number of training batches .* is smaller than the logging interval",
     r".*Checkpoint directory .* exists and is not empty",  # a resumed run
