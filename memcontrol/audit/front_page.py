@@ -195,13 +195,12 @@ def _worst(ranked: pd.DataFrame | None) -> str:
         return f"An image of {int(ranked['extracted'].sum())} training patients was extracted."
     if not np.isfinite(first["chance"]):
         return "No patient was tested alone, as there was nothing to compare with (a folder of pictures)."
-    expected = 1 / len(ranked)
-    likely = (
-        "as the first of so many would be by accident" if first["chance"] > expected / 5 else "rarer than by accident"
-    )
+    alone = float(first["chance"])
+    by_accident = -np.expm1(len(ranked) * np.log1p(-min(alone, 1 - 1e-12)))
     return (
-        f"Of the training patient who stands out most, the loss fell as far as it would for a held-out one in "
-        f"{100 * float(first['chance']):.2g} % of cases; with {len(ranked)} patients that is {likely}."
+        "Of the training patient who stands out most, the loss fell as far as it would for a held-out one in "
+        f"{100 * alone:.2g} % of cases; the first of {len(ranked)} patients whom a model knows nothing of stands out "
+        f"so far in {100 * by_accident:.2g} % of models."
     )
 
 

@@ -10,7 +10,14 @@ from typing import Final
 __all__ = ["quieten"]
 
 SAID: Final[dict[str, tuple[str, ...]]] = {
-    "lightning.pytorch.utilities.rank_zero": (r".*litlogger", r".*litmodels", r"TPU available", r"HPU available"),
+    "lightning.pytorch.utilities.rank_zero": (
+        r".*litlogger",
+        r".*litmodels",
+        r"GPU available: False",
+        r"TPU available",
+        r"HPU available",
+    ),
+    "lightning.fabric.utilities.seed": (r"(\[rank: \d+\] )?Seed set to",),
     "lightning.pytorch.trainer.connectors.checkpoint_connector": (r"`weights_only` was not set",),
     "lightning.pytorch.accelerators.cuda": (r".*float32_matmul_precision",),
     "diffusers.models.modeling_utils": (r".*should be kept in float32: \[\]",),

@@ -86,6 +86,8 @@ def _front(study: Study, points: Sequence[FrontPoint], records: Sequence[TrialRe
         low, high = table.pop(f"{name}_low"), table.pop(f"{name}_high")
         table[name] = [f"{v:.4g} [{a:.4g}, {b:.4g}]" for v, a, b in zip(table[name], low, high, strict=True)]
         table = table.drop(columns=[f"reward/{name}", f"first_reward/{name}"])
+    first = [name for name in ("trial", "step", "scale", *study.options.objectives) if name in table]
+    table = table[[*first, *(name for name in table.columns if name not in first)]]
     columns = [str(column).removeprefix("model.") for column in table.columns]
     rows = [[f"{v:.4g}" if isinstance(v, float) else v for v in row] for row in table.itertuples(index=False)]
     return {"columns": columns, "rows": rows}
@@ -111,7 +113,15 @@ def _front_figure(
     shown = [p for p in points if {x, y} <= set(p.measures)]
     marks = [FrontMark(str(p.id), p.measures[x], p.measures[y], best is not None and p.id == best.id) for p in shown]
     is_rescored = bool(shown) and shown[0].is_rescored
-    return front_plot([(m[x].value, m[y].value) for m in every], marks, objectives, is_rescored)
+    labels = [_with_direction(name, points, k) for name, k in ((x, 0), (y, len(objectives) - 1))]
+    return front_plot([(m[x].value, m[y].value) for m in every], marks, labels, is_rescored)
+
+
+def _with_direction(name: str, points: Sequence[FrontPoint], k: int) -> str:
+    """Return what an axis is called: a reward that is the measure with its sign turned is better when it is lower."""
+    known = [(point.rewards[k], point.measures[name].value) for point in points if name in point.measures]
+    is_turned = any(abs(reward + value) < abs(reward - value) for reward, value in known)
+    return f"{name} ({'lower' if is_turned or not known else 'higher'} is better)"
 
 
 def _masks_figure(points: Sequence[FrontPoint], records: Sequence[TrialRecord], slots: Sequence[str]) -> bytes | None:

@@ -109,3 +109,15 @@ def test_the_page_names_no_path_and_escapes_what_it_is_given(tmp_path):
         assert said in text, said
     for raw in ("/home/jane", "<b>", "<i>", "p1"):
         assert raw not in text.replace("<b>Not tested", "").replace("<b>The patient who", ""), raw
+
+
+def test_the_most_exposed_of_many_is_weighed_against_their_number():
+    """One in 250 of a single patient is no find among two, and less so among a thousand."""
+    item = audited()
+    assert "in 0.4 % of cases; the first of 2 patients" in front_page(item, ABOUT, 0.01)["worst"]
+    assert "so far in 0.8 % of models" in front_page(item, ABOUT, 0.01)["worst"]
+    many = pd.concat([item.ranked.head(1), *[item.ranked.tail(1)] * 999])
+    assert (
+        "so far in 98 % of models"
+        in front_page(SimpleNamespace(**{**vars(item), "ranked": many}), ABOUT, 0.01)["worst"]
+    )
