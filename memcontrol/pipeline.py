@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict
+from peft.config import PeftConfig
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -38,11 +39,25 @@ class Tuned:
     parts: Components
     model: PeftModel | None
     card: Card | None
+    reach: str = ""
+    """What was trained besides what PEFT's layers hold, where that is more; then only the whole can be had."""
 
     @property
     def scale(self) -> float:
         """How far to go from the base to what was trained, as the run says."""
         return self.card.scale if self.card is not None else 1.0
+
+    def need_layers_only(self, what: str) -> None:
+        """Refuse what asks for the difference to the base where that is not known.
+
+        Raises:
+            CheckpointError: If weights were trained outside of PEFT's layers.
+        """
+        if self.reach:
+            raise CheckpointError(
+                f"This adapter trains more than its layers ({self.reach}), so its difference to the base is not known, "
+                f"and {what} cannot be had. Take it whole: a scale of 1, and `--format pipeline`."
+            )
 
     def merge(self, scale: float = 1.0) -> None:
         """Write the adapter into the weights for good.
@@ -53,11 +68,20 @@ class Tuned:
         Raises:
             CheckpointError: If the method leaves other weights than those of its base, and the scale is below 1.
         """
+        if scale < 1:
+            self.need_layers_only(f"a scale of {scale}")
         if self.model is None:
             return
         before = {name: w.detach().clone() for name, w in base_weights(self.parts.unet)} if scale < 1 else {}
         self.model.base_model.merge_and_unload()
         _move_back(self.parts.unet, before, scale)
+
+
+def _reach(config: PeftConfig) -> str:
+    """Return what a PEFT config trains besides its own layers, in words."""
+    whole = getattr(config, "modules_to_save", None)
+    bias = getattr(config, "bias", "none")
+    return f"modules_to_save {whole}" if whole else f"bias {bias!r}" if bias not in ("none", None) else ""
 
 
 def load_pipeline(
@@ -150,7 +174,7 @@ def _from_peft_folder(path: Path, base: str | None) -> Tuned:
         raise CheckpointError(f"{path} holds {len(found)} tensors, but its config calls for {len(weights)} others.")
     if not all(bool(value.isfinite().all()) for value in weights.values()):
         raise CheckpointError(f"{path} holds values that are no finite numbers: its training has diverged.")
-    return Tuned(parts, model, card)
+    return Tuned(parts, model, card, _reach(config))
 
 
 @torch.no_grad()

@@ -60,7 +60,7 @@ class AttackClass:
         patients: How many training and held-out patients it was run on.
         control: What stood beside it, so that a find is no accident.
         result: What came out.
-        found: Whether it found a leak.
+        found: Whether it found a leak; None where nothing was judged, as there was too little to judge by.
     """
 
     name: str
@@ -69,7 +69,7 @@ class AttackClass:
     patients: str = "-"
     control: str = "-"
     result: str = "not tested"
-    found: bool = False
+    found: bool | None = None
 
 
 def status_of(verdict: Verdict) -> Status:
@@ -145,6 +145,7 @@ def attack_classes(item: Audited, about: Mapping[str, Any], level: float) -> lis
         AttackClass("membership inference with shadow models", "the same, by models trained on similar patients"),
         AttackClass("regurgitation", "does it draw training images when asked as in training?"),
         AttackClass("exfiltration (extraction)", "can images be had out of it by drawing many pictures?"),
+        AttackClass("further tests", "what tests of your own ask"),
         AttackClass("attribute inference", "does it give away what else is true of a patient?"),
         AttackClass("model inversion", "can a patient's image be made from what the model answers?"),
         AttackClass("reconstruction", "can an image be completed from a part of it?"),
@@ -154,16 +155,20 @@ def attack_classes(item: Audited, about: Mapping[str, Any], level: float) -> lis
         1: _ran(shadows, adjusted, level, both, "each shadow model's own held-out half"),
         2: _ran(copies, adjusted, level, both, "held-out patients' images, and the untouched base"),
     }
+    known = {m.name for m in (*membership, *shadows, *copies)}
+    others = [m for m in item.measurements if m.name in adjusted and m.name not in known]
+    ran[4] = _ran(others, adjusted, level, both, "as each says")
     if item.extraction is not None:
         one, p = item.extraction, adjusted.get("extraction", float("nan"))
         ran[3] = {
             "ran": f"one picture for each of {one.screened} training captions, many for {one.prompts}",
             "patients": both,
             "control": "pictures for held-out captions",
-            "result": f"{len(one.extracted)} training images (p = {p:.2g})",
-            "found": len(one.extracted) > 0 and p < level,
+            "result": f"{len(one.extracted)} training images" + (f", p = {p:.2g}" if np.isfinite(p) else ""),
+            "found": p < level if np.isfinite(p) else True if one.extracted else None,
         }
-    return [AttackClass(attack.name, attack.asks, **(ran.get(i) or {})) for i, attack in enumerate(classes)]
+    found = [AttackClass(attack.name, attack.asks, **(ran.get(i) or {})) for i, attack in enumerate(classes)]
+    return [attack for attack in found if attack.ran or attack.name != "further tests"]
 
 
 def _ran(
@@ -182,7 +187,7 @@ def _ran(
         "patients": patients,
         "control": control,
         "result": f"{strongest.name} {_number(value)}" + (f", p = {p:.2g}" if p is not None else ""),
-        "found": p is not None and any(adjusted.get(m.name, 1.0) < level for m in measured),
+        "found": any(adjusted.get(m.name, 1.0) < level for m in measured) if p is not None else None,
     }
 
 
@@ -199,9 +204,13 @@ def _worst(ranked: pd.DataFrame | None) -> str:
     by_accident = -np.expm1(len(ranked) * np.log1p(-min(alone, 1 - 1e-12)))
     return (
         "Of the training patient who stands out most, the loss fell as far as it would for a held-out one in "
-        f"{100 * alone:.2g} % of cases; the first of {len(ranked)} patients whom a model knows nothing of stands out "
-        f"so far in {100 * by_accident:.2g} % of models."
+        f"{_percent(alone)} of cases; the first of {len(ranked)} patients whom a model knows nothing of stands out so "
+        f"far in {_percent(by_accident)} of models."
     )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share < 0.095 else f"{100 * share:.0f} %"
 
 
 def _attacker(measurement: Measurement) -> str:

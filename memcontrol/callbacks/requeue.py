@@ -20,8 +20,8 @@ class RequeueSignal:
     """Lightning's handler of the signal, to be called where a run can go on from."""
 
     def __init__(self) -> None:
-        self._pending: Callable[[], object] | None = None
-        self._is_deferred = False
+        self._handler: Callable[[], object] | None = None
+        self._has_come = False
 
     def defer(self, trainer: Trainer) -> None:
         """Take the signal over from Lightning, which puts everything back at the end of training."""
@@ -34,17 +34,18 @@ class RequeueSignal:
             return
 
         def later(found: int, frame: object) -> None:
-            self._pending = partial(handler, found, None)
+            self._has_come = True
 
+        self._handler = partial(handler, number, None)
         signal.signal(number, later)
-        self._is_deferred = True
 
     def take(self, trainer: Trainer) -> None:
-        """Save and ask for a new place, on all ranks at the same step, if the signal has come to any."""
-        if not self._is_deferred:
+        """Save and ask for a new place, once and on all ranks at the same step, if the signal has come to any of them.
+
+        In the middle of accumulated gradients it waits: these are in no checkpoint.
+        """
+        if self._handler is None or trainer.fit_loop._should_accumulate():
             return
-        has_come = trainer.strategy.reduce_boolean_decision(self._pending is not None, all=False)  # type: ignore[attr-defined]
-        if has_come:
-            pending, self._pending = self._pending, None
-            if pending is not None:
-                pending()
+        if trainer.strategy.reduce_boolean_decision(self._has_come, all=False):  # type: ignore[attr-defined]
+            handler, self._handler = self._handler, None
+            handler()

@@ -16,6 +16,7 @@ import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
 from safetensors import SafetensorError
 
 from memcontrol.audit.verdict import exit_code_of
@@ -149,7 +150,8 @@ class MemControlCLI(LightningCLI):
         self._run = run
         for logger in self._loggers()[:1]:
             continue_in(run, logger)
-        set_metrics_aside(run)
+        if getattr(rank_zero_only, "rank", 0) == 0:  # further ranks start after the first one has begun to log
+            set_metrics_aside(run)
 
     @property
     def _root_of_job(self) -> str | None:
@@ -197,13 +199,14 @@ class MemControlCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def _with_bar(self) -> dict[str, Any]:
-        """Return the callbacks with a forecast of the audit and one bar for all of training, where a bar is wanted."""
+        """Return the callbacks with a forecast of the audit, and one bar for all of training where a bar is wanted."""
         trainer = self._get(self.config_init, "trainer", default={})
         found = trainer.get("callbacks") or []
         found = found if isinstance(found, list) else [found]
-        if trainer.get("enable_progress_bar") is False or any(isinstance(c, ProgressBar) for c in found):
-            return {}
-        return {"callbacks": [*found, AuditForecast(), StepProgressBar()]}
+        wants_bar = trainer.get("enable_progress_bar") is not False and not any(
+            isinstance(c, ProgressBar) for c in found
+        )
+        return {"callbacks": [*found, AuditForecast(), *([StepProgressBar()] if wants_bar else [])]}
 
     def audit(self, **arguments: Any) -> None:
         """Run the audit, and keep what a script is told: Lightning calls this in place of the trainer's method."""

@@ -6,12 +6,14 @@ import os
 from pathlib import Path
 from typing import Final
 
-from memcontrol.files.atomic import write_text
+from memcontrol.errors import CheckpointError
+from memcontrol.files.atomic import write_json
 from memcontrol.files.checkpoints import read_checkpoint
+from memcontrol.plain import read_mapping
 
 __all__ = ["remember_run", "requeued_run", "root_of_job"]
 
-RUN: Final = "run.txt"
+RUN: Final = "run.json"
 """In a job's root folder: which run folder it writes to."""
 CHECKPOINTS: Final = "hpc_ckpt_*.ckpt"
 """What Lightning saves when a job is taken away, and goes on from by itself."""
@@ -19,13 +21,12 @@ CHECKPOINTS: Final = "hpc_ckpt_*.ckpt"
 
 def root_of_job() -> dict[str, str]:
     """Give each SLURM job a root folder of its own: Lightning goes on from any requeue checkpoint that lies there."""
-    job = [os.environ[name] for name in ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID") if name in os.environ]
-    return {"default_root_dir": str(Path("runs") / "slurm" / "-".join(job))} if job else {}
+    return {"default_root_dir": str(Path("runs") / "slurm" / _job())} if _job() else {}
 
 
 def remember_run(root: str, run: str) -> None:
     """Note which run folder a job writes to."""
-    write_text(Path(root) / RUN, str(Path(run).absolute()))
+    write_json(Path(root) / RUN, {"job": _job(), "run": str(Path(run).absolute())})
 
 
 def requeued_run(root: str) -> tuple[Path, int] | None:
@@ -36,10 +37,24 @@ def requeued_run(root: str) -> tuple[Path, int] | None:
 
     Returns:
         None where the job begins.
+
+    Raises:
+        CheckpointError: If the folder holds what another job has left, from which Lightning would go on.
     """
     saved = sorted(Path(root).glob(CHECKPOINTS), key=lambda path: int("".join(filter(str.isdigit, path.stem)) or 0))
     note = Path(root) / RUN
     if not saved or not note.is_file():
         return None
-    run = Path(note.read_text().strip())
+    known = read_mapping(note, CheckpointError)
+    if known.get("job") != _job():
+        raise CheckpointError(
+            f"The folder {root!r} holds {saved[-1].name} of the SLURM job {known.get('job')}, from which this one "
+            "would go on. Remove it, or name another `--trainer.default_root_dir` (by default each job has its own)."
+        )
+    run = Path(str(known.get("run")))
     return (run, read_checkpoint(saved[-1])[0].step) if run.is_dir() else None
+
+
+def _job() -> str:
+    """Return the number of the SLURM job that this is."""
+    return "-".join(os.environ[name] for name in ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID") if name in os.environ)

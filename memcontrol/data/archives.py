@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tarfile
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -146,6 +147,12 @@ def open_arrow(root: str, column: str) -> dict[str, Any]:
             f"Argument `root` is {root!r}, which is no folder that `datasets` has written by `save_to_disk`: {error}"
         ) from error
     tables = dict(found) if isinstance(found, datasets.DatasetDict) else {"": found}
+    tables = {name: table.with_format(None) for name, table in tables.items()}
+    home = os.path.realpath(root)
+    files = [os.path.realpath(file["filename"]) for table in tables.values() for file in table.cache_files]
+    outside = [file for file in files if os.path.commonpath([home, file]) != home]
+    if outside:
+        raise DataError(f"Argument `root` is {root!r}, whose tables lie elsewhere, first of all in {outside[0]!r}.")
     for name, table in tables.items():
         feature = table.features.get(column)
         if not isinstance(feature, datasets.Image):

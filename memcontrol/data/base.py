@@ -299,14 +299,11 @@ class CaptionedImageDataModule(LightningDataModule):
                 f"Argument `data.exclude` names {len(named)} patients in {self.exclude!r}, none of whom is among the "
                 f"{table['subject_id'].nunique()} of the data. Is it a table of other data?"
             )
-        absent = len(named) - table.loc[ours, "subject_id"].nunique()
-        log.info(
-            "%d images of %d patients are left out, as %s says%s",
-            int(ours.sum()),
-            table.loc[ours, "subject_id"].nunique(),
-            Path(self.exclude).name,
-            f"; {absent} others that it names are not among the data" if absent else "",
-        )
+        found = table.loc[ours, "subject_id"].nunique()
+        name = Path(self.exclude).name
+        log.info("%d images of %d patients are left out, as %s says", int(ours.sum()), found, name)
+        if found < len(named):
+            log.warning("%d names in %s are of no patient that is used here", len(named) - found, name)
         return table[~ours].reset_index(drop=True)
 
     def _with_splits(self, table: pd.DataFrame) -> pd.DataFrame:

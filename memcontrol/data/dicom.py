@@ -77,6 +77,8 @@ def read_dicom(source: Source) -> DicomPixels:
     pydicom = _library()
     size, syntax = (0, 0), ""
     try:
+        if _is_deflated(source):
+            return DicomPixels(problem="a deflated DICOM file (save it without that)")
         with _opened(source) as file:
             header = pydicom.dcmread(file, stop_before_pixels=True)
             size, problem = _look(header)
@@ -101,6 +103,8 @@ def patient_digest(source: Source) -> str:
     """
     pydicom = _library()
     try:
+        if _is_deflated(source):
+            return ""
         with _opened(source) as file:
             header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["PatientID", "IssuerOfPatientID"])
         patient = str(header.get("PatientID", "")).strip()
@@ -122,11 +126,18 @@ def _opened(source: Source) -> IO[bytes]:
     return BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb")
 
 
+def _is_deflated(source: Source) -> bool:
+    """Whether a data set is compressed as a whole, by the few fields before it, which are not."""
+    from pydicom.filereader import _read_file_meta_info as read_meta
+    from pydicom.filereader import read_preamble
+
+    with _opened(source) as file:
+        read_preamble(file, force=False)
+        return str(read_meta(file).get("TransferSyntaxUID", "")) == DEFLATED
+
+
 def _look(header: Any) -> tuple[tuple[int, int], str]:
     """Return width and height, and why the pixels are not for us, from the header alone."""
-    syntax = str(getattr(header.file_meta, "TransferSyntaxUID", ""))
-    if syntax == DEFLATED:
-        return (0, 0), "a deflated DICOM file (save it without that)"
     if "Rows" not in header or "Columns" not in header:
         return (0, 0), "a DICOM file without pixels"
     size = int(header.Columns), int(header.Rows)
@@ -151,10 +162,10 @@ def _pixels(dataset: Any, size: tuple[int, int]) -> DicomPixels:
         kind = dataset.get("PhotometricInterpretation")
         return DicomPixels(problem=f"DICOM pixels of shape {stored.shape} and kind {kind}", size=size)
     is_inverted = dataset.get("PhotometricInterpretation") == "MONOCHROME1"
-    values = apply_modality_lut(_without_padding(stored, dataset), dataset)
-    if "VOILUTSequence" in dataset:
+    values = apply_modality_lut(_without_padding(stored, dataset, is_inverted), dataset)
+    if dataset.get("VOILUTSequence"):
         low, high = 0.0, float(2 ** int(dataset.VOILUTSequence[0].LUTDescriptor[2]) - 1)
-    elif "WindowCenter" in dataset and "WindowWidth" in dataset:
+    elif _has_window(dataset):
         low, high = (float(v) for v in apply_voi_lut(np.array([-EXTREME, EXTREME]), dataset))
     else:
         return DicomPixels(values=values, is_inverted=is_inverted, size=size)
@@ -162,14 +173,24 @@ def _pixels(dataset: Any, size: tuple[int, int]) -> DicomPixels:
     return DicomPixels(shown=255 - shown if is_inverted else shown, size=size)
 
 
-def _without_padding(stored: np.ndarray, dataset: Any) -> np.ndarray:
-    """Replace what stands for no value by the smallest real one, else it would stretch the range."""
+def _has_window(dataset: Any) -> bool:
+    """Whether a file says which values to show; who takes names out of files may leave these fields blank."""
+    values = [dataset.get("WindowCenter"), dataset.get("WindowWidth")]
+    first = [value[0] if isinstance(value, list | tuple) or hasattr(value, "append") else value for value in values]
+    return all(value not in (None, "") for value in first) and float(first[1]) > 0
+
+
+def _without_padding(stored: np.ndarray, dataset: Any, is_inverted: bool) -> np.ndarray:
+    """Replace what stands for no value by the real one that is black, else it would stretch the range, or be white."""
     padding = dataset.get("PixelPaddingValue")
     if padding is None:
         return stored
     far = dataset.get("PixelPaddingRangeLimit", padding)
     is_padding = (stored >= min(padding, far)) & (stored <= max(padding, far))
-    return stored if is_padding.all() else np.where(is_padding, stored[~is_padding].min(), stored)
+    if is_padding.all():
+        return stored
+    real = stored[~is_padding]
+    return np.where(is_padding, real.max() if is_inverted else real.min(), stored)
 
 
 def _in_8_bits(values: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from memcontrol.data.prepared import PreparedTableDataModule
 from memcontrol.data.tables import ROLES, SUFFIXES, read_table
 from memcontrol.data.webdataset import WebDatasetDataModule
 from memcontrol.errors import DataError
+from memcontrol.plain import read_mapping
 
 __all__ = ["Source", "discover"]
 
@@ -89,8 +89,9 @@ def _mimic(root: Path, patients: str | None, caption: str | None, reports: str |
 
 
 def _saved(root: Path, patients: str | None, caption: str | None, reports: str | None) -> Source:
-    info = next(path for path in (root / "dataset_info.json", *root.glob("*/dataset_info.json")) if path.is_file())
-    features = json.loads(info.read_text()).get("features") or {}
+    info = read_mapping(next(iter(_infos(root))), DataError)
+    features = info.get("features") if isinstance(info.get("features"), dict) else {}
+    assert features is not None
     images = [name for name, kind in features.items() if isinstance(kind, dict) and kind.get("_type") == "Image"]
     if not images:
         raise DataError(
@@ -184,6 +185,15 @@ def _tables(root: Path) -> list[Path]:
     return found
 
 
+def _infos(root: Path) -> list[Path]:
+    """Return what `datasets` tells of its tables, where a folder was saved by it."""
+    return [
+        folder / "dataset_info.json"
+        for folder in (root, *sorted(folder for folder in root.iterdir() if folder.is_dir()))
+        if (folder / "dataset_info.json").is_file() and (folder / "state.json").is_file()
+    ]
+
+
 def _has_table(root: Path) -> bool:
     folders = [root, *sorted(folder for folder in root.iterdir() if folder.is_dir())]
     return any((folder / name).is_file() for folder in folders for name in TABLES)
@@ -191,7 +201,7 @@ def _has_table(root: Path) -> bool:
 
 KINDS: Final[list[tuple[Callable[[Path], Any], Callable[..., Source]]]] = [
     (lambda root: (root / SPLIT_FILE).is_file() or (root / SPLIT_FILE.removesuffix(".gz")).is_file(), _mimic),
-    (lambda root: (root / "dataset_dict.json").is_file() or (root / "state.json").is_file(), _saved),
+    (lambda root: _infos(root), _saved),
     (lambda root: any(root.glob("*.tar")), _shards),
     (_has_table, _image_folder),
     (_tables, _table),

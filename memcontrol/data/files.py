@@ -96,7 +96,7 @@ class ImageFilesDataModule(CaptionedImageDataModule):
     def _caption(self, name: str) -> str:
         for suffix in CAPTIONS:
             file = (self.root / name).with_suffix(suffix)
-            if file.is_file() and file.stat().st_size <= LONGEST:
+            if file.is_file() and not file.is_symlink() and file.stat().st_size <= LONGEST:
                 return file.read_text(encoding="utf-8", errors="replace").strip().removeprefix("\ufeff")
         return self.caption or ""
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from memcontrol.data.base import CaptionedImageDataModule
 from memcontrol.data.reports import LeaveOut, read_reports, without
-from memcontrol.data.tables import need_columns, read_table, with_numbers
+from memcontrol.data.tables import need_columns, read_table, tidy, with_numbers
 from memcontrol.errors import DataError
 from memcontrol.files import worker_cache
 
@@ -94,9 +94,21 @@ class MimicCxrDataModule(CaptionedImageDataModule):
         path = next((p for p in (self.root / name, self.root / name.removesuffix(".gz")) if p.is_file()), None)
         if path is None:
             raise DataError(f"Argument `root` is {str(self.root)!r}, which lacks {name} of MIMIC-CXR-JPG.")
-        table = with_numbers(read_table(path, "root"))
+        table = read_table(path, "root")
         need_columns(table, columns, path)
-        return table
+        keys = pd.DataFrame({key: self._key(key, table[key], path) for key in KEYS if key in table})
+        return pd.concat([keys, with_numbers(table.drop(columns=list(keys)))], axis=1)
+
+    def _key(self, key: str, values: pd.Series, path: Path) -> pd.Series:
+        """Return ids as MIMIC-CXR has them, of which paths are made."""
+        ids = tidy(values).str.removeprefix({"study_id": "s", "subject_id": "p"}.get(key, ""))
+        wrong = ~ids.str.fullmatch(r"[0-9A-Za-z-]+" if key == "dicom_id" else r"\d{1,12}")
+        if wrong.any():
+            raise DataError(
+                f"The table {str(path)!r} has {int(wrong.sum())} rows whose `{key}` is none of MIMIC-CXR's, first of "
+                f"all {ids[wrong].iat[0]!r}. Take the table as PhysioNet gives it."
+            )
+        return ids if key == "dicom_id" else ids.astype(int)
 
     def _captions(self) -> pd.DataFrame:
         # a worker reads the reports in its first job only

@@ -14,7 +14,7 @@ import regex
 from tqdm import tqdm
 
 from memcontrol.data.identifiers import SENTENCE_END
-from memcontrol.data.tables import need_columns, read_table
+from memcontrol.data.tables import need_columns, read_table, tidy
 from memcontrol.errors import DataError
 
 __all__ = ["LeaveOut", "read_reports", "sections_of", "without"]
@@ -132,7 +132,14 @@ def read_reports(path: Path) -> pd.DataFrame:
     else:
         table = read_table(path, "reports")
         need_columns(table, ["study"], path)
-        table = table.assign(study=table["study"].astype(str).str.strip().str.removeprefix("s").astype(int))
+        studies = tidy(table["study"])
+        wrong = ~studies.str.fullmatch(r"s?\d{1,12}")
+        if wrong.any():
+            raise DataError(
+                f"Argument `reports` names {str(path)!r}, of whose {len(table)} rows {int(wrong.sum())} have no number "
+                f"of a study in the column `study`, first of all {studies[wrong].iat[0]!r}. Mend or remove them."
+            )
+        table = table.assign(study=studies.str.removeprefix("s").astype(int))
         table = table.assign(**{name: table.get(name, "") for name in columns})
     texts = {name: table[name].fillna("").astype(str).str.split().str.join(" ") for name in columns}
     return table[["study"]].assign(**texts).drop_duplicates("study").reset_index(drop=True)
@@ -142,7 +149,7 @@ def _texts(path: Path) -> Iterator[tuple[int, str]]:
     if path.is_dir():
         for file in sorted(path.rglob("s*.txt")):
             study = STUDY.search(file.as_posix())
-            if study and file.stat().st_size <= LARGEST:
+            if study and file.is_file() and not file.is_symlink() and file.stat().st_size <= LARGEST:
                 yield int(study[1]), file.read_text(encoding="utf-8", errors="replace")
         return
     try:

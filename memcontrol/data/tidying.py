@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -63,6 +64,10 @@ def named_splits(names: pd.Series) -> pd.Series:
     return names.map(known)
 
 
+QUOTED: Final = re.compile(r"'[=+\-@\t\r]")
+"""How our sheets write what a spreadsheet would take for a formula."""
+
+
 def excluded_patients(path: Path) -> set[str]:
     """Return the patients that a table names in a column `patient` or `subject_id`.
 
@@ -76,4 +81,5 @@ def excluded_patients(path: Path) -> set[str]:
             f"Argument `exclude` names {str(path)!r}, which has the columns {list(table.columns)} and neither "
             "`patient` nor `subject_id`. Give an audit's leaking.csv, or a table with one of these."
         )
-    return {name for name in tidy(table[column]) if name}
+    names = {name for name in tidy(table[column]) if name}
+    return names | {name[1:] for name in names if QUOTED.match(name)}

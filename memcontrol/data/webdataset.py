@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ from memcontrol.data.tables import name_columns
 from memcontrol.errors import DataError
 
 __all__ = ["WebDatasetDataModule"]
+
+log = logging.getLogger("memcontrol")
 
 IMAGES: Final = ("jpg", "jpeg", "png", "webp", "tif", "tiff", "bmp", "dcm")
 TEXTS: Final = ("txt", "caption", "text")
@@ -93,11 +96,20 @@ class WebDatasetDataModule(CaptionedImageDataModule):
                 continue
             row: dict[str, Any] = {"path": f"{shard.name}/{image}", **({"split": split} if split else {})}
             if "json" in files:
-                row |= _mapping(reader.bytes_of(f"{shard.name}/{files['json']}"), f"{shard.name}/{files['json']}")
+                told = _mapping(reader.bytes_of(f"{shard.name}/{files['json']}"), f"{shard.name}/{files['json']}")
+                row |= {k: v for k, v in told.items() if v is not None}
             text = next((files[suffix] for suffix in TEXTS if suffix in files), None)
             if text is not None:
                 row[self.columns["text"]] = reader.bytes_of(f"{shard.name}/{text}").decode("utf-8", "replace").strip()
             found.append({**row, "path": f"{shard.name}/{image}"})
+        images = sum(name.rpartition(".")[2].lower() in IMAGES for name in shard_members(shard))
+        if images > len(found):
+            log.warning(
+                "%s: %d of %d images are no samples of their own; a sample's name ends at its first dot",
+                shard.name,
+                images - len(found),
+                images,
+            )
         return found
 
 

@@ -442,7 +442,11 @@ def _load_tokenizer(folder: Path, name: str) -> Any:
     is_bert = (own / "vocab.txt").is_file() or (
         not (own / "vocab.json").is_file() and (own / "tokenizer.json").is_file() and not _is_clip(_text_config(folder))
     )
-    return (BertTokenizerFast if is_bert else CLIPTokenizer).from_pretrained(own)
+    tokenizer = (BertTokenizerFast if is_bert else CLIPTokenizer).from_pretrained(own)
+    encoder = folder / name.replace("tokenizer", "text_encoder") / "config.json"
+    read = int(read_mapping(encoder, BaseModelError).get("max_position_embeddings", 77))
+    tokenizer.model_max_length = min(tokenizer.model_max_length, read)  # some state none, and diffusers pads to it
+    return tokenizer
 
 
 def _text_config(folder: Path) -> dict[str, Any]:

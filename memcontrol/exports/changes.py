@@ -53,6 +53,7 @@ def changes_of(tuned: Tuned, scale: float) -> list[Change]:
     Raises:
         CheckpointError: If the method leaves other weights than those of its base, and the scale is below 1.
     """
+    tuned.need_layers_only("an export of that")
     unet = tuned.parts.unet
     low_rank = {name: _factors(module, scale) for name, module in unet.named_modules() if isinstance(module, LoraLayer)}
     before = {name: weight.detach().clone() for name, weight in base_weights(unet)}

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from memcontrol.diffusion.components import Components
 from memcontrol.errors import CheckpointError
 from memcontrol.exports.changes import Change, changes_of
 from memcontrol.pipeline import Tuned
@@ -54,7 +55,7 @@ def write_kohya(tuned: Tuned, folder: Path, dtype: torch.dtype, scale: float) ->
         weights |= {f"{name}.{key}": value for key, value in _entries(change, module, dtype).items()}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{folder.absolute().name}.safetensors"
-    save_file(weights, path, metadata=_metadata(changes, unet.config["cross_attention_dim"]))
+    save_file(weights, path, metadata=_metadata(changes, _base(tuned.parts)))
     log.info("Wrote %d modules to %s (%.0f MiB)", len(changes), path, path.stat().st_size / 2**20)
 
 
@@ -85,9 +86,15 @@ def _or_zeros(value: Tensor | None, like: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.zeros_like(like, dtype=dtype).detach() if value is None else value.to(dtype).contiguous()
 
 
-def _metadata(changes: list[Change], width: int | tuple[int, ...]) -> dict[str, str]:
+def _base(parts: Components) -> tuple[str, str]:
+    """Return version and architecture of a base as readers call them; empty where they know none like it."""
+    is_known = "CLIP" in type(parts.text_encoder).__name__ and parts.scheduler.config["prediction_type"] == "epsilon"
+    return BASES.get(parts.unet.config["cross_attention_dim"], ("", "")) if is_known else ("", "")
+
+
+def _metadata(changes: list[Change], base: tuple[str, str]) -> dict[str, str]:
     is_lora = all(change.factors is not None and change.bias is None for change in changes)
-    version, architecture = BASES.get(width, ("", "")) if isinstance(width, int) else ("", "")
+    version, architecture = base
     return {
         "format": "pt",
         "modelspec.sai_model_spec": "1.0.0",

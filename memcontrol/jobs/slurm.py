@@ -123,7 +123,7 @@ class SlurmWorkers(Executor):
             min_blocks=0,
             max_blocks=self.jobs,
             exclusive=False,
-            launcher=SrunLauncher(),
+            launcher=SrunLauncher(overrides=f"--cpus-per-task={self.cpus_per_trial * count}"),
         )
         gpus = [",".join(str(each * worker + i) for i in range(each)) for worker in range(count)] if each else []
         executor = HighThroughputExecutor(

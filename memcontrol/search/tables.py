@@ -13,7 +13,7 @@ from memcontrol.errors import SearchError
 from memcontrol.files.atomic import replacing
 from memcontrol.files.journal import Journal
 from memcontrol.files.sheet import write_sheet
-from memcontrol.measures import Point
+from memcontrol.measures import Point, directions
 from memcontrol.plain import read_mapping
 from memcontrol.search.options import SearchOptions
 from memcontrol.search.records import TrialRecord, TrialState, read_trials
@@ -127,11 +127,14 @@ def _objectives(folder: Path) -> list[str]:
 def _directions(records: Sequence[TrialRecord], objectives: Sequence[str]) -> list[str]:
     """Return the direction of each objective: a reward is its measure, or that with the sign turned."""
     points = [point for record in records for point in record.points]
-    turned = [
-        any(abs(point.rewards[k] + point.measures[name].value) < abs(point.rewards[k]) for point in points)
+    known = directions()
+    higher = [
+        known[name]
+        if name in known
+        else not any(abs(point.rewards[k] + point.measures[name].value) < abs(point.rewards[k]) for point in points)
         for k, name in enumerate(objectives)
     ]
-    return ["minimize" if is_turned else "maximize" for is_turned in turned]
+    return ["maximize" if is_higher else "minimize" for is_higher in higher]
 
 
 def _params(record: TrialRecord) -> dict[str, Any]:

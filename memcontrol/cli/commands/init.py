@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Final
@@ -34,8 +35,15 @@ LOOK: Final = 64
 """Height and width at which near-duplicates are looked for, in pixels."""
 LARGE: Final = 100_000_000
 """Parameters of a U-Net beyond which a learning rate is that of Stable Diffusion, and half precision pays."""
+MANY: Final = 3000
+"""Images of which a tenth is enough to hold out."""
+FEW: Final = (0.6, 0.2, 0.2)
+ENOUGH: Final = (0.8, 0.1, 0.1)
+"""Shares of patients to train on, to validate, and to test by."""
 USUAL: Final = 512
 """Height and width of a base of which nothing is known here, in pixels."""
+NAMED: Final = re.compile(r"^(\s*\d+ x [^:]+): .+$", re.S)
+"""A line of bad rows, which ends with the names of files."""
 CONFIG: Final = """\
 # Written by `memcontrol init`, which found {said}:
 {findings}
@@ -122,7 +130,8 @@ def describe_folder(
     findings = [*_rows(data), *problems, *_captions(data, base), *_sizes(data), *_copies(data, copies_among)]
     people = {split: data.datasets[split].table["subject_id"].nunique() for split in SPLITS}
     findings += forecast(people["train"], people["test"], data.split_at_random).lines()
-    write_text(output, _config(source, data, base, output, findings))
+    kept = [NAMED.sub(r"\1", line) for line in findings]  # a config may be given away
+    write_text(output, _config(source, data, base, output, kept))
     return "\n".join(
         [
             f"{folder}: {source.said}",
@@ -136,18 +145,26 @@ def describe_folder(
 
 def _opened(source: Source) -> tuple[CaptionedImageDataModule, Source, list[str]]:
     """Open a source as training does; where rows are bad, say so and go on without them."""
-    options = {**source.options, "transform": Transform(size=LOOK), "split_fractions": [0.6, 0.2, 0.2]}
+    problems: list[str] = []
     try:
-        data = source.kind(**options)
-        data.setup("fit")
-        return data, source, []
+        data = _set_up(source)
     except DataError as error:
         if "rows cannot be used" not in str(error):
             raise
         problems = str(error).split("\n")[1:-1]
-    data = source.kind(**options, on_bad_row="skip")
+        source = source.with_options(on_bad_row="skip")
+        data = _set_up(source)
+    if data.split_at_random:
+        images = sum(len(data.datasets[split].table) for split in SPLITS)
+        source = source.with_options(split_fractions=list(FEW if images < MANY else ENOUGH))
+        data = _set_up(source)
+    return data, source, ["Bad rows, which are left out:", *problems] if problems else []
+
+
+def _set_up(source: Source) -> CaptionedImageDataModule:
+    data = source.kind(**{"split_fractions": list(FEW), **source.options, "transform": Transform(size=LOOK)})
     data.setup("fit")
-    return data, source.with_options(on_bad_row="skip"), ["Bad rows, which are left out:", *problems]
+    return data
 
 
 def _rows(data: CaptionedImageDataModule) -> list[str]:
@@ -245,10 +262,8 @@ def _config(source: Source, data: CaptionedImageDataModule, base: str, output: P
     is_large = parameters > LARGE
     batch = max(1, min(16, images // 4))
     steps = int(np.clip(round(40 * images / batch, -2), 200, 4000))
-    has_splits = not data.split_at_random
     options = {
         **source.options,
-        **({} if has_splits else {"split_fractions": [0.6, 0.2, 0.2] if images < 2000 else [0.8, 0.1, 0.1]}),
         "batch_size": batch,
         **({"num_workers": 4} if is_large else {}),
         "transform": {
@@ -259,11 +274,11 @@ def _config(source: Source, data: CaptionedImageDataModule, base: str, output: P
     written = yaml.safe_dump(options, sort_keys=False, allow_unicode=True, width=1000)
     run = "".join(mark if mark.isalnum() else "-" for mark in output.stem).strip("-") or "mine"
     return CONFIG.format(
-        said=source.said,
-        findings="\n".join(f"# - {line}" for line in findings),
+        said=_one_line(source.said),
+        findings="\n".join(f"# - {_one_line(line)}" for line in findings),
         name=output.name,
         run=run,
-        base=yaml.safe_dump(base).split("\n")[0],
+        base=yaml.safe_dump(base, width=10**6).split("\n")[0],
         lr="1.0e-4" if is_large else "1.0e-3",
         class_path=source.class_path,
         options="\n".join(f"    {line}" for line in written.rstrip().split("\n")),
@@ -271,6 +286,11 @@ def _config(source: Source, data: CaptionedImageDataModule, base: str, output: P
         steps=steps,
         interval=max(1, steps // 4),
     )
+
+
+def _one_line(text: str) -> str:
+    """Return a text that ends no comment."""
+    return " ".join(text.split())
 
 
 def _base(base: str) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import Final
 
 import numpy as np
@@ -35,12 +36,16 @@ def detectable_share(n: int, k: int, rank: int, level: float, power: float = 0.8
         >>> round(detectable_share(200, 90, 1, 0.01 / 8), 3)
         0.098
     """
-    counts = np.arange(1, n + 1)
-    enough = counts[nhypergeom.sf(counts - 1, n + k, n, rank) < level] if n and k >= rank else counts[:0]
-    if not len(enough):
+    enough = bisect_left(range(1, n + 1), True, key=lambda count: _p(count, n, k, rank) < level) + 1 if n else 1
+    if not n or k < rank or enough > n:
         return float("nan")
     above = beta.ppf((np.arange(200) + 0.5) / 200, rank, k + 1 - rank)
     shares = np.linspace(0, 1, 1001)
-    found = binom.sf(enough[0] - 1, n, above[None] + (1 - above[None]) * shares[:, None]).mean(axis=1)
+    found = binom.sf(enough - 1, n, above[None] + (1 - above[None]) * shares[:, None]).mean(axis=1)
     likely = shares[found >= power]
     return float(likely[0]) if len(likely) else float("nan")
+
+
+def _p(count: int, n: int, k: int, rank: int) -> float:
+    """Return the p-value of so many patients above the threshold; it falls with their number."""
+    return float(nhypergeom.sf(count - 1, n + k, n, rank)) if k >= rank else 1.0

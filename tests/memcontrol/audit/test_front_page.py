@@ -121,3 +121,15 @@ def test_the_most_exposed_of_many_is_weighed_against_their_number():
         "so far in 98 % of models"
         in front_page(SimpleNamespace(**{**vars(item), "ranked": many}), ABOUT, 0.01)["worst"]
     )
+
+
+def test_what_was_not_judged_is_not_called_nothing():
+    item = audited("too little")
+    item.verdict = Verdict("too little", "Too little to say.", [], {}, float("nan"))
+    item.extraction = Extraction(
+        screened=9, prompts=8, flagged=3, extracted=[1, 2, 3], threshold=0.1, agreement={}, p=0.5
+    )
+    classes = {attack.name: attack for attack in attack_classes(item, ABOUT, 0.01)}
+    assert classes["membership inference"].found is None
+    assert classes["exfiltration (extraction)"].found is True
+    assert "nan" not in classes["exfiltration (extraction)"].result

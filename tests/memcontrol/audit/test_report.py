@@ -20,6 +20,7 @@ from memcontrol.data.images import Transform
 from memcontrol.data.phantom.datamodule import PhantomDataModule
 from memcontrol.measures import Evidence, RealImages, Sampled, Samples, Scene, ScoringOptions, measure
 from memcontrol.measures.encoders import PhantomEncoder
+from tests.memcontrol.audit.test_front_page import ABOUT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -43,7 +44,8 @@ def page(tmp_path_factory):
     (folder / "names").write_text("\n".join(real.subjects("train")))
     ranked = patients_at_risk(Scene(real, options.scoring), evidence, None)
     item = Audited(Source(folder / "pictures", "pictures"), evidence, measures, None, verdict, ranked=ranked)
-    write_report([item], [], real, options, {"command": "memcontrol audit <x>"}, folder / "report.html")
+    about = {**ABOUT, "command": "memcontrol audit <x>"}
+    write_report([item], [], real, options, about, folder / "report.html")
     return folder / "report.html"
 
 

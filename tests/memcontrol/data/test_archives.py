@@ -183,3 +183,30 @@ def test_what_a_name_begins_with_is_the_patient(tmp_path):
     assert {s for split in SPLITS for s in data.table(split)["subject_id"]} == {"pat0", "pat1", "pat2", "pat3"}
     with pytest.raises(DataError, match="name no subject"):
         ImageFilesDataModule(str(tmp_path), caption="x", **SHARED).setup("fit")
+
+
+def test_what_links_lead_to_is_no_caption(tmp_path):
+    (tmp_path / "secret.key").write_text("TOP SECRET")
+    root = tmp_path / "images"
+    root.mkdir()
+    for number in range(8):
+        picture(number).save(root / f"p{number}_1.png")
+        (root / f"p{number}_1.txt").symlink_to(tmp_path / "secret.key")
+    table = ImageFilesDataModule(str(root), patients="name", caption="x", **SHARED).rows()
+    assert set(table["text"]) == {"x"}
+
+
+def test_tables_that_lie_elsewhere_are_refused_and_formats_do_not_matter(saved, tmp_path):
+    whole = datasets.load_from_disk(str(saved))
+    whole.with_format("numpy", columns=["text"]).save_to_disk(tmp_path / "formatted")
+    data = HuggingFaceDataModule(str(tmp_path / "formatted"), subject_column="patient", **SHARED)
+    data.setup("fit")
+    assert sorted(numbers_of(data).values()) == list(range(30))
+    state = json.loads((saved / "state.json").read_text())
+    (tmp_path / "evil").mkdir()
+    for name in ("dataset_info.json", "state.json"):
+        (tmp_path / "evil" / name).write_text((saved / name).read_text())
+    state["_data_files"] = [{"filename": f"../saved/{file['filename']}"} for file in state["_data_files"]]
+    (tmp_path / "evil" / "state.json").write_text(json.dumps(state))
+    with pytest.raises(DataError, match="whose tables lie elsewhere"):
+        HuggingFaceDataModule(str(tmp_path / "evil"), subject_column="patient", **SHARED).rows()

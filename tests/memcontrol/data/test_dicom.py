@@ -143,3 +143,26 @@ def test_a_patient_is_known_by_number_and_issuer(tmp_path):
     assert first == patient_digest(write_dicom(tmp_path / "b.dcm", patient="7"))
     assert first != patient_digest(write_dicom(tmp_path / "c.dcm", patient="7", IssuerOfPatientID="other"))
     assert patient_digest(write_dicom(tmp_path / "d.dcm", patient="")) == ""
+
+
+@pytest.mark.parametrize(
+    "window", [{"WindowCenter": None, "WindowWidth": None}, {"WindowCenter": 10, "WindowWidth": 0}]
+)
+def test_a_window_that_was_blanked_is_none(tmp_path, window):
+    path = write_dicom(tmp_path / "a.dcm", **window)
+    assert FileReader().look(str(path)).deep == (0.0, 4032.0, True)
+
+
+def test_padding_is_black_also_where_small_values_are_white(tmp_path):
+    values = RAMP.copy()
+    values[:2] = 4095
+    fields = {"PhotometricInterpretation": "MONOCHROME1", "PixelPaddingValue": 4095}
+    assert (grey(write_dicom(tmp_path / "a.dcm", values, WindowCenter=2048, WindowWidth=4096, **fields))[:2] < 8).all()
+    assert (grey(write_dicom(tmp_path / "b.dcm", values, **fields), Levels(0, 4095))[:2] < 8).all()
+
+
+def test_a_deflated_file_is_not_unpacked(tmp_path, monkeypatch):
+    path = next(iter(get_testdata_files("image_dfl.dcm")))
+    monkeypatch.setattr("zlib.decompress", lambda *_: pytest.fail("was unpacked"))
+    assert "deflated" in FileReader().look(path).problem
+    assert patient_digest(path) == ""

@@ -16,7 +16,9 @@ from memcontrol.data.phantom.datamodule import PhantomDataModule
 from memcontrol.data.prepared import PreparedTableDataModule
 from memcontrol.data.readers import read_image
 from memcontrol.data.splits import MemorizationSubset
+from memcontrol.data.tidying import excluded_patients
 from memcontrol.errors import DataError
+from memcontrol.files.sheet import write_sheet
 
 SHARED = {"transform": Transform(size=32), "cache": CacheOptions(enabled=False)}
 
@@ -208,3 +210,18 @@ def test_patients_of_a_table_are_left_out_and_no_other_moves(folder, tmp_path, c
     table[["model"]].to_csv(tmp_path / "no.csv", index=False)
     with pytest.raises(DataError, match="neither `patient` nor `subject_id`"):
         ImageFolderDataModule(str(folder), exclude=str(tmp_path / "no.csv"), **SHARED).setup("fit")
+
+
+def test_a_sheet_of_ours_that_names_patients_is_read_back(tmp_path):
+    """A spreadsheet computes nothing that a cell says, so some ids stand there with a mark before them."""
+    write_sheet(pd.DataFrame({"patient": ["-A1", "@b", "+c", "007"]}), tmp_path / "leaking.csv")
+    assert {"-A1", "@b", "+c", "007"} <= excluded_patients(tmp_path / "leaking.csv")
+
+
+def test_ids_of_mimic_lead_nowhere_else(tmp_path):
+    root, reports = make_mimic(tmp_path)
+    for name in ("split", "metadata"):
+        path = root / f"mimic-cxr-2.0.0-{name}.csv.gz"
+        pd.read_csv(path).replace("00000003-aaaap", "../../../../../secret").to_csv(path, index=False)
+    with pytest.raises(DataError, match="1 rows whose `dicom_id` is none of MIMIC-CXR's"):
+        MimicCxrDataModule(str(root), str(reports), **SHARED).rows()

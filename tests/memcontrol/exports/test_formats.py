@@ -8,7 +8,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from huggingface_hub import ModelCard
 from lycoris.kohya import LycorisNetworkKohya, create_network_from_weights
-from peft import LoraConfig
+from peft import LoraConfig, get_peft_model
 from safetensors import safe_open
 
 from memcontrol.adapters import DiffFitConfig, SelectiveConfig, SVDiffConfig
@@ -175,3 +175,24 @@ def test_the_card_tells_the_audit_of_its_run(runs, tmp_path):
     (runs("lora") / "verdict.json").write_text("{}")
     export(str(runs("lora")), tmp_path / "other", "kohya")
     assert "It was not audited." in (tmp_path / "other" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("options", [{"modules_to_save": ["conv_out"]}, {"bias": "lora_only"}])
+def test_a_folder_of_others_that_trains_more_than_its_layers_is_had_whole_or_not(options, tmp_path):
+    parts = load_components("embedded")
+    model = get_peft_model(parts.unet, LoraConfig(r=2, target_modules=["to_out.0"], **options))
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight.add_(0.01)
+    model.save_pretrained(tmp_path / "theirs")
+    x, t, states = torch.randn(1, 4, 8, 8), torch.tensor([5]), torch.randn(1, 48, 64)
+    with torch.no_grad():
+        expected = model(x, t, states).sample
+        whole = load_pipeline(tmp_path / "theirs", base="embedded").unet(x, t, states).sample
+    torch.testing.assert_close(whole, expected, rtol=1e-4, atol=1e-4)
+    for form in ("diffusers", "kohya"):
+        with pytest.raises(CheckpointError, match=r"more than its layers .*`--format pipeline`"):
+            export(str(tmp_path / "theirs"), tmp_path / form, form, base="embedded")
+    with pytest.raises(CheckpointError, match=r"a scale of 0\.5 cannot be had"):
+        load_pipeline(tmp_path / "theirs", base="embedded", scale=0.5)
