@@ -65,7 +65,8 @@ def test_page_fits_the_window(page, tmp_path, width):
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
     probe = page.with_name(f"probe-{width}.html")
     script = "<script>document.title = document.documentElement.scrollWidth + ' ' + window.innerWidth</script>"
-    probe.write_text(page.read_text().replace("</body>", f"{script}</body>"))
+    opened = page.read_text().replace("default-src 'none'", "default-src 'none'; script-src 'unsafe-inline'")
+    probe.write_text(opened.replace("</body>", f"{script}</body>"))
     common = [CHROMIUM, *options, f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900"]
     dom = subprocess.run([*common, "--dump-dom", f"file://{probe}"], capture_output=True, text=True, check=True).stdout
     content, window = map(int, dom.split("<title>")[1].split("</title>")[0].split())
