@@ -195,10 +195,10 @@ class MemControlCLI(LightningCLI):
         elif self._get(self.config, "trainer", default={}).get("default_root_dir") is None:
             kwargs = {**root_of_job(), **kwargs}
         if self.subcommand is not None and COMMANDS[self.subcommand].trains:
-            kwargs = {**self._with_bar(), **kwargs}
+            kwargs = {**self._with_ours(), **kwargs}
         return super().instantiate_trainer(**kwargs)
 
-    def _with_bar(self) -> dict[str, Any]:
+    def _with_ours(self) -> dict[str, Any]:
         """Return the callbacks with a forecast of the audit, and one bar for all of training where a bar is wanted."""
         trainer = self._get(self.config_init, "trainer", default={})
         found = trainer.get("callbacks") or []

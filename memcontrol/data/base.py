@@ -156,8 +156,10 @@ class CaptionedImageDataModule(LightningDataModule):
         self.exclude = exclude
         self.levels = Levels(*value_range) if value_range is not None else None
         self.datasets: dict[str, CaptionedImages] = {}
-        self.looks: dict[str, Look] = {}
-        """What was seen of each image that is used, by its path."""
+        self.sizes = np.zeros((0, 2), dtype=np.int32)
+        """Width and height of each image that is used, in pixels, with shape `(n, 2)`."""
+        self.num_deep = 0
+        """Number of images deeper than 8 bits."""
         self.split_at_random = False
         """Whether the patients were split here, at random, and not by the source."""
         check_ranges(DataError, "data", self, RANGES)
@@ -353,7 +355,6 @@ class CaptionedImageDataModule(LightningDataModule):
         good = raise_or_drop(checked, self.on_bad_row, Path(folder or self.cache.path) / "rejected.csv")
         if self.burned_in != "ignore":
             good = drop_burned_in(good, find_burned_in(good, self.reader, ledger), self.burned_in == "drop")
-        self.looks = {path: looks[path] for path in good["path"]}
         self._learn([looks[path] for path in good["path"]])
         _say_what_is_there_twice(good)
         return good
@@ -361,6 +362,8 @@ class CaptionedImageDataModule(LightningDataModule):
     def _learn(self, looks: list[Look]) -> None:
         """Choose the levels of deep images for all, and say what the transform leaves out."""
         deep = [look.deep for look in looks if look.deep is not None]
+        self.sizes = np.array([look.size for look in looks], dtype=np.int32).reshape(-1, 2)
+        self.num_deep = len(deep)
         if deep and self.levels is None:
             self.levels = levels_of(deep)
         if deep:

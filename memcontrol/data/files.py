@@ -17,6 +17,7 @@ from memcontrol.data.dicom import is_dicom, patient_digest
 from memcontrol.data.filters import keep_where
 from memcontrol.data.splits import split_named
 from memcontrol.errors import DataError
+from memcontrol.files import worker_cache
 
 __all__ = ["ImageFilesDataModule", "Patients", "image_files"]
 
@@ -69,16 +70,9 @@ class ImageFilesDataModule(CaptionedImageDataModule):
                 f"Argument `root` must be a folder of images, but {str(self.root)!r} does not exist. Give yours with "
                 "`--data.root FOLDER`."
             )
-        names = sorted(image_files(self.root))
-        if not names:
-            raise DataError(
-                f"Argument `root` is {str(self.root)!r}, which has no images in it ({', '.join(SUFFIXES)})."
-            )
-        with ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1))) as pool:
-            bar = tqdm(
-                pool.map(self._row, names, chunksize=64), total=len(names), desc="listing", unit="image", delay=5
-            )
-            table = pd.DataFrame(list(bar))
+        # a worker goes through the folder in its first job only
+        key = ("files", str(self.root), self.patients, self.caption)
+        table = worker_cache.cached(key, self._listed)
         if table["split"].isna().any():
             table = table.drop(columns="split")
         if self.patients is None:
@@ -86,6 +80,16 @@ class ImageFilesDataModule(CaptionedImageDataModule):
         if self.where:
             table = keep_where(table, self.where)
         return table.assign(path=[str(self.root / name) for name in table["path"]])
+
+    def _listed(self) -> pd.DataFrame:
+        names = sorted(image_files(self.root))
+        if not names:
+            raise DataError(
+                f"Argument `root` is {str(self.root)!r}, which has no images in it ({', '.join(SUFFIXES)})."
+            )
+        with ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1))) as pool:
+            found = pool.map(self._row, names, chunksize=64)
+            return pd.DataFrame(list(tqdm(found, total=len(names), desc="listing", unit="image", delay=5)))
 
     def _row(self, name: str) -> dict[str, Any]:
         parts = Path(name).parts

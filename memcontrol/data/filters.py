@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 import pandas as pd
 
-from memcontrol.data.tables import with_numbers
+from memcontrol.data.tables import name_columns, with_numbers
 from memcontrol.errors import DataError
 
-__all__ = ["keep_where"]
+__all__ = ["chosen_rows", "keep_where"]
 
 ALLOWED: Final = (
     ast.Expression,
@@ -35,6 +37,25 @@ ALLOWED: Final = (
     ast.List,
     ast.Tuple,
 )
+
+
+def chosen_rows(table: pd.DataFrame, columns: Mapping[str, str], source: Path, where: str | None) -> pd.DataFrame:
+    """Return the rows that a filter keeps, with the columns of their roles.
+
+    Args:
+        table: The rows of a source.
+        columns: Name of the column of each role, see `name_columns`.
+        source: Where they are from, for messages.
+        where: See `keep_where`, or None for all.
+
+    Raises:
+        DataError: If a column is missing, or the filter is none.
+    """
+    options = {role: f"data.{role.removesuffix('_id')}_column" for role in columns}
+    table = name_columns(table, columns, source, options)
+    if where:
+        table = keep_where(table, where)
+    return table[[role for role in columns if role in table]]
 
 
 def keep_where(table: pd.DataFrame, where: str) -> pd.DataFrame:

@@ -9,9 +9,8 @@ import pandas as pd
 
 from memcontrol.data.archives import ArrowReader, open_arrow
 from memcontrol.data.base import CaptionedImageDataModule
-from memcontrol.data.filters import keep_where
+from memcontrol.data.filters import chosen_rows
 from memcontrol.data.splits import split_named
-from memcontrol.data.tables import name_columns
 from memcontrol.errors import DataError
 
 __all__ = ["HuggingFaceDataModule"]
@@ -73,8 +72,4 @@ class HuggingFaceDataModule(CaptionedImageDataModule):
             part = part.assign(path=[f"{name}/{row}" if name else str(row) for row in range(len(table))])
             split = split_named(name)
             parts.append(part.assign(split=split) if split and self.columns["split"] not in part else part)
-        options = {role: f"data.{role.removesuffix('_id')}_column" for role in self.columns}
-        table = name_columns(pd.concat(parts, ignore_index=True), self.columns, self.root, options)
-        if self.where:
-            table = keep_where(table, self.where)
-        return table[[role for role in self.columns if role in table]]
+        return chosen_rows(pd.concat(parts, ignore_index=True), self.columns, self.root, self.where)

@@ -12,10 +12,10 @@ from tqdm import tqdm
 
 from memcontrol.data.archives import TarReader, grouped, shard_members
 from memcontrol.data.base import CaptionedImageDataModule
-from memcontrol.data.filters import keep_where
+from memcontrol.data.filters import chosen_rows
 from memcontrol.data.splits import split_named
-from memcontrol.data.tables import name_columns
 from memcontrol.errors import DataError
+from memcontrol.files import worker_cache
 
 __all__ = ["WebDatasetDataModule"]
 
@@ -74,18 +74,17 @@ class WebDatasetDataModule(CaptionedImageDataModule):
             raise DataError(
                 f"Argument `root` must be a folder of tar shards, but {str(self.root)!r} has no *.tar in it."
             )
-        rows = [
-            row for shard in tqdm(shards, desc="reading shards", unit="shard", delay=5) for row in self._samples(shard)
-        ]
+        # a worker reads them in its first job only
+        rows = worker_cache.cached(("shards", str(self.root), self.columns["text"]), lambda: self._read(shards))
         if not rows:
             raise DataError(
                 f"No sample of {len(shards)} shards in {str(self.root)!r} has an image ({', '.join(IMAGES)})."
             )
-        options = {role: f"data.{role.removesuffix('_id')}_column" for role in self.columns}
-        table = name_columns(pd.DataFrame(rows), self.columns, self.root, options)
-        if self.where:
-            table = keep_where(table, self.where)
-        return table[[role for role in self.columns if role in table]]
+        return chosen_rows(pd.DataFrame(rows), self.columns, self.root, self.where)
+
+    def _read(self, shards: list[Path]) -> list[dict[str, Any]]:
+        bar = tqdm(shards, desc="reading shards", unit="shard", delay=5)
+        return [row for shard in bar for row in self._samples(shard)]
 
     def _samples(self, shard: Path) -> list[dict[str, Any]]:
         reader, split = self.reader, split_named(shard.stem.rstrip("0123456789").rstrip("-_."))

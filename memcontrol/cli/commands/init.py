@@ -15,7 +15,7 @@ from transformers import CLIPTokenizer
 
 from memcontrol.data.base import CaptionedImageDataModule
 from memcontrol.data.discover import Source, discover
-from memcontrol.data.features import split_features
+from memcontrol.data.features import split_pixels
 from memcontrol.data.images import Transform
 from memcontrol.data.splits import SPLITS
 from memcontrol.diffusion.components import build_skeleton, locate
@@ -157,7 +157,7 @@ def _opened(source: Source) -> tuple[CaptionedImageDataModule, Source, list[str]
     if data.split_at_random:
         images = sum(len(data.datasets[split].table) for split in SPLITS)
         source = source.with_options(split_fractions=list(FEW if images < MANY else ENOUGH))
-        data = _set_up(source)
+        data = data if images < MANY else _set_up(source)
     return data, source, ["Bad rows, which are left out:", *problems] if problems else []
 
 
@@ -209,12 +209,11 @@ def _captions(data: CaptionedImageDataModule, base: str) -> list[str]:
 
 
 def _sizes(data: CaptionedImageDataModule) -> list[str]:
-    sizes = np.array([look.size for look in data.looks.values()])
+    sizes = data.sizes
     low, middle, high = (" x ".join(map(str, f(sizes, axis=0).astype(int))) for f in (np.min, np.median, np.max))
     lines = [f"Pictures of {low} pixels" + (f" up to {high}, the median {middle}." if low != high else ".")]
-    deep = sum(look.deep is not None for look in data.looks.values())
-    if deep:
-        lines.append(f"{deep} are deeper than 8 bits; of their values {data.levels} are black and white.")
+    if data.num_deep:
+        lines.append(f"{data.num_deep} are deeper than 8 bits; of their values {data.levels} are black and white.")
     return lines
 
 
@@ -222,21 +221,23 @@ def _copies(data: CaptionedImageDataModule, among: int) -> list[str]:
     """Say how many images are near-duplicates, within patients and between them, and across splits."""
     if not among:
         return []
-    features, people, splits = [], [], []
-    for split in SPLITS:
-        if len(data.datasets[split].table):
-            features.append(split_features(data, split, CopyEncoder()))
-            people += data.datasets[split].table["subject_id"].astype(str).tolist()
-            splits += [split] * len(features[-1])
-    chosen = np.random.default_rng(derive_seed(data.split_seed, "copies")).permutation(len(people))[:among]
-    groups = groups_of_copies(torch.cat(features)[chosen], ALIKE)
+    tables = {split: data.datasets[split].table for split in SPLITS}
+    places = [(split, row) for split, table in tables.items() for row in range(len(table))]
+    order = np.random.default_rng(derive_seed(data.split_seed, "copies")).permutation(len(places))
+    chosen = sorted(places[number] for number in order[:among])
+    people = [str(tables[split]["subject_id"].iat[row]) for split, row in chosen]
+    splits = [split for split, _ in chosen]
+    rows = {split: [row for where, row in chosen if where == split] for split in sorted(set(splits))}
+    encoder = CopyEncoder()
+    features = [encoder.encode(split_pixels(data, split, found)) for split, found in rows.items()]
+    groups = groups_of_copies(torch.cat(features), ALIKE)
     members: dict[int, list[int]] = {}
-    for row, group in zip(chosen, groups, strict=True):
-        members.setdefault(int(group), []).append(int(row))
+    for number, group in enumerate(groups):
+        members.setdefault(int(group), []).append(number)
     several = [rows for rows in members.values() if len(rows) > 1]
     between = [rows for rows in several if len({people[row] for row in rows}) > 1]
     across = [rows for rows in several if len({splits[row] for row in rows}) > 1]
-    of = f"{len(chosen)} images" + (f" (drawn from {len(people)})" if len(people) > len(chosen) else "")
+    of = f"{len(chosen)} images" + (f" (drawn from {len(places)})" if len(places) > len(chosen) else "")
     if not several:
         return [f"Near-duplicates: none among {of}."]
     line = (
@@ -256,7 +257,7 @@ def _copies(data: CaptionedImageDataModule, among: int) -> list[str]:
 
 def _config(source: Source, data: CaptionedImageDataModule, base: str, output: Path, findings: list[str]) -> str:
     size, parameters = _base(base)
-    shorter = int(np.median([min(look.size) for look in data.looks.values()]))
+    shorter = int(np.median(data.sizes.min(axis=1)))
     size = min(size, max(64, shorter // 64 * 64))
     images = len(data.datasets["train"])
     is_large = parameters > LARGE

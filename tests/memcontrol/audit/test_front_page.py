@@ -29,7 +29,7 @@ ABOUT = {
 def card() -> Card:
     mask = {"layout": "parts", "names": ["a", "b"], "bits": [1, 0]}
     return Card(
-        base="/home/jane/models/xray-sd", base_fingerprint="abc", random_init=False, seed=0,
+        base="/storage/models/xray-sd", base_fingerprint="abc", random_init=False, seed=0,
         adapter={"peft_type": "LORA", "r": 4}, mask=mask, image_size=64, step=150, version="0.2.0",
         training_set="d1635", trained=500, parameters=10_000,
     )  # fmt: skip
@@ -107,7 +107,7 @@ def test_the_page_names_no_path_and_escapes_what_it_is_given(tmp_path):
     trained = "LORA, 1 of 2 slots of parts, 5 % of the U-Net"
     for said in ("xray-sd, weights abc", trained, "<code>de&lt;tail</code>", "Signature"):
         assert said in text, said
-    for raw in ("/home/jane", "<b>", "<i>", "p1"):
+    for raw in ("/storage", "<b>", "<i>", "p1"):
         assert raw not in text.replace("<b>Not tested", "").replace("<b>The patient who", ""), raw
 
 
