@@ -34,13 +34,13 @@ class Tuned:
         parts: The base's parts; the U-Net among them holds the adapter.
         model: PEFT's view of the U-Net, or None where nothing is adapted.
         card: What the run says of itself, where it does.
+        reach: What was trained besides what PEFT's layers hold, where that is more; then only the whole can be had.
     """
 
     parts: Components
     model: PeftModel | None
     card: Card | None
     reach: str = ""
-    """What was trained besides what PEFT's layers hold, where that is more; then only the whole can be had."""
 
     @property
     def scale(self) -> float:
