@@ -7,8 +7,6 @@ plain layer, for one with an adapter around it, and for one whose adapter was me
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
 
 import regex
 import torch
@@ -19,6 +17,7 @@ from torch.nn.grad import conv2d_weight
 from memcontrol.diffusion.losses import denoising_errors
 from memcontrol.diffusion.noising import noise_latents, sample_timesteps
 from memcontrol.diffusion.probes import Denoiser
+from memcontrol.diffusion.recording import recording
 
 __all__ = ["gradient_norms", "weight_gradient"]
 
@@ -91,35 +90,15 @@ def _gradients(
     with torch.inference_mode(False), torch.enable_grad():
         x_t, target = (torch.cat([getattr(n, name) for n in noised]).clone() for name in ("x_t", "target"))
         t = torch.cat([n.t for n in noised]).clone()
-        with _recording(layers) as seen:
+        with recording(layers) as seen:
             prediction = denoiser.unet(x_t, t, states[None].expand(draws, -1, -1).clone())
         loss = denoising_errors(prediction, target).mean()
-        gradients = torch.autograd.grad(loss, [out for _, out in seen.values()])
-        for (name, (came_in, _)), gradient in zip(seen.items(), gradients, strict=True):
+        calls = {name: of_layer[-1] for name, of_layer in seen.items()}
+        gradients = torch.autograd.grad(loss, [call.out for call in calls.values()])
+        for (name, call), gradient in zip(calls.items(), gradients, strict=True):
             layer = layers[name]
             plain = layer.get_base_layer() if isinstance(layer, BaseTunerLayer) else layer
-            yield name, weight_gradient(plain, came_in.detach(), gradient)
-
-
-@contextmanager
-def _recording(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
-    """Keep what comes into each layer and what goes out, for as long as this is open."""
-    seen: dict[str, tuple[Tensor, Tensor]] = {}
-
-    def hook_of(name: str) -> Any:
-        def hook(_: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
-            if not out.requires_grad:
-                out.requires_grad_()  # nothing before this layer has a gradient
-            seen[name] = (given[0], out)
-
-        return hook
-
-    handles = [layer.register_forward_hook(hook_of(name)) for name, layer in layers.items()]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
+            yield name, weight_gradient(plain, call.given[0].detach(), gradient)
 
 
 def _weighted_layers(module: nn.Module) -> dict[str, nn.Module]:
