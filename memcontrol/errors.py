@@ -11,6 +11,7 @@ __all__ = [
     "DataError",
     "DivergedError",
     "EncoderError",
+    "GuaranteeError",
     "MaskError",
     "MemControlError",
     "PrivacyError",
@@ -55,6 +56,10 @@ class ConfigError(MemControlError):
 
 class EncoderError(MemControlError, ValueError):
     """An encoder of images cannot be loaded as configured."""
+
+
+class GuaranteeError(MemControlError, ValueError):
+    """A bound on what one patient may change cannot be given, or would not hold, as configured."""
 
 
 class RewardError(MemControlError, ValueError):

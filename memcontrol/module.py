@@ -23,7 +23,7 @@ from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.diffusion.texts import TextCodec
 from memcontrol.diffusion.timesteps import TimestepOptions
 from memcontrol.divergence import check_checkpoint, diverged
-from memcontrol.errors import MemControlError
+from memcontrol.errors import CheckpointError, MemControlError
 from memcontrol.files.card import CARD_KEY, Card, check_fits
 from memcontrol.files.digests import fingerprint
 from memcontrol.files.provenance import version_of
@@ -37,6 +37,8 @@ from memcontrol.optimizers import (
     num_steps,
     options_of,
 )
+from memcontrol.privacy import PrivacyOptions, PrivateTraining
+from memcontrol.privacy.training import PRIVACY_KEY
 from memcontrol.ranges import check_ranges
 from memcontrol.recipe import RECIPE_KEY, check_recipe, recipe_of
 from memcontrol.seeds import derive_seed
@@ -90,6 +92,7 @@ class MemControlModule(Denoising):
         scale: How far from the base (0) to what was trained (1) the model draws and is scored, in [0, 1]: a model that
             has gone half of the way memorizes less. It changes nothing of training, and the held-out loss is that of 1.
         mitigations: What is done against memorization in training, see `memcontrol.mitigation`.
+        privacy: Bound on what any attack can learn of a patient, or null for none; see `memcontrol.privacy`.
         random_init: Whether the base is built from its configs with random weights.
         truncation_side: Where captions longer than the text encoder reads are cut: `right` as in diffusers, or `left`
             to keep their end, where a report says what was found.
@@ -118,13 +121,14 @@ class MemControlModule(Denoising):
         sampling: SamplingOptions = SamplingOptions(),  # noqa: B008 - frozen
         scale: float = 1.0,
         mitigations: list[Mitigation] | None = None,
+        privacy: PrivacyOptions | None = None,
         random_init: bool = False,
         truncation_side: Literal["right", "left"] = "right",
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.adapter = config_from_plain(adapter) if isinstance(adapter, dict) else adapter
-        self.save_hyperparameters(ignore=["adapter", "mitigations", "optimizer", "sampling", "timesteps"])
+        self.save_hyperparameters(ignore=["adapter", "mitigations", "optimizer", "privacy", "sampling", "timesteps"])
         self.base = base
         self.slots = slots
         self.mask_spec = mask
@@ -141,6 +145,7 @@ class MemControlModule(Denoising):
         self.sampling = sampling
         self.scale = scale
         self.mitigations = mitigations or []
+        self.privacy = PrivateTraining(privacy) if privacy is not None else None
         self.random_init = random_init
         self.truncation_side = truncation_side
         self.seed = seed
@@ -235,6 +240,8 @@ class MemControlModule(Denoising):
         self.image_size = getattr(transform, "size", self.image_size)
         if self._adapted is None and not is_cached(self.base, self.random_init, self.seed):
             self.check(allow_empty=not self._trains)
+        if self.privacy is not None and stage == "fit":
+            self.privacy.prepare(self.trainer, self.mitigations)
 
     def on_fit_start(self) -> None:
         """Say what is trained, and fill the cache."""
@@ -257,19 +264,35 @@ class MemControlModule(Denoising):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the weighted loss of a batch."""
         torch.manual_seed(derive_seed(self.seed, "step", self.current_epoch, batch_idx, self.trainer.global_rank))
-        errors, t, kept = self.training_errors(batch)
-        if self.snr_gamma is not None:
-            errors = errors * min_snr_weights(self.parts.scheduler, t, self.snr_gamma)
+        if self.privacy is not None:
+            trained = self.adapted.trainable()
+            self.privacy.sum_gradients(self.unet, trained, lambda part: self._losses(part)[0], batch)
+            return torch.zeros((), device=self.device)  # the loss of training patients is not noised, and not shown
+        losses, kept = self._losses(batch)
+        weighted = losses * batch["weight"].to(losses) if "weight" in batch else losses
         # A batch of which nothing is kept has the loss 0, and changes nothing.
-        weighted = errors * kept * batch["weight"].to(errors) if "weight" in batch else errors * kept
         loss = weighted.sum() / kept.sum().clamp_min(1)
         for mitigation in self.mitigations:
             added = mitigation.added(self, batch["seed"])
             loss = loss if added is None else loss + added
         self._see_that_it_trains(loss.detach())
         loss = loss + (0 * self.placeholder if self.placeholder.requires_grad else 0)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(errors), sync_dist=True)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(losses), sync_dist=True)
         return loss
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Differentiate the loss; in private training, take the noised gradients of patients instead."""
+        if self.privacy is None:
+            super().backward(loss, *args, **kwargs)
+        else:
+            self.privacy.write_gradients(self.trainer, self.adapted.trainable())
+
+    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the weighted error of each sample, 0 where it does not count, and whether it counts."""
+        errors, t, kept = self.training_errors(batch)
+        if self.snr_gamma is not None:
+            errors = errors * min_snr_weights(self.parts.scheduler, t, self.snr_gamma)
+        return errors * kept, kept
 
     def _see_that_it_trains(self, loss: Tensor) -> None:
         """End a run whose loss is no number any more; a scaler of half precision may lose a few batches to overflow."""
@@ -283,6 +306,8 @@ class MemControlModule(Denoising):
         """Train on at the rates of the config: a checkpoint brings those that it was trained with."""
         for mitigation in self.mitigations:
             mitigation.begin(self)
+        if self.privacy is not None:
+            self.privacy.begin(self.trainer, self.adapted.trainable())
         if self._is_resumed:
             for optimizer, schedule in zip(self.trainer.optimizers, self.trainer.lr_scheduler_configs, strict=False):
                 apply_options(optimizer, schedule.scheduler, self._fresh_groups)
@@ -293,6 +318,17 @@ class MemControlModule(Denoising):
         if self.trainer.global_step + 1 >= self.trainer.max_steps > 0:
             for mitigation in self.mitigations:
                 mitigation.finish(self.unet)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what was spent so far."""
+        if self.privacy is not None and self._trains and not self.trainer.sanity_checking:
+            spent = self.privacy.guarantee(self.global_step).epsilon
+            self.log("privacy/epsilon", float("inf") if spent is None else spent, rank_zero_only=True)
+
+    def on_fit_end(self) -> None:
+        """Say what was spent."""
+        if self.privacy is not None:
+            self.privacy.end(self.trainer)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Validate the last weights too: an epoch that ends within an accumulation shifts steps against batches."""
@@ -326,6 +362,8 @@ class MemControlModule(Denoising):
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
         checkpoint[CARD_KEY] = self.card().to_dict()
         checkpoint[RECIPE_KEY] = recipe_of(self, self.trainer)
+        if self.privacy is not None:
+            checkpoint[PRIVACY_KEY] = self.privacy.guarantee(self.global_step).to_dict()
         checkpoint[MITIGATIONS_KEY] = {type(m).__name__: m.state_dict() for m in self.mitigations}
         check_checkpoint(self.trainer, checkpoint)
 
@@ -339,6 +377,13 @@ class MemControlModule(Denoising):
         check_fits(checkpoint, self.card(), {f"unet.{name}" for name in self.adapted.trainable()})
         if self.trainer.state.fn == TrainerFn.FITTING:
             self._is_resumed = True
+            if self.privacy is not None:
+                self.privacy.load(self.trainer, checkpoint)
+            elif PRIVACY_KEY in checkpoint:
+                raise CheckpointError(
+                    "The checkpoint was trained with a bound on what it gives away (`model.privacy`), which a run "
+                    "without would end. Give the same options again (config.yaml in the run folder)."
+                )
             if RECIPE_KEY in checkpoint:
                 check_recipe(checkpoint[RECIPE_KEY], recipe_of(self, self.trainer))
             states = checkpoint.get(MITIGATIONS_KEY, {})
@@ -363,8 +408,15 @@ class MemControlModule(Denoising):
             scale=self.scale,
             trained=sum(p.numel() for p in self.adapted.trainable().values()),
             parameters=self._num_base,
+            privacy=self._guarantee(),
             **self._training_counts(),
         )
+
+    def _guarantee(self) -> dict[str, Any] | None:
+        """Return what is proven of the weights as they are, or None outside of private training."""
+        if self.privacy is None or not self.privacy.patients:
+            return None
+        return self.privacy.guarantee(self.global_step).to_dict()
 
     def _training_counts(self) -> dict[str, int]:
         """Return how many images of how many patients are trained on, where the data tells."""

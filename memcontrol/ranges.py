@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from memcontrol.errors import MemControlError
 
-__all__ = ["check_ranges"]
+__all__ = ["check_ranges", "is_in_range"]
 
 RANGE: Final = re.compile(r"([\[(])(\S+), (\S+)([\])])")
 
@@ -33,12 +33,13 @@ def check_ranges(kind: type[MemControlError], group: str, options: Any, ranges: 
     for name, allowed in ranges.items():
         value = options[name] if isinstance(options, Mapping) else getattr(options, name)
         items = value if isinstance(value, list | tuple) else [value]
-        if not all(item is None or _is_in(item, allowed) for item in items):
+        if not all(item is None or is_in_range(item, allowed) for item in items):
             shown = f"{group}.{name}" if group else name
             raise kind(f"Argument `{shown}` must be in {allowed}, but got {value}.")
 
 
-def _is_in(value: Any, allowed: str) -> bool:
+def is_in_range(value: Any, allowed: str) -> bool:
+    """Whether a number lies in a range such as `[0, 1)`."""
     if not isinstance(value, int | float):
         return False
     found = RANGE.fullmatch(allowed)

@@ -43,6 +43,7 @@ def recipe_of(module: Any, trainer: Trainer) -> dict[str, dict[str, Any]]:
             "data.memorization": changes_of(getattr(data, "memorization", None)),
             "model.optimizer.lr_factors": module.optimizer_options.lr_factors,
             "averaged weights (EMACallback)": module.is_averaged,
+            "model.privacy": module.privacy.settings() if module.privacy is not None else None,
         },
         "free": {
             **{

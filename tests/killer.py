@@ -9,6 +9,8 @@ import time
 import torch
 from lightning.pytorch import Callback
 
+from memcontrol.privacy.secret import Secret
+
 
 class Killer(Callback):
     def __init__(self, at_step: int) -> None:
@@ -90,3 +92,10 @@ class Slow(Callback):
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         time.sleep(self.seconds)
+
+
+class SameKey(Callback):
+    """Gives a private run a key that a test knows."""
+
+    def setup(self, trainer, pl_module, stage):
+        pl_module.privacy.secret, pl_module.privacy._is_given = Secret(b"d" * 32), True

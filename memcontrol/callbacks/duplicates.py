@@ -33,6 +33,9 @@ class DuplicateWeights(Callback):
         DataError: If the agreement is out of range.
     """
 
+    seen_of_training = "weights of near copies"
+    """Why private training refuses it: what one patient weighs depends on others."""
+
     def __init__(self, agreement: float = ALIKE) -> None:
         self.agreement = agreement
         check_ranges(DataError, "DuplicateWeights", self, {"agreement": "(0, 1)"})

@@ -100,6 +100,12 @@ class RewardsCallback(Callback):
         self._count = 0
         self._trained_since = 0.0
 
+    @property
+    def seen_of_training(self) -> str:
+        """What is measured on training patients, by name: private training refuses it."""
+        chosen = chosen_measures(self.scoring, self.metrics)
+        return ", ".join(f"`{m.name}`" for m in chosen if m.sees_training)
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Load the encoder: what is wrong with it is said before the base is loaded and data are encoded."""
         scales = [scale for scale in (*self.scales, getattr(pl_module, "scale", 1.0)) if scale != 1]

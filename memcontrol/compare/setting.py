@@ -41,6 +41,7 @@ ADDED_SINCE: Final[dict[str, Any]] = {
     "mitigations": [],
     "outside": False,
     "path_column": "file_name",
+    "privacy": None,
     "scale": 1.0,
     "scales": None,
     "leave_out": [],

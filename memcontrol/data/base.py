@@ -23,6 +23,7 @@ from memcontrol.data.check import check_rows, raise_or_drop
 from memcontrol.data.dataset import Cached, CaptionedImages
 from memcontrol.data.identifiers import report_identifiers, without_identifiers
 from memcontrol.data.images import Transform, Variant
+from memcontrol.data.poisson import PatientLoader, PoissonSampler, RandomStreams
 from memcontrol.data.readers import FileReader, ImageReader, Levels, Look, levels_of
 from memcontrol.data.sampler import EpochSampler, ResumableLoader
 from memcontrol.data.splits import SPLITS, MemorizationSubset, assign_splits, coin_half, in_pool, in_share, take
@@ -168,6 +169,8 @@ class CaptionedImageDataModule(LightningDataModule):
         check_ranges(DataError, "data", self, {"test_pool": f"[0, {test_pools})"})
         self._pool: tuple[list[str], list[str]] = [], []
         """Patients of training and of test, before coins divide them."""
+        self._poisson: tuple[float, int, RandomStreams] | None = None
+        """How patients are taken by coins, where the module asks for it."""
         self._measured: set[str] = set()
         """Splits of which it was said how many captions are cut."""
 
@@ -208,10 +211,14 @@ class CaptionedImageDataModule(LightningDataModule):
                 "the first" if self.captions == "first" else "one of them by seed at each visit",
             )
 
-    def train_dataloader(self) -> ResumableLoader:
+    def train_dataloader(self) -> ResumableLoader | PatientLoader:
         """Return seeded, resumable batches of the training split."""
         dataset = self.datasets["train"]
         rank, num_ranks = self._rank()
+        if self._poisson is not None:
+            patients = dataset.table["subject_id"].astype(str).to_numpy()[dataset.order].tolist()
+            by_coins = PoissonSampler(patients, *self._poisson, rank, num_ranks)
+            return PatientLoader(dataset, by_coins, self._progress, **self._loader_options())
         sampler = EpochSampler(len(dataset), self.batch_size, self.seed, rank, num_ranks)
         return ResumableLoader(dataset, sampler, self._progress, drop_last=True, **self._loader_options())
 
@@ -224,6 +231,16 @@ class CaptionedImageDataModule(LightningDataModule):
         return self._eval_loader("test")
 
     # What others ask for
+
+    def take_patients(self, rate: float, draws: int, streams: RandomStreams) -> None:
+        """Take each training patient into each batch by a coin of its own, from now on.
+
+        Args:
+            rate: Probability of each patient, in (0, 1].
+            draws: Samples of each patient who is taken.
+            streams: Where all random numbers of training come from; nothing of it is kept.
+        """
+        self._poisson = (rate, draws, streams)
 
     def table(self, split: str) -> pd.DataFrame:
         """Return the rows of a split, each once: path, text, subject_id, content and what else there is."""

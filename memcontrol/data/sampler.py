@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from memcontrol.seeds import derive_seed
 
-__all__ = ["EpochSampler", "Pick", "ResumableLoader"]
+__all__ = ["EpochSampler", "Pick", "Resumable", "ResumableLoader"]
 
 Pick = tuple[int, int]
 """A position in the list of training rows, and the seed of everything random about this visit."""
@@ -59,7 +59,27 @@ class EpochSampler(DistributedSampler[Pick]):
             yield int(order[visit]), derive_seed(self.seed, "draw", self.epoch, visit)
 
 
-class ResumableLoader(DataLoader[Any]):
+class Resumable:
+    """A training loader whose state is how many batches have been trained on."""
+
+    progress: Callable[[], tuple[int, int]]
+    sampler: Any
+
+    def state_dict(self) -> dict[str, int]:
+        """Return epoch and batch."""
+        epoch, batch = self.progress()
+        return {"epoch": epoch, "batch": batch}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Start where the state was taken."""
+        epoch, batch = state["epoch"], state["batch"]
+        if batch >= self.sampler.num_batches:
+            epoch, batch = epoch + 1, 0
+        self.sampler.start = (epoch, batch)
+        self.sampler.set_epoch(epoch)
+
+
+class ResumableLoader(Resumable, DataLoader[Any]):
     """A training loader that Lightning can resume: its state is how many batches have been trained on.
 
     Args:
@@ -78,17 +98,3 @@ class ResumableLoader(DataLoader[Any]):
     ) -> None:
         self.progress = progress
         super().__init__(dataset, sampler=sampler, batch_size=sampler.batch_size, **options)
-
-    def state_dict(self) -> dict[str, int]:
-        """Return epoch and batch."""
-        epoch, batch = self.progress()
-        return {"epoch": epoch, "batch": batch}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Start where the state was taken."""
-        assert isinstance(self.sampler, EpochSampler)
-        epoch, batch = state["epoch"], state["batch"]
-        if batch >= self.sampler.num_batches:
-            epoch, batch = epoch + 1, 0
-        self.sampler.start = (epoch, batch)
-        self.sampler.set_epoch(epoch)

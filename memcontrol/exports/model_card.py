@@ -16,6 +16,7 @@ from memcontrol.files.run_folder import find_run, read_verdict
 from memcontrol.measures.measurement import Measurement
 from memcontrol.measures.score_log import read_scores
 from memcontrol.measures.statistics.intervals import Interval
+from memcontrol.privacy.guarantee import NO_GUARANTEE, guarantee_of
 
 __all__ = ["write_model_card"]
 
@@ -102,7 +103,7 @@ def _facts(card: Card) -> Iterator[tuple[str, str]]:
         yield "trained on", f"{card.images:,} images of {card.patients:,} patients"
     if card.training_set is not None:
         yield "digest of these images", _code(card.training_set)
-    yield "guarantee", "none (differential privacy was not used)"
+    yield "guarantee", str(guarantee_of(card) or NO_GUARANTEE)
 
 
 def _measured(card: Card, run: Path | None) -> str:

@@ -54,6 +54,7 @@ RULES: Final[dict[str, Callable[[Any], bool]]] = {
     "truncation_side": lambda value: value in ("right", "left"),
     "value_range": lambda value: value is None or (isinstance(value, list) and len(value) == 2),
     "scale": lambda value: isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1,
+    "privacy": lambda value: value is None or isinstance(value, dict),
     **dict.fromkeys(("trained", "parameters", "images", "patients"), lambda value: value is None or _is_count(value)),
 }
 """What the fields of a record may be."""
@@ -82,6 +83,7 @@ class Card:
         parameters: Number of the U-Net's parameters, or None.
         images: Number of training images, repeated ones once, or None.
         patients: Number of their patients, or None.
+        privacy: The guarantee that it was trained with, see `memcontrol.privacy.Guarantee`, or None.
     """
 
     base: str
@@ -102,6 +104,7 @@ class Card:
     parameters: int | None = None
     images: int | None = None
     patients: int | None = None
+    privacy: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""

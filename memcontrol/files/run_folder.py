@@ -11,6 +11,8 @@
 | `rewards.jsonl` | one line per scored validation | `RewardsCallback` |
 | `pareto/` | checkpoints that no other point of the run beats | `ParetoCheckpoint` |
 | `verdict.json` | what the last audit concluded | `audit` |
+| `privacy.json` | what private training has spent | `model.privacy` |
+| `privacy.key` | of a private run that has not ended: what its noise follows from | `model.privacy` |
 | `timing.json` | seconds by what they were spent on | `TimingCallback` |
 | `tracking.json` | the run's ids and folders in further loggers | the command line |
 | `trial.log`, `overlay.yaml`, `trial.lock`, `pruned.json` | of a job: output, overlay, lock, mark | jobs |
@@ -38,10 +40,12 @@ __all__ = [
     "METRICS",
     "OVERLAY",
     "PARETO",
+    "PRIVACY",
     "PRUNED",
     "REJECTED",
     "REWARDS",
     "SAMPLES",
+    "SECRET",
     "TIMING",
     "VERDICT",
     "find_run",
@@ -63,6 +67,8 @@ REWARDS: Final = "rewards.jsonl"
 PARETO: Final = "pareto"
 REJECTED: Final = "rejected.csv"
 TIMING: Final = "timing.json"
+PRIVACY: Final = "privacy.json"
+SECRET: Final = "privacy.key"
 VERDICT: Final = "verdict.json"
 LOG: Final = "trial.log"
 OVERLAY: Final = "overlay.yaml"

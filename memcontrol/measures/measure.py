@@ -102,6 +102,11 @@ class Measure(ABC):
     is_reward: ClassVar[bool] = True
     """Whether it is one number under its own name, which can be a reward."""
 
+    @property
+    def sees_training(self) -> bool:
+        """Whether it is computed from training patients, so that it says something of them."""
+        return self.group == "memorization" or any(getattr(need, "side", None) == "train" for need in self.needs)
+
     @abstractmethod
     def values(self, evidence: Evidence, scene: Scene) -> Values | None:
         """Return the values of one model, or None where they cannot be had (pictures without prompts, say)."""

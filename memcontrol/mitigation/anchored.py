@@ -43,6 +43,7 @@ class BaseAnchoredFilter(Mitigation):
     """
 
     changes_last_weights = True
+    is_per_sample = True
 
     def __init__(self, share: float = 0.25, energy: float = 0.9) -> None:
         self.share = share

@@ -39,6 +39,9 @@ class Mitigation:
     not called."""
     needs_noise_norm = False
     """Whether the U-Net also predicts without the caption in each step: else `kept` is not called."""
+    is_per_sample = False
+    """Whether what it does to a sample depends on that sample and on nothing else of training: private training
+    takes no others."""
     changes_last_weights = False
     """Whether `finish` changes what was trained: then `trainer.max_steps` must say which step is the last."""
 

@@ -19,6 +19,7 @@ class MultipleCaptions(Mitigation):
     """
 
     needs_text_encoder = True
+    is_per_sample = True
 
     def __init__(self, separator: str = "||") -> None:
         self.separator = separator

@@ -36,6 +36,8 @@ class LossFloor(Mitigation):
         https://arxiv.org/abs/2207.05801 (section 3), with a floor for each timestep instead of one for all.
     """
 
+    is_per_sample = True
+
     def __init__(self, share: float = 0.9, images: int = 32, parts: int = 10, every: int = 50) -> None:
         self.share = share
         self.images = images

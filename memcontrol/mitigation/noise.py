@@ -24,6 +24,8 @@ class TextNoise(Mitigation):
         Somepalli et al., NeurIPS 2023, https://arxiv.org/abs/2305.20086 (section 6, "Gaussian noise").
     """
 
+    is_per_sample = True
+
     def __init__(self, scale: float = 0.1) -> None:
         if scale < 0:
             raise MemControlError(f"Argument `scale` of TextNoise must be at least 0, but got {scale}.")

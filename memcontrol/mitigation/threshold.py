@@ -28,6 +28,11 @@ class NoiseNormThreshold(Mitigation):
 
     needs_noise_norm = True
 
+    @property
+    def is_per_sample(self) -> bool:  # type: ignore[override]
+        """A fixed threshold looks at one sample, a quantile at the batch."""
+        return self.threshold is not None
+
     def __init__(self, threshold: float | None = None, quantile: float | None = None) -> None:
         if (threshold is None) == (quantile is None) or (quantile is not None and not 0 < quantile <= 1):
             raise MemControlError(

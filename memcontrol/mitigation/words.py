@@ -30,6 +30,7 @@ class _Insertion(Mitigation):
     """
 
     needs_text_encoder = True
+    is_per_sample = True
 
     def __init__(self, count: int = 4) -> None:
         if count < 1:

@@ -20,6 +20,7 @@ from memcontrol.reports.study_figures import (
     volume_plot,
 )
 from memcontrol.search.bayes import PairwiseModel, features
+from memcontrol.search.budget import budget_line
 from memcontrol.search.front import FrontPoint, volume_over_trials
 from memcontrol.search.records import TrialRecord, TrialState
 from memcontrol.search.results import front_table
@@ -47,6 +48,7 @@ def write_report(
         title="Study",
         picked=_picked(study, points, best),
         summary=_summary(study, records),
+        budget=budget_line(study.trial(record.number) for record in records),
         front=_front(study, points, records),
         figures=[{"title": title, "source": data_url(png)} for title, png in figures.items() if png is not None],
         trials=[_trial(record, study.paths) for record in records],

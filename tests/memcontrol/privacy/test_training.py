@@ -1,0 +1,334 @@
+"""Whole private runs: what they refuse, keep, spend and give away."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from memcontrol.cli import main
+from memcontrol.errors import GuaranteeError
+from memcontrol.files.card import Card
+from memcontrol.files.checkpoints import find_checkpoint
+from memcontrol.privacy import Guarantee
+from memcontrol.privacy import training as private_training
+from memcontrol.privacy.guarantee import guarantee_of
+from memcontrol.privacy.secret import Secret
+from memcontrol.privacy.training import PRIVACY_KEY, PrivateTraining
+from tests.conf import short_run
+
+PRIVATE = ("--model.privacy.epsilon=6", "--model.privacy.delta=1e-3", "--model.privacy.draws=2", "--data.batch_size=4")
+
+
+def private_run(folder, *extra):
+    return short_run(folder, *PRIVATE, "--data.memorization.num_images=0", "--trainer.max_steps=4", *extra)
+
+
+def weights_of(folder):
+    path = find_checkpoint(folder / "demo" / "version_0")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+@pytest.fixture
+def same_key(monkeypatch):
+    """Inject the key that all noise and all coins follow from."""
+    real = PrivateTraining.__init__
+    monkeypatch.setattr(
+        PrivateTraining, "__init__", lambda self, options, secret=None: real(self, options, Secret(b"t" * 32))
+    )
+
+
+def test_a_run_says_what_it_spent_and_its_key_is_gone(tmp_path, capsys):
+    main(private_run(tmp_path))
+    run = tmp_path / "demo" / "version_0"
+    said = json.loads((run / "privacy.json").read_text())["guarantee"]
+    assert said["steps"] == 4
+    assert said["patients"] == 12
+    assert said["rate"] == pytest.approx(4 / 12)
+    assert 5.5 < said["epsilon"] <= 6
+    checkpoint = weights_of(tmp_path)
+    assert checkpoint[PRIVACY_KEY] == said
+    card = Card.read(run / "adapter")
+    assert guarantee_of(card) == Guarantee.from_dict(said)
+    assert "differential privacy per patient" in (run / "adapter" / "README.md").read_text()
+    assert not (run / "privacy.key").exists()
+    metrics = (run / "metrics.csv").read_text()
+    assert "privacy/epsilon" in metrics
+    assert "train/loss" not in metrics  # it is not noised
+    written = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    main(["export", "--ckpt_path", str(run), "--output", str(tmp_path / "out")])
+    assert "differential privacy per patient" in (tmp_path / "out" / "README.md").read_text()
+    assert written
+
+
+def test_nothing_that_is_written_holds_the_key(tmp_path, same_key, monkeypatch):
+    monkeypatch.setattr(PrivateTraining, "end", lambda self, trainer: None)  # as if it were killed before
+    main(private_run(tmp_path))
+    run = tmp_path / "demo" / "version_0"
+    holding = [p.name for p in tmp_path.rglob("*") if p.is_file() and b"t" * 32 in p.read_bytes()]
+    assert holding in ([], ["privacy.key"])
+    main(["export", "--ckpt_path", str(run), "--output", str(tmp_path / "out")])
+    assert not list((tmp_path / "out").rglob("privacy.*"))
+
+
+def test_two_runs_of_one_seed_have_different_noise(tmp_path):
+    for name in ("a", "b"):
+        main(private_run(tmp_path / name, "--trainer.max_steps=2", "--trainer.val_check_interval=2"))
+    a, b = (weights_of(tmp_path / name)["state_dict"] for name in ("a", "b"))
+    assert any(not torch.equal(a[name], b[name]) for name in a)
+
+
+def test_killed_and_resumed_is_bit_equal_and_has_spent_the_same(tmp_path, monkeypatch):
+    key = b"r" * 32
+    monkeypatch.setattr(private_training.Secret, "__init__", _with_key(key))
+    main(private_run(tmp_path / "whole"))
+    cut = private_run(tmp_path / "cut")
+    monkeypatch.setattr("memcontrol.privacy.training.PrivateTraining.write_gradients", _killed_after(3))
+    with pytest.raises(RuntimeError, match="killed"):
+        main(cut)
+    run = tmp_path / "cut" / "demo" / "version_0"
+    assert (run / "privacy.key").stat().st_mode & 0o777 == 0o600
+    monkeypatch.undo()
+    main([*cut, f"--ckpt_path={run}"])  # the key is read from the run folder
+    whole, resumed = weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut")
+    assert whole["global_step"] == resumed["global_step"] == 4
+    assert all(torch.equal(whole["state_dict"][n], resumed["state_dict"][n]) for n in whole["state_dict"])
+    assert whole[PRIVACY_KEY] == resumed[PRIVACY_KEY]
+
+
+def _with_key(key):
+    def init(self, given=None, context=""):
+        self.key, self.context = given or key, context
+
+    return init
+
+
+def _killed_after(steps):
+    real = PrivateTraining.write_gradients
+
+    def write(self, trainer, trained):
+        if trainer.global_step >= steps:
+            raise RuntimeError("killed")
+        real(self, trainer, trained)
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """A private run of four steps whose key is kept, as after a kill."""
+    folder = tmp_path_factory.mktemp("private")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PrivateTraining, "end", lambda self, trainer: None)
+        main(private_run(folder))
+    return folder
+
+
+def resumed(interrupted, tmp_path, capsys, *extra, change=None):
+    """Go on with a copy of the run, and return what is said."""
+    copy = tmp_path / "copy"
+    shutil.copytree(interrupted, copy)
+    run = copy / "demo" / "version_0"
+    if change is not None:
+        path = find_checkpoint(run)
+        checkpoint = torch.load(path, weights_only=True)
+        change(checkpoint)
+        for other in path.parent.glob("*.ckpt"):
+            torch.save(checkpoint, other)
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main([*private_run(copy), f"--ckpt_path={run}", "--trainer.max_steps=6", *extra])
+    return capsys.readouterr().err
+
+
+def test_a_checkpoint_that_claims_less_than_its_steps_cost_is_refused(interrupted, tmp_path, capsys):
+    def change(checkpoint):
+        checkpoint[PRIVACY_KEY]["epsilon"] = 1.0
+
+    assert "claim epsilon 1" in resumed(interrupted, tmp_path, capsys, change=change)
+
+
+def test_a_budget_that_is_not_restored_is_refused(interrupted, tmp_path, capsys):
+    def change(checkpoint):
+        checkpoint[PRIVACY_KEY]["steps"] = 0
+        checkpoint[PRIVACY_KEY]["epsilon"] = 0.0
+
+    assert "counts 0 steps" in resumed(interrupted, tmp_path, capsys, change=change)
+
+
+def test_a_checkpoint_without_a_bound_gets_none(interrupted, tmp_path, capsys):
+    assert "trained without `model.privacy`" in resumed(
+        interrupted, tmp_path, capsys, change=lambda checkpoint: checkpoint.pop(PRIVACY_KEY)
+    )
+
+
+def test_a_run_that_goes_on_cannot_change_its_budget(interrupted, tmp_path, capsys):
+    assert "`model.privacy`" in resumed(interrupted, tmp_path, capsys)  # more steps need other noise
+
+
+def test_a_private_run_does_not_go_on_without_its_bound(interrupted, tmp_path, capsys):
+    said = resumed(interrupted, tmp_path, capsys, "--model.privacy=null")
+    assert "which a run without would end" in said
+
+
+def test_a_lost_key_is_not_replaced(interrupted, tmp_path, capsys):
+    copy = tmp_path / "lost"
+    shutil.copytree(interrupted, copy)
+    run = copy / "demo" / "version_0"
+    (run / "privacy.key").unlink()
+    with pytest.raises(SystemExit):
+        main([*private_run(copy), f"--ckpt_path={run}"])
+    assert "privacy.key cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        (["--trainer.accumulate_grad_batches=2"], "accumulate_grad_batches` is 2"),
+        (["--trainer.precision=16-true"], "trainer.precision` is 16-true"),
+        (["--model.privacy.delta=0.2"], "must be below 1 / 12"),
+        (["--model.mitigations=[{class_path: memcontrol.mitigation.PriorPreservation}]"], "PriorPreservation"),
+        (
+            [
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                ""
+                "--model.mitigations=[{class_path: memcontrol.mitigation.NoiseNormThreshold, init_args: {quantile: "
+                "0.9}}]"
+            ],
+            "NoiseNormThreshold",
+        ),
+        (["--trainer.callbacks+={class_path: callbacks.RewardsCallback}"], "membership_auc"),
+        (["--trainer.callbacks+={class_path: callbacks.DuplicateWeights}"], "weights of near copies"),
+        (["--trainer.max_steps=-1", "--trainer.max_epochs=1"], "Set `trainer.max_steps`"),
+        (["--model.privacy.canaries=100000000"], "parameters are trained"),
+        (["--model.privacy.noise_multiplier=1"], "either `epsilon`"),
+    ],
+)
+def test_what_the_bound_does_not_cover_is_refused_before_training(tmp_path, capsys, extra, said):
+    with pytest.raises(SystemExit):
+        main(private_run(tmp_path, *extra))
+    assert said in capsys.readouterr().err
+
+
+def test_one_person_under_two_ids_is_refused(tmp_path, monkeypatch, capsys):
+    from memcontrol.data.base import CaptionedImageDataModule
+
+    real = CaptionedImageDataModule.table
+
+    def with_a_second_id(self, split):
+        table = real(self, split).copy()
+        table.loc[table.index[1], "content"] = table["content"].iat[0]
+        table.loc[table.index[1], "subject_id"] = "second"
+        return table
+
+    monkeypatch.setattr(CaptionedImageDataModule, "table", with_a_second_id)
+    with pytest.raises(SystemExit):
+        main(private_run(tmp_path))
+    assert "one person under two ids" in capsys.readouterr().err
+
+
+def test_quality_may_be_measured_on_held_out_patients(tmp_path):
+    rewards = (
+        "--trainer.callbacks+={class_path: callbacks.RewardsCallback, init_args: {scoring: "
+        "{measures: [heldout_loss, kid], num_images: 8, num_probes: 0, draws: 1, sampling: {steps: 1}, "
+        "encoder: {class_path: memcontrol.measures.encoders.ThumbnailEncoder}}}}"
+    )
+    main(private_run(tmp_path, rewards))
+    assert "kid" in (tmp_path / "demo" / "version_0" / "rewards.jsonl").read_text()
+
+
+@pytest.mark.whole
+def test_two_processes_add_the_noise_once(tmp_path):
+    key = ("--trust-config", "--trainer.callbacks+=tests.killer.SameKey", "--trainer.gradient_clip_val=null")
+    plain = ("--model.optimizer.lr=1e-3", *key)
+    ranks = ("--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=2")
+    main(private_run(tmp_path / "one", *plain))
+    args = private_run(tmp_path / "two", *plain, *ranks)
+    subprocess.run([sys.executable, "train.py", *args], check=True, capture_output=True, timeout=300)
+    one, two = (weights_of(tmp_path / name) for name in ("one", "two"))
+    assert one[PRIVACY_KEY] == two[PRIVACY_KEY]
+    states = [checkpoint["optimizer_states"][0]["state"] for checkpoint in (one, two)]
+    for number in states[0]:  # the mean gradient of all steps, noise and all
+        a, b = (state[number]["exp_avg"].double() for state in states)
+        assert float((a - b).norm()) <= 1e-4 * float(a.norm())
+
+
+def audited(tmp_path, name, *extra):
+    main(
+        private_run(
+            tmp_path / name, "--model.privacy.epsilon=2", "--model.privacy.delta=1e-5", "--model.privacy.canaries=5000",
+            "--model.privacy.draws=1", "--data.batch_size=64", "--trainer.val_check_interval=4",
+            "--model.privacy.microbatch=12", *extra,
+        )
+    )  # fmt: skip
+    return json.loads((tmp_path / name / "demo" / "version_0" / "privacy.json").read_text())["canaries"]
+
+
+def test_canaries_find_noise_that_is_too_small_by_three(tmp_path, monkeypatch):
+    real = Secret.normal
+    monkeypatch.setattr(Secret, "normal", lambda self, like, *parts: real(self, like, *parts) / 3)
+    assert audited(tmp_path, "quiet")["epsilon"] > 2
+
+
+def test_canaries_find_that_nothing_is_clipped(tmp_path, monkeypatch):
+    monkeypatch.setattr("memcontrol.privacy.canaries.clip_factors", lambda norms, clip: torch.ones_like(norms))
+    assert audited(tmp_path, "loud")["epsilon"] > 2
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_canaries_accuse_no_sound_run(tmp_path, number):
+    found = audited(tmp_path, f"sound{number}")
+    assert found["epsilon"] < 2
+    assert found["most"] > 4  # it could have shown that much
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(20))
+def test_canaries_accuse_none_of_twenty_sound_runs(tmp_path, number):
+    assert audited(tmp_path, "sound")["epsilon"] < 2
+
+
+def test_errors_are_ours():
+    assert issubclass(GuaranteeError, ValueError)
