@@ -12,6 +12,8 @@ from memcontrol.audit.exchangeability import Exchangeability
 from memcontrol.audit.sources import Source
 from memcontrol.audit.verdict import Verdict
 from memcontrol.measures import Evidence, Measurement, RealImages, Scene, ScoringOptions, Shadow
+from memcontrol.privacy import Guarantee
+from memcontrol.privacy.one_run import OneRun
 
 __all__ = ["Audited"]
 
@@ -30,6 +32,8 @@ class Audited:
         fairness: Whether training and held-out patients are alike without it.
         ranked: Training patients, the most exposed first, see `patients_at_risk`.
         shadows: Models that were trained as it was, on other patients.
+        guarantee: What is proven of it, or None if nothing is.
+        used: What guessing shows of the bound, where coins chose the patients.
     """
 
     source: Source
@@ -41,6 +45,8 @@ class Audited:
     fairness: Exchangeability | None = None
     ranked: pd.DataFrame | None = None
     shadows: Sequence[Shadow] = ()
+    guarantee: Guarantee | None = None
+    used: OneRun | None = None
 
     def scene(self, real: RealImages, options: ScoringOptions) -> Scene:
         """Return what its measures are taken in."""

@@ -14,6 +14,7 @@ from memcontrol.audit.verdict import Verdict
 from memcontrol.files.card import Card
 from memcontrol.measures import MEASURES, Measurement
 from memcontrol.measures.statistics.intervals import Interval
+from memcontrol.privacy.guarantee import NO_GUARANTEE
 
 __all__ = ["AttackClass", "attack_classes", "front_page"]
 
@@ -113,6 +114,10 @@ def _identity(item: Audited, about: Mapping[str, Any]) -> list[tuple[str, str]]:
             f"{about['heldout_patients']} held-out ones ({about['heldout_images']} images)",
         )
     )
+    if item.source.card is not None:
+        found.append(("proven bound", str(item.guarantee or NO_GUARANTEE)))
+    if item.used is not None:
+        found.append(("seen of it", str(item.used)))
     return [*found, ("audited", f"{about['date']}, memcontrol {about['versions']['memcontrol']}")]
 
 

@@ -17,6 +17,7 @@ from memcontrol.audit.attack import attack
 from memcontrol.audit.audited import Audited
 from memcontrol.audit.comparison import Difference, compare
 from memcontrol.audit.exchangeability import exchangeability
+from memcontrol.audit.one_run import lower_bound
 from memcontrol.audit.options import AuditOptions
 from memcontrol.audit.patients import patients_at_risk, write_patients
 from memcontrol.audit.report import write_report
@@ -51,6 +52,7 @@ from memcontrol.measures import (
 from memcontrol.measures.membership import LOW_NOISE
 from memcontrol.measures.score import encode_splits
 from memcontrol.pipeline import load_pipeline
+from memcontrol.privacy.guarantee import guarantee_of
 
 __all__ = ["audit"]
 
@@ -175,8 +177,13 @@ def _audit_one(
     if source.card is not None and source.card.training_set not in (None, real.data.training_set()):
         log.warning("%s: %s", source.path, OTHER_SET)
         verdict = replace(verdict, details=[OTHER_SET, *verdict.details])
-    ranked = patients_at_risk(Scene(real, scoring, before, shadows), evidence, extraction)
-    return Audited(source, evidence, measurements, extraction, verdict, before, fairness, ranked, shadows)
+    scene = Scene(real, scoring, before, shadows)
+    ranked = patients_at_risk(scene, evidence, extraction)
+    guarantee = guarantee_of(source.card) if source.card is not None else None
+    used = lower_bound(evidence, scene, guarantee.delta) if guarantee is not None else lower_bound(evidence, scene)
+    return Audited(
+        source, evidence, measurements, extraction, verdict, before, fairness, ranked, shadows, guarantee, used
+    )
 
 
 def _shadows(
@@ -260,6 +267,8 @@ def _write(
                 "exchangeability": item.fairness.to_dict() if item.fairness is not None else None,
                 "measures": [m.to_dict() for m in item.measurements],
                 "extraction": asdict(item.extraction) if item.extraction else None,
+                "guarantee": item.guarantee.to_dict() if item.guarantee is not None else None,
+                "epsilon_seen": item.used.to_dict() if item.used is not None else None,
             }
             for item in found
         ],

@@ -14,9 +14,11 @@ from memcontrol.files.atomic import write_text
 from memcontrol.files.checkpoints import find_checkpoint
 from memcontrol.files.run_folder import CHECKPOINTS, CONFIG, METRICS, OVERLAY, PARETO, PRUNED, REWARDS
 from memcontrol.jobs.job import Job, put
+from memcontrol.privacy import PrivacyOptions
 
 __all__ = ["arguments_of"]
 
+MICROBATCH = PrivacyOptions.microbatch
 TIMING = {"class_path": "memcontrol.callbacks.TimingCallback"}
 
 
@@ -86,8 +88,15 @@ def _overlay(job: Job) -> dict[str, Any]:
 
 
 def _halve(tree: dict[str, Any], base: dict[str, Any], parts: int) -> None:
-    """Split each batch into parts that are accumulated, so that steps and validations stay what they were."""
+    """Split each batch into parts that are accumulated, so that steps and validations stay what they were.
+
+    Private training goes through a batch in parts anyway.
+    """
     trainer = base["trainer"] | tree["trainer"]
+    privacy = {**base.get("model", {}).get("init_args", {}), **tree.get("model", {})}.get("privacy")
+    if privacy:
+        put(tree, "model.privacy.microbatch", max(1, (privacy.get("microbatch") or MICROBATCH) // parts))
+        return
     proposed = tree.get("data", {}).get("batch_size")
     batch = proposed or base["data"]["init_args"].get("batch_size", 16)
     parts = min(parts, batch)

@@ -14,6 +14,8 @@ from memcontrol.audit.verdict import Verdict
 from memcontrol.files.card import Card
 from memcontrol.measures import Measurement
 from memcontrol.measures.statistics.intervals import Interval
+from memcontrol.privacy import Guarantee
+from memcontrol.privacy.accounting import Steps
 from memcontrol.reports.page import write_page
 
 ABOUT = {
@@ -58,7 +60,13 @@ def audited(outcome="none found", detectable=0.08, adjusted=None, extracted=()):
     )
     source = SimpleNamespace(name="run <b>", kind="run", card=card(), path=Path("run"))
     return SimpleNamespace(
-        source=source, measurements=measurements, extraction=extraction, verdict=verdict, ranked=ranked
+        guarantee=None,
+        used=None,
+        source=source,
+        measurements=measurements,
+        extraction=extraction,
+        verdict=verdict,
+        ranked=ranked,
     )
 
 
@@ -133,3 +141,10 @@ def test_what_was_not_judged_is_not_called_nothing():
     assert classes["membership inference"].found is None
     assert classes["exfiltration (extraction)"].found is True
     assert "nan" not in classes["exfiltration (extraction)"].result
+
+
+def test_a_proven_bound_stands_on_the_page():
+    bound = Guarantee.of(Steps(50, 0.2, 2.0), 1e-4, 1.0, 300, 4, "pld")
+    private = SimpleNamespace(**{**vars(audited()), "guarantee": bound})
+    assert ("proven bound", str(bound)) in front_page(private, ABOUT, 0.01)["identity"]
+    assert dict(front_page(audited(), ABOUT, 0.01)["identity"])["proven bound"].startswith("none")
