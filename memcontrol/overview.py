@@ -12,7 +12,7 @@ GROUPS = {
     "Train": ("init", "fit", "validate", "test"),
     "Use": ("predict", "export"),
     "Search": ("search", "study", "steps", "slots"),
-    "Audit": ("audit", "plant", "compare"),
+    "Audit": ("audit", "plant", "withdraw", "compare"),
 }
 """The commands in the order in which one meets them; others follow."""
 

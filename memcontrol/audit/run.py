@@ -27,6 +27,7 @@ from memcontrol.audit.sources import Source, named, open_source
 from memcontrol.audit.verdict import Patients, judge
 from memcontrol.data.base import CaptionedImageDataModule
 from memcontrol.data.features import file_pixels
+from memcontrol.data.patients import write_patients_record
 from memcontrol.devices import device_named
 from memcontrol.diffusion.components import Pipeline
 from memcontrol.diffusion.sampling import SamplingOptions
@@ -275,6 +276,7 @@ def _write(
         "differences": [asdict(d) for d in differences],
     }
     write_json(output / "audit.json", record)
+    write_patients_record(output, real.data)
     write_patients({item.source.name: item.ranked for item in found if item.ranked is not None}, output / "leaking.csv")
     write_report(found, differences, real, options, about, output / "report.html")
     for item in found:

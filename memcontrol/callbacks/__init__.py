@@ -7,6 +7,7 @@ from memcontrol.callbacks.ema import EMACallback
 from memcontrol.callbacks.forecast import AuditForecast
 from memcontrol.callbacks.pareto import ParetoCheckpoint
 from memcontrol.callbacks.progress import StepProgressBar
+from memcontrol.callbacks.record import PatientRecord
 from memcontrol.callbacks.rewards import RewardsCallback
 from memcontrol.callbacks.samples import SampleGridCallback
 from memcontrol.callbacks.timing import TimingCallback
@@ -18,6 +19,7 @@ __all__ = [
     "DuplicateWeights",
     "EMACallback",
     "ParetoCheckpoint",
+    "PatientRecord",
     "RewardsCallback",
     "SampleGridCallback",
     "StepProgressBar",

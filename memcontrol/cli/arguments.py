@@ -16,8 +16,8 @@ __all__ = ["TRUST", "configs_of", "extensions_of", "join_paths", "resolve_names"
 FLAGS: Final = ("--config", "-c")
 PATHS: Final = "--ckpt_path"
 EXTENSIONS: Final = "--extensions"
-OF_FOLDERS: Final = ("init", "study")
-"""Commands that are given a folder, before their options."""
+FIRST: Final = {"init": "--folder", "study": "--folder", "withdraw": "--patient"}
+"""Commands that are given something before their options, and the option that it is."""
 TRUST: Final = "--trust-config"
 """The switch that trusts a config; it counts on the command line only."""
 
@@ -37,9 +37,9 @@ def resolve_names(args: list[str]) -> list[str]:
 
 
 def join_paths(args: list[str]) -> list[str]:
-    """Gather the paths of `audit ... --ckpt_path A B`, or `--ckpt_path=A`, into one list; name a first folder."""
-    if args and args[0] in OF_FOLDERS and len(args) > 1 and not args[1].startswith("-"):
-        return [args[0], "--folder", *args[1:]]
+    """Gather the paths of `audit ... --ckpt_path A B`, or `--ckpt_path=A`, into one list; name what comes first."""
+    if args and args[0] in FIRST and len(args) > 1 and not args[1].startswith("-"):
+        return [args[0], f"{FIRST[args[0]]}={args[1]}", *args[2:]]
     if not args or args[0] != "audit":
         return args
     parts = [part for arg in args for part in (arg.split("=", 1) if arg.startswith(f"{PATHS}=") else [arg])]

@@ -20,7 +20,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from safetensors import SafetensorError
 
 from memcontrol.audit.verdict import exit_code_of
-from memcontrol.callbacks import AuditForecast, StepProgressBar
+from memcontrol.callbacks import AuditForecast, PatientRecord, StepProgressBar
 from memcontrol.cli.arguments import TRUST, configs_of, extensions_of, join_paths, resolve_names
 from memcontrol.cli.bounds import check_numbers
 from memcontrol.cli.extensions import load_extensions
@@ -206,7 +206,7 @@ class MemControlCLI(LightningCLI):
         wants_bar = trainer.get("enable_progress_bar") is not False and not any(
             isinstance(c, ProgressBar) for c in found
         )
-        return {"callbacks": [*found, AuditForecast(), *([StepProgressBar()] if wants_bar else [])]}
+        return {"callbacks": [*found, AuditForecast(), PatientRecord(), *([StepProgressBar()] if wants_bar else [])]}
 
     def audit(self, **arguments: Any) -> None:
         """Run the audit, and keep what a script is told: Lightning calls this in place of the trainer's method."""

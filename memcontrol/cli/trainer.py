@@ -16,10 +16,13 @@ from memcontrol.cli.commands.plant import plant
 from memcontrol.cli.commands.predict import sample_prompts
 from memcontrol.cli.commands.slots import slots_table
 from memcontrol.cli.commands.steps import compare_steps
+from memcontrol.cli.commands.withdraw import withdraw
 from memcontrol.compare.options import CompareOptions
 from memcontrol.compare.run import compare as run_compare
+from memcontrol.data.cache import CacheOptions
 from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.files.configs import ResolvedConfig
+from memcontrol.files.sheet import write_sheet
 from memcontrol.measures import ScoringOptions
 from memcontrol.measures.encoders import Encoder
 from memcontrol.search.options import SearchOptions
@@ -225,6 +228,32 @@ class MemControlTrainer(Trainer):
             output: File to write; by default `trials.csv` or `optuna.db` in the study's folder.
         """
         print(convert_study(Path(folder), to, Path(output) if output else None))
+
+    @command(needs_data=False)
+    def withdraw(
+        self,
+        patient: str,
+        model: LightningModule,
+        datamodule: LightningDataModule | None = None,
+        folders: list[str] = ["runs"],  # noqa: B006 - jsonargparse shows it
+        cache: str | None = None,
+        output: str | None = None,
+    ) -> None:
+        """List all that was made with a patient's images: runs, adapters, exports, audits, studies, caches.
+
+        Args:
+            patient: The patient's id, as the data has it.
+            model: The module (not used).
+            datamodule: The data (not used).
+            folders: Folders of runs, studies, audits, exports and pictures, looked through with all that lies in them.
+            cache: Folder of the cache (`data.cache.folder`), by default yours.
+            output: A csv to write the list to.
+        """
+        roots = [Path(folder).expanduser() for folder in folders]
+        found = withdraw(patient, roots, Path(cache).expanduser() if cache else CacheOptions().path)
+        if output is not None:
+            write_sheet(found, Path(output))
+        print(found.to_string(index=False) if len(found) else "Nothing was made with this patient's images.")
 
     @command(needs_data=False)
     def slots(self, model: LightningModule, datamodule: LightningDataModule | None = None) -> None:

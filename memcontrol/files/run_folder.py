@@ -11,6 +11,7 @@
 | `rewards.jsonl` | one line per scored validation | `RewardsCallback` |
 | `pareto/` | checkpoints that no other point of the run beats | `ParetoCheckpoint` |
 | `verdict.json` | what the last audit concluded | `audit` |
+| `patients.npz` | which patients it was made with, in digests, for `withdraw` | `PatientRecord` |
 | `privacy.json` | what private training has spent | `model.privacy` |
 | `privacy.key` | of a private run that has not ended: what its noise follows from | `model.privacy` |
 | `timing.json` | seconds by what they were spent on | `TimingCallback` |
@@ -40,6 +41,7 @@ __all__ = [
     "METRICS",
     "OVERLAY",
     "PARETO",
+    "PATIENTS",
     "PRIVACY",
     "PRUNED",
     "REJECTED",
@@ -67,6 +69,7 @@ REWARDS: Final = "rewards.jsonl"
 PARETO: Final = "pareto"
 REJECTED: Final = "rejected.csv"
 TIMING: Final = "timing.json"
+PATIENTS: Final = "patients.npz"
 PRIVACY: Final = "privacy.json"
 SECRET: Final = "privacy.key"
 VERDICT: Final = "verdict.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 from pathlib import Path
@@ -34,6 +35,7 @@ COMMANDS = {
     "slots": ["slots", *DEMO],
     "init": ["init", *DEMO, "--folder=images", "--base=embedded", "--output=mine.yaml", "--copies_among=8"],
     "study": ["study", *DEMO, "--folder=study"],
+    "withdraw": ["withdraw", *DEMO, "--patient=p", "--folders=[run]"],
     "audit": [
         "audit",
         *DEMO,
@@ -101,10 +103,24 @@ def lay_out(case: Any, room: Path, canaries: Path, port: int) -> list[str]:
     """Write what cases name, and return the arguments of the command."""
     command, arguments, _ = case
     shutil.copytree(FIXTURES / "run", room / "run")
+    if command == "study":
+        shutil.copytree(FIXTURES / "study", room / "study")
     if command == "steps":
         for number in (1, 2, 3):
             shutil.copytree(FIXTURES / "run", room / f"run{number}")
     (room / "empty").mkdir()
+    (room / "damaged").mkdir()
+    (room / "damaged" / "patients.npz").write_bytes(b"hello")
+    about = {"salt": "00", "described": [], "training_set": "0"}
+    np.savez(
+        room / "run" / "patients.npz",
+        about=np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
+        patient=np.zeros(1, np.uint64),
+        content=np.array([b"0"]),
+        split=np.zeros(1, np.uint8),
+        text=np.zeros(1, np.uint64),
+        row_of_text=np.zeros(1, np.uint32),
+    )
     (room / "images").mkdir()
     pixels = np.random.default_rng(0).integers(0, 255, (20, 64, 64), dtype=np.uint8)
     rows = [{"file_name": f"{i:02d}.png", "text": f"CXR PA {i}", "subject_id": i // 2} for i in range(len(pixels))]

@@ -11,6 +11,9 @@ import pytest
 from PIL import Image
 
 from memcontrol.cli import main
+from memcontrol.cli.commands.withdraw import withdraw
+from memcontrol.data.patients import find_patient
+from memcontrol.errors import DataError
 from memcontrol.files.configs import CONFIGS
 from tests.conf import short_run
 from tests.memcontrol.search.conf import KEEP, SCORING, inline_workers
@@ -34,9 +37,10 @@ NAMED = {
 """Files that SECURITY.md names, and what they may hold."""
 
 
-@pytest.fixture
-def made(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
     """Files of a fit, predict, export, audit and study on planted data, made under umask 022."""
+    tmp_path = tmp_path_factory.mktemp("planted")
     root = tmp_path / PLANTED["root"]
     root.mkdir()
     rows = []
@@ -53,7 +57,8 @@ def made(tmp_path, monkeypatch):
     data.write_text(f"data: {{class_path: {kind}, init_args: {{root: {root}, {options}}}}}\n")
     out = tmp_path / "out"
     out.mkdir()
-    monkeypatch.chdir(out)
+    was_in = Path.cwd()
+    os.chdir(out)
     before = os.umask(0o022)
     short = [a for a in short_run(out) if not a.startswith(("--data", "fit")) and a not in ("--config", "demo.yaml")]
     both = ["--config", str(CONFIGS / "demo.yaml"), "--config", str(data), f"--data.cache.folder={out / 'cache'}"]
@@ -68,8 +73,11 @@ def made(tmp_path, monkeypatch):
     try:
         main(["fit", *both, *short, "--trainer.max_steps=2", "--trainer.val_check_interval=2"])
         run = f"--ckpt_path={out / 'demo' / 'version_0'}"
-        main(["predict", run, f"--prompts=[CXR {PLANTED['prompt']}]", "--sampling.steps=1", "--output=drawn"])
+        said = ", ".join(f"CXR PA {PLANTED['prompt']} {i}" for i in range(24))
+        prompts = f"--prompts=[{said}]"
+        main(["predict", run, prompts, "--sampling.steps=1", "--output=drawn"])
         main(["export", run, "--output=merged"])
+        main(["export", run, "--output=file", "--format=kohya"])
         with inline_workers():
             main(["audit", *both, run, *(f"--options.scoring.{o}" for o in scoring), "--options.extraction.prompts=1",
                   "--options.extraction.samples=3", "--options.shadows.number=2", "--output=audit"])  # fmt: skip
@@ -81,6 +89,7 @@ def made(tmp_path, monkeypatch):
                   "--search.objectives=[noise_norm,kid]", "--search.rescore_factor=0"])  # fmt: skip
     finally:
         os.umask(before)
+        os.chdir(was_in)
     return out
 
 
@@ -101,3 +110,68 @@ def test_planted_things_stay_where_they_are_needed(made):
     assert PLANTED["root"] in (made / "demo" / "version_0" / "config.yaml").read_text()  # the search does find
     security = (Path(__file__).parents[2] / "SECURITY.md").read_text()
     assert all(f"`{name}`" in security for name in NAMED)
+
+
+def patients_of(run):
+    """Return the planted patients of each split of a run."""
+    found = {}
+    for i in range(24):
+        name = f"{PLANTED['patient']}-{i}"
+        membership = find_patient(run, name)
+        if membership is not None:
+            found.setdefault(membership.split, []).append(name)
+    return found
+
+
+def traces_of(patient, made):
+    return withdraw(patient, [made], made / "cache")
+
+
+@pytest.mark.whole
+def test_all_that_was_made_with_a_patient_is_found_and_nothing_else(made):
+    run = made / "demo" / "version_0"
+    patients = patients_of(run)
+    assert {split: len(names) for split, names in patients.items()} == {"train": 10, "validate": 7, "test": 7}
+    drawn = [name for name in patients["train"] if int(name.rsplit("-", 1)[1]) < 12]  # 24 captions, two of each
+    found = traces_of(drawn[0], made)
+    where = {
+        kind: sorted(path.removeprefix(f"{made}/") for path in rows) for kind, rows in found.groupby("kind")["path"]
+    }
+    assert where["run"] == sorted(
+        str(path.parent.relative_to(made)) for path in made.rglob("patients.npz") if path.parent.name != "audit"
+        and find_patient(path.parent, drawn[0]) is not None
+    )  # fmt: skip
+    assert "demo/version_0/adapter" in where["adapter"]
+    assert "demo/version_0/checkpoints/last.ckpt" in where["checkpoint"]
+    assert any(path.startswith("study/trials/") for path in where["checkpoint of the front"])
+    assert where["export"] == ["file", "merged"]
+    assert where["audit"] == ["audit"]
+    assert where["pictures of an audit"] == ["audit/draws"]
+    assert where["pictures of predict"] == ["drawn"]
+    assert where["samples"]
+    assert where["study or comparison"] == ["study"]
+    assert where["table that names the patient"] == ["audit/leaking.csv"]
+    assert {path.split("/")[1].split("-")[0].split(".")[0] for path in where["cache"]} == {
+        "features", "latents", "texts", "verdicts"
+    }  # fmt: skip
+    assert len(where) >= 10
+    shadows = {path for path in where["run"] if path.startswith("audit/shadows")}
+    assert len(shadows) == 2  # one was trained on the patient, the other held the patient out
+
+
+@pytest.mark.whole
+def test_of_a_held_out_patient_no_weights_are_named(made):
+    held = patients_of(made / "demo" / "version_0")["validate"][0]
+    kinds = set(traces_of(held, made)["kind"])
+    assert {"run", "audit", "cache"} <= kinds
+    assert not kinds & {"checkpoint", "adapter", "export", "table that names the patient"}
+
+
+@pytest.mark.whole
+def test_of_an_unknown_patient_nothing_is_found(made):
+    assert traces_of("NOBODY", made).empty
+    assert traces_of(PLANTED["patient"], made).empty  # a part of an id is none
+    with pytest.raises(DataError, match="no folder"):
+        withdraw("a", [made / "nowhere"], made / "cache")
+    with pytest.raises(DataError, match="has a record"):
+        withdraw("a", [made / "merged"], made / "cache")

@@ -61,5 +61,6 @@ def export(
     WRITERS[form](tuned, output, DTYPES[dtype], tuned.scale if scale is None else scale)
     if tuned.card is not None:
         card = tuned.card if scale is None else replace(tuned.card, scale=scale)
+        card.write(output)  # also what `withdraw` finds an export by
         write_model_card(output, card, newest_run(Path(source).expanduser()), form)
     return output
