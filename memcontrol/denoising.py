@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from memcontrol.data.splits import take
+from memcontrol.described import Described
 from memcontrol.diffusion.ambient import ambient
 from memcontrol.diffusion.losses import denoising_errors
 from memcontrol.diffusion.noising import drop_captions, noise_latents, sample_timesteps
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Denoising"]
 
 
-class Denoising(LightningModule):
+class Denoising(Described, LightningModule):
     """Errors of a U-Net's predictions on batches of captioned images; all randomness follows from the samples' seeds.
 
     Options and parts are those of `MemControlModule`, which says what they are.

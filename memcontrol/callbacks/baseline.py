@@ -10,6 +10,7 @@ import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
+from memcontrol.described import Described
 from memcontrol.errors import MemControlError
 from memcontrol.files.atomic import write_json
 from memcontrol.files.run_folder import HELDOUT
@@ -21,7 +22,7 @@ __all__ = ["BaselineCallback"]
 log = logging.getLogger("memcontrol")
 
 
-class BaselineCallback(Callback):
+class BaselineCallback(Described, Callback):
     """Logs by how much the held-out denoising loss lies under the base's, with a paired interval over patients.
 
     The base's losses are computed once, with the adapter switched off, on the same images, noise and timesteps

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from memcontrol.callbacks.overdue import validates_at
 from memcontrol.callbacks.requeue import RequeueSignal
+from memcontrol.described import Described
 from memcontrol.exports.model_card import write_model_card
 from memcontrol.files.run_folder import ADAPTER, CHECKPOINTS
 from memcontrol.module import MemControlModule
@@ -21,7 +22,7 @@ __all__ = ["AdapterCheckpoint"]
 log = logging.getLogger("memcontrol")
 
 
-class AdapterCheckpoint(ModelCheckpoint):
+class AdapterCheckpoint(Described, ModelCheckpoint):
     """Lightning's ModelCheckpoint, which also writes `adapter/` into the run folder when training ends.
 
     Args:

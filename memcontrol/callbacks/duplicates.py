@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from memcontrol.data.base import CaptionedImageDataModule
 from memcontrol.data.features import split_features
+from memcontrol.described import Described
 from memcontrol.errors import DataError
 from memcontrol.measures.copies import ALIKE, CopyEncoder, groups_of_copies
 from memcontrol.ranges import check_ranges
@@ -18,7 +19,7 @@ __all__ = ["DuplicateWeights"]
 log = logging.getLogger("memcontrol")
 
 
-class DuplicateWeights(Callback):
+class DuplicateWeights(Described, Callback):
     """Gives k training images that are copies of each other the weight 1 / k each in the loss.
 
     Copies are found as an audit finds them: also mirrored, cut, shifted, rotated by a few degrees, inverted, and with

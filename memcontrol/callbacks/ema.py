@@ -11,6 +11,7 @@ from diffusers.training_utils import EMAModel
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
+from memcontrol.described import Described
 from memcontrol.module import MemControlModule
 
 __all__ = ["EMACallback", "averaged"]
@@ -18,7 +19,7 @@ __all__ = ["EMACallback", "averaged"]
 log = logging.getLogger("memcontrol")
 
 
-class EMACallback(Callback):
+class EMACallback(Described, Callback):
     """Exponential moving average of the trained parameters only; it changes what a checkpoint holds.
 
     As in Lightning's WeightAveraging, a checkpoint's `state_dict` holds the average and

@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from memcontrol.callbacks.rewards import scorers
+from memcontrol.described import Described
 from memcontrol.files.atomic import replacing, write_json
 from memcontrol.files.run_folder import PARETO, pareto_checkpoint
 from memcontrol.measures.statistics.pareto import dominates
@@ -17,7 +18,7 @@ from memcontrol.measures.statistics.pareto import dominates
 __all__ = ["ParetoCheckpoint"]
 
 
-class ParetoCheckpoint(Callback):
+class ParetoCheckpoint(Described, Callback):
     """Writes `pareto/step-NNNNNNN.ckpt` after a scored validation, and removes what it beats.
 
     They hold what is trained, to be scored and drawn with, and no optimizer: training goes on from `checkpoints/`.

@@ -16,6 +16,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from memcontrol.callbacks.ema import averaged
 from memcontrol.callbacks.overdue import is_overdue
+from memcontrol.described import Described
 from memcontrol.divergence import diverged, is_finite
 from memcontrol.errors import RewardError
 from memcontrol.files import worker_cache
@@ -42,7 +43,7 @@ __all__ = ["RewardsCallback", "scorers"]
 log = logging.getLogger("memcontrol")
 
 
-class RewardsCallback(Callback):
+class RewardsCallback(Described, Callback):
     """Logs `reward/memorization` and `reward/quality` (higher is better), and every measure with its interval.
 
     The validation split alone is seen: memorization is measured on training prompts, quality on held-out ones. The

@@ -10,6 +10,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torchvision.utils import make_grid, save_image
 
 from memcontrol.callbacks.ema import averaged
+from memcontrol.described import Described
 from memcontrol.diffusion.sampling import SamplingOptions, sample
 from memcontrol.files.run_folder import SAMPLES
 from memcontrol.module import MemControlModule
@@ -18,7 +19,7 @@ from memcontrol.seeds import derive_seed
 __all__ = ["SampleGridCallback"]
 
 
-class SampleGridCallback(Callback):
+class SampleGridCallback(Described, Callback):
     """Writes `samples/step-NNNNNNN.png` into the run folder, and to TensorBoard, which stays on this machine.
 
     Args:

@@ -39,7 +39,7 @@ from memcontrol.files.configs import ResolvedConfig
 from memcontrol.files.run_folder import find_run
 from memcontrol.module import MemControlModule
 
-__all__ = ["MemControlCLI", "build", "main"]
+__all__ = ["MemControlCLI", "build", "main", "run_in_process"]
 
 OF_FILES = (OSError, SafetensorError, sqlite3.OperationalError)
 """Errors of files and disks, which libraries write by."""
@@ -290,6 +290,21 @@ def _cli(run: bool = True) -> MemControlCLI:
     )
 
 
+def run_in_process(args: list[str]) -> MemControlCLI:
+    """Run a command with its errors as they are, for other parts of a program.
+
+    Args:
+        args: Arguments, with configs by their paths.
+    """
+    quieten()
+    kept, sys.argv = sys.argv, [sys.argv[0], *args]
+    try:
+        with _opened(args):
+            return _cli()
+    finally:
+        sys.argv = kept
+
+
 def main(args: list[str] | None = None) -> MemControlCLI:
     """Run a command.
 
@@ -300,24 +315,19 @@ def main(args: list[str] | None = None) -> MemControlCLI:
         SystemExit: With code 2 and a message, if something can be mended by the user.
     """
     logging.basicConfig(format="%(message)s")
-    quieten()
     logging.getLogger("memcontrol").setLevel(logging.INFO)
     given = sys.argv[1:] if args is None else args
-    kept, names = sys.argv, list(given)
+    names = list(given)
     os.umask(0o077)  # all that is written is made of patients' data
     try:
         names = join_paths(resolve_names(given))
-        sys.argv = [kept[0], *names]
-        with _opened(names):
-            return _cli()
+        return run_in_process(names)
     except Exception as error:
         ours = _ours(error)
         if ours is None and not isinstance(error, (ArgumentError, UnicodeDecodeError, *OF_FILES)):
             raise
         print(f"\nError: {ours or _explained(error, names)}", file=sys.stderr)
         raise SystemExit(2) from error
-    finally:
-        sys.argv = kept
 
 
 def _explained(error: Exception, args: Sequence[str]) -> str:

@@ -29,6 +29,7 @@ from memcontrol.data.sampler import EpochSampler, ResumableLoader
 from memcontrol.data.splits import SPLITS, MemorizationSubset, assign_splits, coin_half, in_pool, in_share, take
 from memcontrol.data.store import key_of
 from memcontrol.data.tidying import excluded_patients, named_splits, tidied
+from memcontrol.described import Described
 from memcontrol.errors import DataError
 from memcontrol.files import worker_cache
 from memcontrol.ranges import check_ranges
@@ -56,7 +57,7 @@ SHARE_SAID = 0.02
 """Share of a picture that may be cut off without a word."""
 
 
-class CaptionedImageDataModule(LightningDataModule):
+class CaptionedImageDataModule(Described, LightningDataModule):
     """Images with captions, split by subject, checked, and encoded once.
 
     A source says which rows there are (`rows`) and how images are read (`reader`); everything else is here.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
+from memcontrol.described import Described
 from memcontrol.diffusion.sampling import SamplingOptions
 
 __all__ = ["HeldoutLosses", "Learner", "Mitigation"]
@@ -27,7 +28,7 @@ class Learner(Protocol):
         """Return the errors of latents at noise and timesteps that seeds decide, with shape `(n,)`."""
 
 
-class Mitigation:
+class Mitigation(Described):
     """Changes captions, tokens, text states or the samples that count; by default nothing.
 
     Mitigations are applied in the order of the config. All randomness follows from the seed of each draw, so it differs

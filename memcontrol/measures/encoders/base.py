@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from memcontrol.described import Described
 from memcontrol.devices import device_named
 from memcontrol.errors import EncoderError
 from memcontrol.files.digests import update_with_weights
@@ -16,7 +17,7 @@ from memcontrol.files.digests import update_with_weights
 __all__ = ["Encoder", "missing_package"]
 
 
-class Encoder:
+class Encoder(Described):
     """Maps images to features in single precision, on the CPU.
 
     A subclass says which network (`load`), at which size and how pixels are scaled (`prepare`).
