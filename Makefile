@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE  # each process would compile all of torch anew
 
 WIDE := --search.study runs/demo-search --search.trials 8 --search.pick '{at_most: {membership_calibrated: 0.58}}'
 
-.PHONY: demo demo-full test test-whole campaign bench setup lock lint base clean
+.PHONY: demo demo-full docs test test-whole campaign bench setup lock lint base clean
 
 demo: setup  ## Search methods and masks on phantoms of a site that the base has never seen, fit the picked one, and audit it
 	$(BIN)/python train.py search --config demo.yaml --config search/demo.yaml --config search/wide.yaml $(WIDE)
@@ -53,6 +53,10 @@ lint: setup  ## Check style, types, and which room imports which
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: setup  ## Build the documentation into site/; a broken link or name fails
+	$(BIN)/mkdocs build --quiet
+
 setup: $(VENV)/.done  ## Install; nothing to do when it is current
 
 $(VENV)/.done: pyproject.toml requirements.lock
@@ -73,4 +77,4 @@ base: setup  ## Make the embedded base anew (about half an hour on two cores)
 	$(BIN)/python train.py export --ckpt_path runs/base/version_0 --output memcontrol/assets/phantom-sd --dtype float16
 
 clean:
-	rm -rf $(VENV) runs base-parts
+	rm -rf $(VENV) runs base-parts site

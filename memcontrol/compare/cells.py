@@ -13,6 +13,7 @@ from torchvision.utils import save_image
 from memcontrol.audit.attack import attack
 from memcontrol.compare.evidence import Candidate, CellEvidence, Extracted
 from memcontrol.compare.options import CompareOptions
+from memcontrol.data.features import split_pixels
 from memcontrol.devices import device_named
 from memcontrol.diffusion.components import load_components
 from memcontrol.diffusion.sampling import SamplingOptions
@@ -42,6 +43,8 @@ from memcontrol.pipeline import load_pipeline
 __all__ = ["LIRA", "CellSpec", "choose", "score_cell"]
 
 NUM_SHOWN = 6
+REAL = "real"
+"""What the row of real images is called."""
 LIRA = "membership_lira"
 
 
@@ -146,6 +149,9 @@ def score_cell(spec: CellSpec) -> str:
     heldout = found.evidence.get(Samples("heldout"))
     if heldout is not None:
         _save_row(heldout.images[:NUM_SHOWN], Path(spec.pictures))
+        if spec.options.images == "full":  # what they were drawn beside, where patients may be seen
+            shown = split_pixels(data, "test", heldout.rows[:NUM_SHOWN])
+            _save_row(shown, Path(spec.pictures).with_name(f"{REAL}-seed{spec.seed}.png"))
     evidence.write(Path(spec.evidence))
     return Path(spec.evidence).name
 

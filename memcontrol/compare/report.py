@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from memcontrol.compare.cells import REAL
 from memcontrol.compare.claims import Claim
 from memcontrol.compare.methods import BASE, FULL
 from memcontrol.compare.options import CompareOptions
@@ -156,6 +157,7 @@ def _validation(rows: Sequence[Row], fronts: Sequence[SearchedFront], options: C
 
 def _grid(rows: Sequence[Row], folder: Path, images: str) -> bytes | None:
     """Return what the methods gave for the same captions, first seed, a row each."""
-    strips = {row.method: folder / f"{row.method}-seed{row.seeds[0]}.png" for row in rows}
+    names = [*([REAL] if images == "full" else []), *(row.method for row in rows)]
+    strips = {name: folder / f"{name}-seed{rows[0].seeds[0]}.png" for name in names}
     strips = {name: path for name, path in strips.items() if path.is_file()}
     return None if not strips or images == "none" else grid_plot(strips, images == "blurred")
