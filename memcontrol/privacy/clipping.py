@@ -16,7 +16,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,15 @@ PatientLosses = Callable[[int, int], Tensor]
 """Takes the first patient and the one after the last, and returns their mean losses, with shape `(patients,)`."""
 ClippedSums = dict[str, Tensor]
 """Sum of the clipped gradients of patients, by parameter, in single precision."""
+
+
+@runtime_checkable
+class ByGroup(Protocol):
+    """A layer that knows a cheaper way to the gradients of groups of a batch."""
+
+    def gradients_by_group(self, x: Tensor, outgoing: Tensor, groups: int) -> dict[str, Tensor] | None:
+        """Return gradients by the parameter's name, with shape `(groups, ...)`, or None where it knows none."""
+
 
 CONTAINERS = (nn.ParameterDict, nn.ParameterList, nn.ModuleDict, nn.ModuleList)
 """Modules that hold others and are never called."""
@@ -103,6 +112,12 @@ def _of_call(
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield the gradient of each of a unit's parameters for each patient, from one call."""
     parameters = {name: unit.get_parameter(name).detach() for name in names}
+    if isinstance(unit, ByGroup) and not call.options:
+        _by_patient(call.given[0], patients, unit)  # refused if it is not one part for each
+        found = unit.gradients_by_group(call.given[0].detach(), gradient, patients)
+        if found is not None:
+            yield from found.items()
+            return
     given = [_by_patient(value, patients, unit) for value in call.given]
     options = {name: _by_patient(value, patients, unit) for name, value in call.options.items()}
     outgoing = _by_patient(gradient, patients, unit)

@@ -90,6 +90,33 @@ class SVDiffLayer(LeafLayer):
             return output + self._factored(base, x, self.change(adapter_name), None)
         return super().adapted_forward(adapter_name, x)
 
+    def gradients_by_group(self, x: Tensor, outgoing: Tensor, groups: int) -> dict[str, Tensor] | None:
+        r"""Return the gradient of the shift for each of some groups of a batch, as private training needs it.
+
+        It is :math:`\sum_t U^\top g_t \odot V^\top x_t` over a group's positions, where a value is not cut off at zero:
+        two multiplications by the factors, whatever form the forward had.
+
+        Args:
+            x: What came in, groups one after the other.
+            outgoing: Gradient of what went out.
+            groups: Number of groups, of equal size.
+
+        Returns:
+            Gradients with shape `(groups, r)`, by the parameter's name; None where the layer is of another kind.
+        """
+        base, name = self.get_base_layer(), self.active_adapters[0]
+        shift = self.svdiff_shift[name]
+        if isinstance(base, nn.Linear):
+            product = functional.linear(x, self.vh) * functional.linear(outgoing, self.u.T)
+        elif isinstance(base, nn.Conv2d) and self._convolves_plainly(base):
+            kernel = self.vh.view(-1, *base.weight.shape[1:])
+            inner = functional.conv2d(x, kernel, None, base.stride, base.padding, base.dilation)
+            product = (inner * functional.conv2d(outgoing, self.u.T[:, :, None, None])).movedim(1, -1)
+        else:
+            return None
+        summed = product.reshape(groups, -1, len(self.s)).sum(dim=1, dtype=torch.float32)
+        return {f"svdiff_shift.{name}": summed * (self.s + shift > 0)}
+
     def _convolves_plainly(self, base: nn.Conv2d) -> bool:
         return base.groups == 1 and base.padding_mode == "zeros" and not isinstance(base.padding, str)
 
