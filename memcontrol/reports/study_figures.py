@@ -9,6 +9,10 @@ from typing import Protocol
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from memcontrol.reports.figures import png
 
@@ -58,18 +62,48 @@ def front_plot(
     figure, axes = plt.subplots(figsize=(6.5, 4.5))
     if validations:
         axes.scatter(*zip(*validations, strict=True), s=14, color="#aab7b8", label="validations of all trials")
-    for number, mark in enumerate(sorted(marks, key=lambda mark: mark.x.value)):
+    for mark in marks:
         colour = "#c0392b" if mark.is_picked else "#2c7fb8"
         spread = [[[v.value - v.low], [v.high - v.value]] for v in (mark.x, mark.y)]
         axes.errorbar(mark.x.value, mark.y.value, xerr=spread[0], yerr=spread[1], fmt="o", color=colour, capsize=2)
-        axes.annotate(mark.label, (mark.x.value, mark.y.value), xytext=(4, (4, -12)[number % 2]),
-                      textcoords="offset points")  # fmt: skip
     again = " (scored again)" if is_rescored else ""
     axes.errorbar([], [], fmt="o", color="#2c7fb8", label=f"front{again}, trial@step, 95 %")
     axes.errorbar([], [], fmt="o", color="#c0392b", label="picked")
     axes.set(xlabel=objectives[0], ylabel=objectives[-1])
+    _label(axes, [(mark.label, mark.x.value, mark.y.value) for mark in marks])
     axes.legend(frameon=False, fontsize=8)
     return png(figure)
+
+
+def _label(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
+    """Write names beside points, the loneliest first, where they cover no other name or point.
+
+    Where that is far, a line leads to the point.
+    """
+    canvas = FigureCanvasAgg(axes.get_figure(root=True))
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    places = axes.transData.transform([point[1:] for point in points]) if points else np.zeros((0, 2))
+    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in places]
+    gaps = [min((float(np.hypot(*(a - b))) for b in places if b is not a), default=0.0) for a in places]
+    for number in np.argsort(gaps)[::-1]:
+        text, x, y = points[number]
+        for radius in (8, 16, 26, 38, 52, 70):
+            for dx, dy in ((1, 1), (-1, -1), (1, -1), (-1, 1), (0, 1), (0, -1)):
+                label = axes.annotate(
+                    text, (x, y), xytext=(dx * radius, dy * radius), textcoords="offset points", fontsize=9,
+                    ha={1: "left", 0: "center", -1: "right"}[dx], va="bottom" if dy > 0 else "top",
+                    arrowprops={"arrowstyle": "-", "color": "#999999", "lw": 0.6} if radius > 8 else None,
+                )  # fmt: skip
+                label.update_positions(renderer)
+                box = Text.get_window_extent(label, renderer).expanded(1.05, 1.1)  # without its line
+                if not any(box.overlaps(other) for other in taken):
+                    break
+                label.remove()
+            else:
+                continue
+            taken.append(box)
+            break
 
 
 def volume_plot(volumes: Sequence[tuple[int, float]]) -> bytes:
