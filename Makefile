@@ -13,12 +13,12 @@ demo: setup  ## Search methods and masks on phantoms of a site that the base has
 	$(BIN)/python train.py search --config demo.yaml --config search/demo.yaml --config search/wide.yaml $(WIDE)
 	$(BIN)/python train.py fit --config demo.yaml --config runs/demo-search/best.yaml
 	$(BIN)/python train.py audit --config demo.yaml --config audit/demo.yaml --ckpt_path runs/demo --output runs/audit \
-		|| test $$? -eq 3  # what a leak ends with
+		|| test $$? -ge 3  # what a leak, or too little to say, ends with
 
 demo-full: demo  ## Full fine-tuning with as many trials, and the audit of both side by side (ten minutes more)
 	$(BIN)/python train.py search --config demo.yaml --config search/demo.yaml --config search/demo_full.yaml
 	$(BIN)/python train.py fit --config demo.yaml --config adapter/full.yaml --config runs/demo-full-search/best.yaml --trainer.logger.init_args.name demo-full
-	$(BIN)/python train.py audit --config demo.yaml --config audit/demo.yaml --ckpt_path runs/demo runs/demo-full --output runs/audit-full || test $$? -eq 3
+	$(BIN)/python train.py audit --config demo.yaml --config audit/demo.yaml --ckpt_path runs/demo runs/demo-full --output runs/audit-full || test $$? -ge 3
 
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations 30
 

@@ -242,6 +242,8 @@ class MemControlModule(Denoising):
             self.check(allow_empty=not self._trains)
         if self.privacy is not None and stage == "fit":
             self.privacy.prepare(self.trainer, self.mitigations)
+        elif stage == "fit" and hasattr(getattr(self.trainer, "datamodule", None), "take_rows"):
+            self.trainer.datamodule.take_rows()  # type: ignore[attr-defined]
 
     def on_fit_start(self) -> None:
         """Say what is trained, and fill the cache."""
@@ -424,7 +426,10 @@ class MemControlModule(Denoising):
         if table is None:
             return {}
         rows = table("train")
-        return {"images": len(rows), "patients": rows["subject_id"].nunique()}
+        counts = {"images": len(rows), "patients": rows["subject_id"].nunique()}
+        if self.privacy is not None:
+            del counts["images"]  # of the numbers, that of patients alone is no secret
+        return counts
 
     def _value_range(self) -> list[float] | None:
         """Return which values of deep images are black and white, or None where the data has none."""
@@ -433,7 +438,12 @@ class MemControlModule(Denoising):
         return found
 
     def _training_set(self) -> str | None:
-        """Return the digest of what is trained on; of a run that only goes through a checkpoint, that one's."""
+        """Return the digest of what is trained on; of a run that only goes through a checkpoint, that one's.
+
+        Of private training it is kept back: who guesses the set could test for a patient.
+        """
+        if self.privacy is not None:
+            return None
         trainer = getattr(self, "_trainer", None)
         digest = getattr(getattr(trainer, "datamodule", None), "training_set", None)
         return digest() if digest is not None else None

@@ -85,5 +85,11 @@ def check_recipe(theirs: dict[str, dict[str, Any]], ours: dict[str, dict[str, An
                 "folder), or start a new run without `--ckpt_path`."
             )
     for name, (before, now) in free.items():
+        if before != now and ours["fixed"].get("model.privacy") is not None:
+            raise CheckpointError(
+                f"The checkpoint was trained with `{name}` {before}, but the config says {now}. A private run that "
+                "goes on cannot change it: steps that are done again would give away something new. Give the same "
+                "again, or start a new run."
+            )
         if before != now:
             log.warning("The run goes on with `%s` %s instead of %s", name, now, before)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
 from memcontrol.audit.audited import Audited
-from memcontrol.audit.verdict import Verdict
+from memcontrol.audit.verdict import Status
 from memcontrol.files.card import Card
 from memcontrol.measures import MEASURES, Measurement
 from memcontrol.measures.statistics.intervals import Interval
@@ -18,10 +18,6 @@ from memcontrol.privacy.guarantee import NO_GUARANTEE
 
 __all__ = ["AttackClass", "attack_classes", "front_page"]
 
-Status = Literal["leak", "none", "unsure"]
-
-WEAK: Final = 0.2
-"""Smallest share of copies that would have been found, from which on nothing found says little."""
 SAID: Final[dict[Status, str]] = {
     "leak": "A leak was found",
     "none": "No leak was found",
@@ -30,9 +26,10 @@ SAID: Final[dict[Status, str]] = {
 NEXT: Final[dict[Status, tuple[str, ...]]] = {
     "leak": (
         "Do not give this model, or pictures that it draws, to anybody who may not see its training patients' images.",
-        "`leaking.csv` names the patients; it is for the data's owner alone.",
-        "Train again so that less is learnt by heart: fewer steps, fewer adapted parameters, `mitigation/augment.yaml` "
-        "or `mitigation/floor.yaml`; or without these patients, `--data.exclude leaking.csv`. Then audit again.",
+        "`leaking.csv` ranks all training patients by name, the most exposed first; it is for the data's owner alone.",
+        "Train again so that less is learnt by heart: fewer steps, a lower learning rate, `mitigation/augment.yaml` or "
+        "`mitigation/floor.yaml`; or without the most exposed patients: copy their rows of `leaking.csv` into a file "
+        "and name it as `--data.exclude`. Then audit again.",
     ),
     "none": (
         "Nothing that was tested speaks against giving the model to those for whom it is meant. What was not tested "
@@ -73,14 +70,6 @@ class AttackClass:
     found: bool | None = None
 
 
-def status_of(verdict: Verdict) -> Status:
-    """Return the colour of a verdict: nothing found by a test that could find little is no good news."""
-    if verdict.outcome == "leak":
-        return "leak"
-    is_weak = not verdict.detectable <= WEAK  # also where it is no number
-    return "unsure" if verdict.outcome == "too little" or is_weak else "none"
-
-
 def front_page(item: Audited, about: Mapping[str, Any], level: float) -> dict[str, Any]:
     """Return what stands on the first page of one model.
 
@@ -89,7 +78,7 @@ def front_page(item: Audited, about: Mapping[str, Any], level: float) -> dict[st
         about: Date, versions and numbers of the audit.
         level: How rare a false alarm of the whole verdict is.
     """
-    status = status_of(item.verdict)
+    status = item.verdict.status
     classes = attack_classes(item, about, level)
     said = SAID[status]
     if status == "unsure" and item.verdict.outcome == "none found":

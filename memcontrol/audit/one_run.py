@@ -44,7 +44,7 @@ def lower_bound(evidence: Evidence, scene: Scene, delta: float = DELTA) -> OneRu
         }
     )
     patients = table[table["patient"].isin(tossed)].groupby("patient").agg({"score": "mean", "included": "first"})
-    if patients["included"].nunique() < 2:
-        return None
+    if patients["included"].nunique() < 2 or len(patients) < len(tossed):
+        return None  # if not all whose coins were tossed are scored (`num_probes`), their numbers were chosen
     number = int(GUESSED * len(patients)) // 2 * 2
     return guess(patients["score"].to_numpy(), patients["included"].to_numpy(), number, delta) if number else None

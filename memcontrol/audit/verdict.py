@@ -18,7 +18,7 @@ from memcontrol.measures.statistics.multiplicity import holm
 from memcontrol.measures.statistics.power import LEAST, POWER, detectable_share
 from memcontrol.measures.statistics.pvalues import rank_of
 
-__all__ = ["Outcome", "Patients", "Verdict", "exit_code_of", "judge"]
+__all__ = ["Outcome", "Patients", "Status", "Verdict", "exit_code_of", "judge"]
 
 EXTRACTION = "samples of a prompt are far more like one training image than what is no copy ever is"
 
@@ -31,6 +31,9 @@ def _words(name: str) -> str:
 
 
 Outcome = Literal["leak", "none found", "too little"]
+Status = Literal["leak", "none", "unsure"]
+WEAK: Final = 0.2
+"""Smallest share of copies that would have been found, from which on nothing found says little."""
 
 
 @dataclass(frozen=True)
@@ -76,22 +79,30 @@ class Verdict:
         """Whether a leak was found."""
         return self.outcome == "leak"
 
+    @property
+    def status(self) -> Status:
+        """The colour of the page: nothing found by tests that could find little is no good news."""
+        if self.outcome == "leak":
+            return "leak"
+        is_weak = not self.detectable <= WEAK  # also where it is no number
+        return "unsure" if self.outcome == "too little" or is_weak else "none"
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        return {**asdict(self), "leaks": self.leaks}
+        return {**asdict(self), "leaks": self.leaks, "status": self.status}
 
 
-EXIT_CODES: Final[dict[Outcome, int]] = {"none found": 0, "leak": 3, "too little": 4}
-"""What a script is told of an outcome; 1 and 2 are errors."""
+EXIT_CODES: Final[dict[Status, int]] = {"none": 0, "leak": 3, "unsure": 4}
+"""What a script is told; 1 and 2 are errors."""
 
 
 def exit_code_of(audited: Iterable[Any]) -> int:
-    """Return the exit code of an audit: that of a leak, if any of the models has one, else of too little data.
+    """Return the exit code of an audit: that of a leak, if any of the models has one, else of too little to say.
 
     Args:
         audited: What was found of each model, with its `verdict`.
     """
-    found = {EXIT_CODES[item.verdict.outcome] for item in audited}
+    found = {EXIT_CODES[item.verdict.status] for item in audited}
     return EXIT_CODES["leak"] if EXIT_CODES["leak"] in found else max(found, default=0)
 
 
@@ -143,7 +154,7 @@ def judge(
         sentence = f"LEAK FOUND by {len(found)} of {len(tested)} tests among training images alone."
         return Verdict("leak", sentence, [*details, too_little], adjusted, detectable)
     if "replication" in found:
-        details.append(f"Drawn pictures copy images of {len(leaking)} patients; `leaking.csv` names them.")
+        details.append(f"Drawn pictures copy images of {len(leaking)} patients, who stand first in `leaking.csv`.")
     if extraction:
         details.append(
             f"Extraction attack: one picture was drawn for each of {extraction.screened} training prompts, and more "

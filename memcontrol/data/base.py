@@ -157,6 +157,8 @@ class CaptionedImageDataModule(Described, LightningDataModule):
         self.coin_flips = coin_flips
         self.exclude = exclude
         self.levels = Levels(*value_range) if value_range is not None else None
+        self.is_range_given = value_range is not None
+        """Whether black and white of deep images were given, and not taken from them."""
         self.datasets: dict[str, CaptionedImages] = {}
         self.sizes = np.zeros((0, 2), dtype=np.int32)
         """Width and height of each image that is used, in pixels, with shape `(n, 2)`."""
@@ -242,6 +244,10 @@ class CaptionedImageDataModule(Described, LightningDataModule):
             streams: Where all random numbers of training come from; nothing of it is kept.
         """
         self._poisson = (rate, draws, streams)
+
+    def take_rows(self) -> None:
+        """Take rows by an epoch's order again, as in training without a bound."""
+        self._poisson = None
 
     def table(self, split: str) -> pd.DataFrame:
         """Return the rows of a split, each once: path, text, subject_id, content and what else there is."""

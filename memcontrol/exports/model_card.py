@@ -101,6 +101,8 @@ def _facts(card: Card) -> Iterator[tuple[str, str]]:
     yield "pictures", f"{card.image_size} x {card.image_size}"
     if card.images is not None:
         yield "trained on", f"{card.images:,} images of {card.patients:,} patients"
+    elif card.patients is not None:
+        yield "trained on", f"{card.patients:,} patients"
     if card.training_set is not None:
         yield "digest of these images", _code(card.training_set)
     yield "guarantee", str(guarantee_of(card) or NO_GUARANTEE)
@@ -121,6 +123,11 @@ def _measured(card: Card, run: Path | None) -> str:
 
 
 def _verdict(card: Card, run: Path | None) -> str:
+    if card.privacy is not None:
+        return (
+            "Its training bounds what any attack can find, see *guarantee* above. What an audit has found is not "
+            "repeated here: it is computed from training patients, and has no bound."
+        )
     try:
         verdict = read_verdict(run) if run is not None else None
     except CheckpointError as error:

@@ -14,6 +14,7 @@
 | `patients.npz` | which patients it was made with, in digests, for `withdraw` | `PatientRecord` |
 | `privacy.json` | what private training has spent | `model.privacy` |
 | `privacy.key` | of a private run that has not ended: what its noise follows from | `model.privacy` |
+| `exports.txt` | folders that the run was exported to | `export` |
 | `timing.json` | seconds by what they were spent on | `TimingCallback` |
 | `tracking.json` | the run's ids and folders in further loggers | the command line |
 | `trial.log`, `overlay.yaml`, `trial.lock`, `pruned.json` | of a job: output, overlay, lock, mark | jobs |
@@ -34,6 +35,7 @@ __all__ = [
     "CARD",
     "CHECKPOINTS",
     "CONFIG",
+    "EXPORTS",
     "HELDOUT",
     "IDENTITY",
     "LOCK",
@@ -69,6 +71,7 @@ REWARDS: Final = "rewards.jsonl"
 PARETO: Final = "pareto"
 REJECTED: Final = "rejected.csv"
 TIMING: Final = "timing.json"
+EXPORTS: Final = "exports.txt"
 PATIENTS: Final = "patients.npz"
 PRIVACY: Final = "privacy.json"
 SECRET: Final = "privacy.key"

@@ -93,7 +93,8 @@ def _halve(tree: dict[str, Any], base: dict[str, Any], parts: int) -> None:
     Private training goes through a batch in parts anyway.
     """
     trainer = base["trainer"] | tree["trainer"]
-    privacy = {**base.get("model", {}).get("init_args", {}), **tree.get("model", {})}.get("privacy")
+    found = [base.get("model", {}).get("init_args", {}), tree.get("model", {})]
+    privacy = {key: value for part in found for key, value in (part.get("privacy") or {}).items()}
     if privacy:
         put(tree, "model.privacy.microbatch", max(1, (privacy.get("microbatch") or MICROBATCH) // parts))
         return

@@ -17,13 +17,14 @@ from memcontrol.errors import GuaranteeError
 from memcontrol.files.provenance import version_of
 from memcontrol.privacy.options import Accountant
 
-__all__ = ["Steps", "accountant_name", "epsilon_of", "noise_multiplier_for"]
+__all__ = ["Steps", "able", "accountant_name", "epsilon_of", "noise_multiplier_for"]
 
 DIGITS: Final = 4
 """Digits of a noise multiplier that is solved for; it is rounded up."""
 LEAST: Final = 0.2
+LEAST_PLD: Final = 0.3
 MOST: Final = 10_000
-"""Between which noise multipliers are looked for."""
+"""Between which noise multipliers are looked for; under `LEAST_PLD`, Renyi's accountant counts."""
 
 
 class Steps(NamedTuple):
@@ -54,9 +55,15 @@ def epsilon_of(steps: Iterable[Steps], delta: float, accountant: Accountant = "p
         accountant: See `PrivacyOptions`.
     """
     taken = tuple(part for part in steps if part.number)
+    accountant = able(accountant, taken)
     if any(part.noise_multiplier == 0 for part in taken):
         return math.inf
     return _epsilon(taken, delta, accountant) if taken else 0.0
+
+
+def able(accountant: Accountant, steps: Iterable[Steps]) -> Accountant:
+    """Return the accountant; under little noise Renyi's, as loss distributions do not fit into memory then."""
+    return "rdp" if any(0 < part.noise_multiplier < LEAST_PLD for part in steps) else accountant
 
 
 @lru_cache(maxsize=1024)

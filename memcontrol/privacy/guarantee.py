@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from memcontrol.errors import CheckpointError
 from memcontrol.files.card import Card
-from memcontrol.privacy.accounting import Steps, accountant_name, epsilon_of
+from memcontrol.privacy.accounting import Steps, able, accountant_name, epsilon_of
 from memcontrol.privacy.options import Accountant
 from memcontrol.ranges import is_in_range
 
@@ -64,6 +64,7 @@ class Guarantee:
         cls, steps: Steps, delta: float, clip: float, patients: int, draws: int, accountant: Accountant
     ) -> Guarantee:
         """Return what steps on patients have cost."""
+        accountant = able(accountant, [steps])
         epsilon = epsilon_of([steps], delta, accountant)
         return cls(
             None if math.isinf(epsilon) else epsilon,

@@ -1,8 +1,9 @@
 """Random numbers that nobody may know: who knows them subtracts the noise, and sees who was in which step.
 
 They come from a key of the system's entropy, not from the run's seed. Each number follows from the key, from what the
-run trains on and how, and from the step; so steps that are done again after a kill are the same ones, and tell nothing
-new. The key lies in the run folder (`privacy.key`, for its owner only) until training has ended; nothing else holds it.
+run trains on and how, and from the step; so steps that are done again after a kill, to the same bits, have the same
+noise, and tell nothing new. The key lies in the run folder (`privacy.key`, for its owner only) until training has
+ended; nothing else holds it.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Secret:
     def normal(self, like: Tensor, *parts: int | str) -> Tensor:
         """Return standard normal numbers in the shape and on the device of a tensor, in single precision.
 
-        On a GPU they are made there, from 64 bits of the stream.
+        On a GPU they are made there, each tensor's from 63 bits of the stream.
         """
         if like.device.type == "cuda":
             on_device = torch.Generator(like.device).manual_seed(self._digest(8, *parts) >> 1)

@@ -15,6 +15,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from memcontrol.data.poisson import PatientLoader
 from memcontrol.errors import CheckpointError, GuaranteeError
 from memcontrol.files.atomic import write_json
 from memcontrol.files.run_folder import PRIVACY, SECRET, find_run
@@ -55,7 +56,8 @@ class PrivateTraining:
         self.rate = 1.0
         self.patients = 0
         self.canaries: Canaries | None = None
-        self._key: Path | None = None
+        self._keys: list[Path] = []
+        self._has_trained = False
         self._context = ""
         self._sums: ClippedSums = {}
         self._visits = torch.zeros((), dtype=torch.int64)
@@ -88,9 +90,10 @@ class PrivateTraining:
         expected = data.batch_size * trainer.world_size
         self.rate = min(1.0, expected / self.patients)
         self.noise_multiplier = self._noise(trainer)
-        settings = repr((sorted(self.settings().items()), data.training_set()))
+        device = trainer.strategy.root_device.type  # where numbers are drawn otherwise
+        settings = repr((sorted(self.settings().items()), data.training_set(), device))
         self._context = hashlib.sha256(settings.encode()).hexdigest()
-        self._take_key(trainer, self.secret.key if self.secret is not None else Secret().key)
+        self._take_key(trainer, self.secret.key if self._is_given and self.secret is not None else Secret().key)
         data.take_patients(self.rate, self.options.draws, self._streams)
         log.info(
             "Private: each of %d patients is taken with probability %.3g (%.3g in a step), clipped to %g and noised "
@@ -119,12 +122,26 @@ class PrivateTraining:
             GuaranteeError: If canaries would miss steps.
         """
         assert self.secret is not None
+        if self._has_trained and not trainer.global_step:
+            raise GuaranteeError(
+                "This module has been trained before, so what its patients have given away is more than a new run "
+                "would count. Make a new module, or go on from the run's checkpoint."
+            )
+        self._has_trained = True
+        loader = trainer.train_dataloader
+        if not isinstance(loader, PatientLoader) or loader.sampler.rate != self.rate:
+            raise GuaranteeError(
+                f"Private training takes patients by coins, but batches come from {type(loader).__name__}: the data "
+                "module makes a loader of its own. Leave `train_dataloader` to `CaptionedImageDataModule`."
+            )
         if isinstance(trainer.strategy.model, DistributedDataParallel):
             trainer.strategy.model.require_backward_grad_sync = False  # what is summed over ranks is summed here
         log_dir = trainer.log_dir  # asks all processes, so all must ask
         if trainer.is_global_zero and log_dir is not None:
-            self._key = Path(log_dir) / SECRET
-            write_key(self._key, self.secret.key)
+            self._keys.append(Path(log_dir) / SECRET)
+            write_key(self._keys[-1], self.secret.key)
+            planned = self.guarantee(max(trainer.max_steps, 0))  # what a run that dies has spent at most
+            write_json(Path(log_dir) / PRIVACY, {"guarantee": planned.to_dict()})
         if self.options.canaries:
             if trainer.global_step:
                 raise GuaranteeError(
@@ -166,16 +183,25 @@ class PrivateTraining:
         scale = self.noise_multiplier * self.options.clip
         if self.canaries is not None and is_first:
             self.canaries.join(self._sums, step, self.rate, self.options.clip)
-        visits = int(trainer.strategy.reduce(self._visits.to(trainer.strategy.root_device), reduce_op="sum"))
+        batch = self._digest_of_batch(trainer)
         for name, parameter in trained.items():
             total = self._sums[name]
             if is_first and scale:
-                total = total + scale * self.secret.normal(total, "noise", name, step, visits)
+                total = total + scale * self.secret.normal(total, "noise", name, step, batch)
             total = trainer.strategy.reduce(total, reduce_op="sum")
             if self.canaries is not None and is_first:
                 self.canaries.look(name, total)
             parameter.grad = (total / (self.rate * self.patients)).to(parameter.dtype)
         self._sums = {}
+
+    def _digest_of_batch(self, trainer: Trainer) -> str:
+        """Return what noise belongs to, visits and gradients: no other gradients are ever given away with it."""
+        visits = trainer.strategy.reduce(self._visits.to(trainer.strategy.root_device), reduce_op="sum")
+        parts = [
+            torch.stack([g.sum(dtype=torch.float64), g.square().sum(dtype=torch.float64)]) for g in self._sums.values()
+        ]
+        gradients = trainer.strategy.reduce(torch.stack(parts), reduce_op="sum")
+        return f"{int(visits)} {hashlib.sha256(gradients.cpu().numpy().tobytes()).hexdigest()}"
 
     # What was spent
 
@@ -199,8 +225,12 @@ class PrivateTraining:
             )
         Guarantee.from_dict(checkpoint[PRIVACY_KEY]).check(int(checkpoint["global_step"]))
         if not self._is_given:
-            path = Path(str(trainer.ckpt_path))
-            self._take_key(trainer, read_key((find_run(path) or path.parent) / SECRET))
+            path, log_dir = Path(str(trainer.ckpt_path)), trainer.log_dir
+            places = [Path(log_dir)] if log_dir is not None else []  # a requeued run's checkpoint lies elsewhere
+            places += [find_run(path) or path.parent]
+            found = next((place / SECRET for place in places if (place / SECRET).is_file()), places[-1] / SECRET)
+            self._take_key(trainer, read_key(found))
+            self._keys.append(found)
 
     def end(self, trainer: Trainer) -> None:
         """Write what was spent, and forget the key of a run that has ended: who has it subtracts the noise."""
@@ -215,8 +245,9 @@ class PrivateTraining:
         if log_dir is not None:
             about = {"guarantee": found.to_dict(), **({"canaries": canaries.to_dict()} if canaries is not None else {})}
             write_json(Path(log_dir) / PRIVACY, about)
-        if self._key is not None and trainer.global_step >= trainer.max_steps > 0:
-            self._key.unlink(missing_ok=True)
+        if (trainer.global_step >= trainer.max_steps > 0 or trainer.should_stop) and not trainer.received_sigterm:
+            for key in self._keys:
+                key.unlink(missing_ok=True)
 
     # Parts
 
@@ -242,6 +273,12 @@ class PrivateTraining:
                 f"Argument `trainer.accumulate_grad_batches` is {trainer.accumulate_grad_batches}, but noise is "
                 "added once for each batch. Raise `data.batch_size` (patients in a step): `model.privacy.microbatch` "
                 "bounds the memory."
+            )
+        _refuse_data(data)
+        if getattr(trainer.lightning_module, "ambient", None) is not None:
+            raise GuaranteeError(
+                "Argument `model.ambient` fixes the noise of an image by its row, which changes where another "
+                "patient is left out. Leave it out of private training."
             )
         for mitigation in mitigations:
             if not mitigation.is_per_sample:
@@ -278,6 +315,27 @@ class PrivateTraining:
     def _streams(self, *parts: int | str) -> np.random.Generator:
         assert self.secret is not None
         return self.secret.generator(*parts)
+
+
+def _refuse_data(data: Any) -> None:
+    """Refuse options by which one patient changes what is trained on of others."""
+    if data.num_deep and not data.is_range_given:
+        raise GuaranteeError(
+            f"{data.num_deep} images are deeper than 8 bits, and what is black and white in all of them follows from "
+            "the darkest and brightest one. Give `data.value_range` (such as 0 and 4095), which no patient changes."
+        )
+    changed = {
+        "data.data_fraction": data.data_fraction < 1,
+        "data.max_train_images": data.max_train_images is not None,
+        "data.memorization": data.memorization.num_images > 0 and data.memorization.repeats > 1,
+    }
+    for name, is_on in changed.items():
+        if is_on:
+            raise GuaranteeError(
+                f"Argument `{name}` chooses rows by their number, so that one patient changes which rows of others are "
+                "used, or how often. Private training takes all rows of the training split once: leave it out "
+                "(`data.memorization.num_images: 0`)."
+            )
 
 
 def _refuse_two_ids(table: Any) -> None:

@@ -30,7 +30,7 @@ def budget_line(runs: Iterable[Path]) -> str | None:
     if math.isinf(total):
         return "Privacy: not all trials had noise, so the study has no bound."
     return (
-        f"Privacy: the {len(spent)} trials that ended have together spent epsilon {total:.3g} at delta {delta:.0e} "
+        f"Privacy: the {len(spent)} trials that began have together spent epsilon {total:.3g} at delta {delta:.0e} "
         f"of the patients that they were trained on (added up by {spent[0].by}); what is fitted on other patients "
         "adds nothing to it. Held-out patients, who chose between trials, have no bound."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +12,15 @@ import torch
 
 from memcontrol.errors import CheckpointError
 from memcontrol.exports import write_kohya, write_lora, write_model_card, write_pipeline
-from memcontrol.files.run_folder import newest_run
+from memcontrol.files.run_folder import EXPORTS, find_run, newest_run
 from memcontrol.pipeline import Tuned, open_tuned
 from memcontrol.ranges import check_ranges
 
 __all__ = ["Format", "export"]
 
 Format: TypeAlias = Literal["pipeline", "diffusers", "kohya"]
+
+log = logging.getLogger("memcontrol")
 
 DTYPES: Final = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 WRITERS: Final[dict[Format, Callable[[Tuned, Path, torch.dtype, float], None]]] = {
@@ -62,5 +65,18 @@ def export(
     if tuned.card is not None:
         card = tuned.card if scale is None else replace(tuned.card, scale=scale)
         card.write(output)  # also what `withdraw` finds an export by
+        _remember(Path(source).expanduser(), output)
         write_model_card(output, card, newest_run(Path(source).expanduser()), form)
     return output
+
+
+def _remember(source: Path, output: Path) -> None:
+    """Note in the run where it went: what is to be found when a patient withdraws."""
+    run = find_run(source)
+    if run is None:
+        return
+    try:
+        with (run / EXPORTS).open("a") as file:
+            file.write(f"{output.absolute()}\n")
+    except OSError as error:  # a run that others own
+        log.warning("The run could not note this export: %s", error.strerror)

@@ -20,7 +20,7 @@ from memcontrol.data.patients import BYTES, Membership, find_patient, text_diges
 from memcontrol.data.store import KEY_BYTES
 from memcontrol.errors import CheckpointError, DataError
 from memcontrol.files.card import Card
-from memcontrol.files.run_folder import ADAPTER, CARD, CHECKPOINTS, PARETO, PATIENTS, REJECTED, SAMPLES
+from memcontrol.files.run_folder import ADAPTER, CARD, CHECKPOINTS, EXPORTS, PARETO, PATIENTS, REJECTED, SAMPLES
 
 __all__ = ["Trace", "withdraw"]
 
@@ -121,6 +121,12 @@ def _of_folder(folder: Path, membership: Membership, audits: set[Path]) -> Itera
         for name, kind in ((CHECKPOINTS, "checkpoint"), (PARETO, "checkpoint of the front")):
             for path in sorted((folder / name).glob("*.ckpt")):
                 yield Trace(kind, str(path), "its weights were trained on the patient")
+        exports = (folder / EXPORTS).read_text().splitlines() if (folder / EXPORTS).is_file() else []
+        for export in dict.fromkeys(exports):
+            is_there = (
+                "its weights were trained on the patient" if Path(export).is_dir() else "was made, and moved since"
+            )
+            yield Trace("export", export, is_there)
         if (folder / ADAPTER).is_dir():
             yield Trace("adapter", str(folder / ADAPTER), "its weights were trained on the patient")
     if (folder / SAMPLES).is_dir():

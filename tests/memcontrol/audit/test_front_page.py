@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from memcontrol.audit.attack import Extraction
-from memcontrol.audit.front_page import attack_classes, front_page, status_of
+from memcontrol.audit.front_page import attack_classes, front_page
 from memcontrol.audit.verdict import Verdict
 from memcontrol.files.card import Card
 from memcontrol.measures import Measurement
@@ -81,7 +81,7 @@ def audited(outcome="none found", detectable=0.08, adjusted=None, extracted=()):
     ],
 )
 def test_green_needs_power(outcome, detectable, status):
-    assert status_of(audited(outcome, detectable).verdict) == status
+    assert audited(outcome, detectable).verdict.status == status
 
 
 def test_what_was_not_tested_is_named():
@@ -108,12 +108,12 @@ def test_the_page_names_no_path_and_escapes_what_it_is_given(tmp_path):
     shown = {
         "name": "run <b>", "kind": "run", "front": front_page(item, ABOUT, 0.01), "outcome": "none", "sentence": "<i>",
         "details": ["A `de<tail`."], "memorization": [], "quality": [], "patients": [], "groups": [], "figures": [],
-        "is_blurred": True, "pairs": None, "grid": None,
+        "is_blurred": True, "pairs": None, "grid": None, "guarantee": "none at all",
     }  # fmt: skip
     write_page(tmp_path / "r.html", "audit.html", title="Privacy audit", audited=[shown], differences=[], about=[])
     text = (tmp_path / "r.html").read_text()
     trained = "LORA, 1 of 2 slots of parts, 5 % of the U-Net"
-    for said in ("xray-sd, weights abc", trained, "<code>de&lt;tail</code>", "Signature"):
+    for said in ("xray-sd, weights abc", trained, "<code>de&lt;tail</code>", "Signature", "itself: none at all"):
         assert said in text, said
     for raw in ("/storage", "<b>", "<i>", "p1"):
         assert raw not in text.replace("<b>Not tested", "").replace("<b>The patient who", ""), raw

@@ -10,7 +10,7 @@ import warnings
 
 import pytest
 
-from memcontrol.audit.verdict import exit_code_of
+from memcontrol.audit.verdict import Verdict, exit_code_of
 from memcontrol.cli import main
 from memcontrol.cli.quiet import quieten
 from memcontrol.cli.trainer import COMMANDS
@@ -34,12 +34,19 @@ def test_help_names_every_command_and_no_other():
 
 class Judged:
     def __init__(self, outcome):
-        self.verdict = type("Verdict", (), {"outcome": outcome})
+        weak = outcome.startswith("weak ")
+        self.verdict = Verdict(outcome.removeprefix("weak "), "", [], {}, 0.4 if weak else 0.1)
 
 
 @pytest.mark.parametrize(
     ("outcomes", "code"),
-    [(["none found"], 0), (["leak"], 3), (["too little"], 4), (["none found", "leak", "too little"], 3)],
+    [
+        (["none found"], 0),
+        (["weak none found"], 4),
+        (["leak"], 3),
+        (["too little"], 4),
+        (["none found", "leak", "too little"], 3),
+    ],
 )
 def test_scripts_are_told_the_worst(outcomes, code):
     assert exit_code_of(map(Judged, outcomes)) == code

@@ -56,6 +56,13 @@ def test_the_noise_that_is_solved_for_keeps_the_budget_and_no_more(epsilon, rate
     assert 0.97 * epsilon < epsilon_of([Steps(100, rate, noise)], 1e-4) <= epsilon
 
 
+def test_little_noise_is_counted_by_the_accountant_that_fits_into_memory():
+    found = Guarantee.of(Steps(1000, 0.2, 0.1), 1e-4, 1.0, 100, 4, "pld")
+    assert found.accountant == "rdp"
+    assert found.epsilon > 1000
+    found.check(1000)
+
+
 def test_no_bound_needs_no_noise():
     assert noise_multiplier_for(math.inf, 1e-4, 100, 0.1) == 0
     assert Guarantee.of(Steps(10, 0.1, 0.0), 1e-4, 1.0, 100, 4, "pld").epsilon is None

@@ -6,10 +6,12 @@ import json
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+import memcontrol.api as mc
 from memcontrol.cli import main
 from memcontrol.errors import GuaranteeError
 from memcontrol.files.card import Card
@@ -25,7 +27,8 @@ PRIVATE = ("--model.privacy.epsilon=6", "--model.privacy.delta=1e-3", "--model.p
 
 
 def private_run(folder, *extra):
-    return short_run(folder, *PRIVATE, "--data.memorization.num_images=0", "--trainer.max_steps=4", *extra)
+    return short_run(folder, *PRIVATE, "--data.memorization.num_images=0", "--data.max_train_images=null",
+                     "--trainer.max_steps=4", *extra)  # fmt: skip
 
 
 def weights_of(folder):
@@ -54,6 +57,8 @@ def test_a_run_says_what_it_spent_and_its_key_is_gone(tmp_path, capsys):
     assert checkpoint[PRIVACY_KEY] == said
     card = Card.read(run / "adapter")
     assert guarantee_of(card) == Guarantee.from_dict(said)
+    assert card.training_set is None  # who guesses the set could test for a patient
+    assert (card.images, card.patients) == (None, 12)
     assert "differential privacy per patient" in (run / "adapter" / "README.md").read_text()
     assert not (run / "privacy.key").exists()
     metrics = (run / "metrics.csv").read_text()
@@ -170,6 +175,40 @@ def test_a_run_that_goes_on_cannot_change_its_budget(interrupted, tmp_path, caps
     assert "`model.privacy`" in resumed(interrupted, tmp_path, capsys)  # more steps need other noise
 
 
+def test_a_run_that_goes_on_cannot_change_what_its_steps_give_away(interrupted, tmp_path, capsys):
+    said = resumed(interrupted, tmp_path, capsys, "--trainer.max_steps=4", "--model.snr_gamma=5")
+    assert "`model.snr_gamma` None, but the config says 5" in said
+
+
+def test_deep_images_need_a_range_that_no_patient_changes():
+    data = SimpleNamespace(num_deep=3, is_range_given=False)
+    with pytest.raises(GuaranteeError, match=r"data\.value_range"):
+        private_training._refuse_data(data)
+
+
+def test_a_module_is_trained_once(tmp_path):
+    data = mc.PhantomDataModule(
+        num_subjects=24, split_fractions=[0.5, 0.25, 0.25], batch_size=4, transform=mc.Transform(size=64)
+    )
+    bound = mc.PrivacyOptions(epsilon=6.0, delta=1e-3, draws=1)
+    module = mc.MemControlModule(adapter=mc.SVDiffConfig(), eval_draws=1, privacy=bound)
+    mc.fit(module, data, max_steps=2, folder=tmp_path / "runs", progress=False)
+    with pytest.raises(GuaranteeError, match="has been trained before"):
+        mc.fit(module, data, max_steps=2, folder=tmp_path / "runs", progress=False)
+    plain = mc.MemControlModule(adapter=mc.SVDiffConfig(), eval_draws=1)
+    mc.fit(plain, data, max_steps=2, folder=tmp_path / "runs", progress=False)  # the data is as it was
+    assert type(plain.trainer.train_dataloader).__name__ == "ResumableLoader"
+
+
+def test_batches_that_no_coin_has_made_are_refused(tmp_path, monkeypatch, capsys):
+    from memcontrol.data.base import CaptionedImageDataModule
+
+    monkeypatch.setattr(CaptionedImageDataModule, "take_patients", lambda *_: None)
+    with pytest.raises(SystemExit):
+        main(private_run(tmp_path))
+    assert "batches come from ResumableLoader" in capsys.readouterr().err
+
+
 def test_a_private_run_does_not_go_on_without_its_bound(interrupted, tmp_path, capsys):
     said = resumed(interrupted, tmp_path, capsys, "--model.privacy=null")
     assert "which a run without would end" in said
@@ -242,6 +281,10 @@ def test_a_lost_key_is_not_replaced(interrupted, tmp_path, capsys):
         (["--trainer.callbacks+={class_path: callbacks.RewardsCallback}"], "membership_auc"),
         (["--trainer.callbacks+={class_path: callbacks.DuplicateWeights}"], "weights of near copies"),
         (["--trainer.max_steps=-1", "--trainer.max_epochs=1"], "Set `trainer.max_steps`"),
+        (["--data.memorization.num_images=2"], "data.memorization"),
+        (["--data.max_train_images=8"], "data.max_train_images"),
+        (["--data.data_fraction=0.5"], "data.data_fraction"),
+        (["--model.ambient=0.5"], "model.ambient"),
         (["--model.privacy.canaries=100000000"], "parameters are trained"),
         (["--model.privacy.noise_multiplier=1"], "either `epsilon`"),
     ],
@@ -284,15 +327,19 @@ def test_two_processes_add_the_noise_once(tmp_path):
     key = ("--trust-config", "--trainer.callbacks+=tests.killer.SameKey", "--trainer.gradient_clip_val=null")
     plain = ("--model.optimizer.lr=1e-3", *key)
     ranks = ("--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=2")
-    main(private_run(tmp_path / "one", *plain))
-    args = private_run(tmp_path / "two", *plain, *ranks)
-    subprocess.run([sys.executable, "train.py", *args], check=True, capture_output=True, timeout=300)
-    one, two = (weights_of(tmp_path / name) for name in ("one", "two"))
+    main(private_run(tmp_path / "one", *plain, "--model.privacy.epsilon=.inf"))
+    for name, epsilon in (("two", ".inf"), ("noisy", "0.05")):
+        args = private_run(tmp_path / name, *plain, *ranks, f"--model.privacy.epsilon={epsilon}")
+        subprocess.run([sys.executable, "train.py", *args], check=True, capture_output=True, timeout=300)
+    one, two, noisy = (weights_of(tmp_path / name) for name in ("one", "two", "noisy"))
     assert one[PRIVACY_KEY] == two[PRIVACY_KEY]
-    states = [checkpoint["optimizer_states"][0]["state"] for checkpoint in (one, two)]
-    for number in states[0]:  # the mean gradient of all steps, noise and all
-        a, b = (state[number]["exp_avg"].double() for state in states)
-        assert float((a - b).norm()) <= 1e-4 * float(a.norm())
+    states = [checkpoint["optimizer_states"][0]["state"] for checkpoint in (one, two, noisy)]
+    moments = [torch.cat([part["exp_avg"].flatten() for part in state.values()]).double() for state in states]
+    assert float((moments[0] - moments[1]).norm()) <= 1e-4 * float(moments[0].norm())  # mean gradients of all steps
+    found = moments[2].std()
+    of_step = noisy[PRIVACY_KEY]["noise_multiplier"] * noisy[PRIVACY_KEY]["clip"] / 4  # 4 patients expected
+    expected = of_step * 0.1 * sum(0.9 ** (2 * i) for i in range(4)) ** 0.5  # AdamW's first moment after four steps
+    assert float(found) == pytest.approx(expected, rel=0.03)  # 15,473 parameters; twice the noise would be 1.41
 
 
 def audited(tmp_path, name, *extra):

@@ -23,7 +23,7 @@ def trial(folder, noise=2.0):
 def test_trials_add_up(tmp_path):
     runs = [trial(tmp_path / str(i)) for i in range(3)] + [tmp_path / "none"]
     expected = epsilon_of([Steps(150, 0.2, 2.0)], 1e-4)
-    assert f"the 3 trials that ended have together spent epsilon {expected:.3g}" in budget_line(runs)
+    assert f"the 3 trials that began have together spent epsilon {expected:.3g}" in budget_line(runs)
 
 
 def test_other_studies_say_nothing(tmp_path):
