@@ -135,7 +135,7 @@ def test_svdiff_checkpoint_of_sd15_is_small(tmp_path, monkeypatch):
     layout, mask = resolve_mask(unet, "paper13", "all")
     adapted = adapt(unet, SVDiffConfig(), layout, mask)
     card = SimpleNamespace(to_dict=dict)
-    module = SimpleNamespace(adapted=adapted, trainer=None, card=lambda: card, mitigations=[])
+    module = SimpleNamespace(adapted=adapted, trainer=None, card=lambda: card, mitigations=[], privacy=None)
     trained = adapted.trainable()
     weights = {f"unet.{name}": torch.zeros(value.shape) for name, value in trained.items()}
     content = {"state_dict": {**weights, "unet.conv_in.weight": torch.zeros(1_000_000)}}
