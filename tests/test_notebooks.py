@@ -48,7 +48,10 @@ def test_your_own_xrays(monkeypatch, tmp_path):
         Image.fromarray(pixels).save(folder / f"{i}.png")
         rows.append({"file_name": f"{i}.png", "text": f"CXR PA {i}", "subject_id": f"p{i}"})
     pd.DataFrame(rows).to_csv(folder / "metadata.csv", index=False)
-    quick = "mc.AuditOptions(scoring=mc.ScoringOptions(num_images=8, num_probes=8, draws=1, attacks=False))"
+    quick = (
+        "mc.AuditOptions(scoring=mc.ScoringOptions(num_images=8, num_probes=8, draws=1, attacks=False), "
+        "extraction=type(mc.AuditOptions().extraction)(prompts=0))"
+    )
     found = run("your_xrays.ipynb", monkeypatch, tmp_path, FOLDER=repr(str(folder)), BASE="'embedded'", SIZE=64,
     STEPS=2,
                 steps=1, num_inference_steps=1, output=f"'audit', options={quick}")  # fmt: skip
