@@ -21,6 +21,7 @@ __all__ = ["Steps", "able", "accountant_name", "epsilon_of", "noise_multiplier_f
 
 DIGITS: Final = 4
 """Digits of a noise multiplier that is solved for; it is rounded up."""
+PRECISION: Final = 1e-3
 LEAST: Final = 0.2
 LEAST_PLD: Final = 0.3
 MOST: Final = 10_000
@@ -92,18 +93,18 @@ def noise_multiplier_for(
     """
     if math.isinf(epsilon):
         return 0.0
-    loose = _solved(epsilon, delta, steps, rate, "rdp", (LEAST, 4 * MOST))
+    loose = _solved(epsilon, delta, steps, rate, "rdp", (LEAST, MOST))
     found = loose if accountant == "rdp" else _solved(epsilon, delta, steps, rate, "pld", (LEAST, 1.01 * loose))
     noise = math.ceil(found * 10**DIGITS) / 10**DIGITS
-    while epsilon_of([Steps(steps, rate, noise)], delta, accountant) > epsilon:
-        noise = round(noise + 10**-DIGITS, DIGITS)
+    while epsilon_of([Steps(steps, rate, noise)], delta, accountant) > epsilon:  # twice or thrice, at most
+        noise = math.ceil(noise * (1 + PRECISION / 2) * 10**DIGITS) / 10**DIGITS
     return noise
 
 
 def _solved(
     epsilon: float, delta: float, steps: int, rate: float, accountant: Accountant, within: tuple[float, float]
 ) -> float:
-    """Return the noise between two bounds at which the budget is met, within a thousandth."""
+    """Return the noise between two bounds at which the budget is met, within `PRECISION` of itself."""
 
     def excess(log_noise: float) -> float:
         cost = epsilon_of([Steps(steps, rate, math.exp(log_noise))], delta, accountant)
@@ -117,7 +118,7 @@ def _solved(
         )
     near = max(low, high - 0.4)  # privacy loss distributions save a third of the noise at most
     low = near if excess(near) > 0 else low
-    return math.exp(float(brentq(excess, low, high, xtol=1e-3))) if excess(low) > 0 else math.exp(low)
+    return math.exp(float(brentq(excess, low, high, xtol=PRECISION))) if excess(low) > 0 else math.exp(low)
 
 
 def _event(part: Steps) -> Any:

@@ -15,7 +15,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -69,13 +69,14 @@ def clipped_sums(
         GuaranteeError: If several at once are asked for, and a layer mixes what comes in.
     """
     sums = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in trained.items()}
+    units = units_of(module, trained) if microbatch > 1 else {}
     for start in range(0, patients, microbatch):
         stop = min(start + microbatch, patients)
         torch.clear_autocast_cache()  # a weight that was cast belongs to the graph of the last patients
         if microbatch == 1:
             gradients = _of_one(trained, losses(start, stop))
         else:
-            gradients = _of_several(module, trained, losses, start, stop)
+            gradients = _of_several(module, units, losses, start, stop)
         for name, summed in _clipped(gradients, clip).items():
             sums[name] += summed
     return sums
@@ -88,10 +89,9 @@ def _of_one(trained: Mapping[str, nn.Parameter], loss: Tensor) -> dict[str, Tens
 
 
 def _of_several(
-    module: nn.Module, trained: Mapping[str, nn.Parameter], losses: PatientLosses, start: int, stop: int
+    module: nn.Module, units: Mapping[str, list[str]], losses: PatientLosses, start: int, stop: int
 ) -> dict[str, Tensor]:
     """Return several patients' gradients, with shape `(patients, ...)`."""
-    units = units_of(module, trained)
     with recording({unit: module.get_submodule(unit) for unit in units}) as seen:
         loss = losses(start, stop).sum()
     calls = [(unit, call) for unit, of_unit in seen.items() for call in of_unit]
@@ -199,36 +199,42 @@ def _clipped(gradients: Mapping[str, Tensor], clip: float) -> ClippedSums:
 
 
 def clip_factors(norms: Tensor, clip: float) -> Tensor:
-    """Return what gradients of these norms are multiplied by, so that none is longer than `clip`; 0 if not finite."""
+    """Return what gradients are multiplied by, so that none is longer than the clip.
+
+    Args:
+        norms: Norms of patients' gradients, with shape `(patients,)`.
+        clip: Largest norm that is let pass.
+
+    Returns:
+        Factors in [0, 1], with shape `(patients,)`; 0 for what is not finite.
+    """
     return torch.where(norms.isfinite(), (clip / norms.clamp_min(1e-30)).clamp_max(1.0), 0.0)
 
 
-def units_of(module: nn.Module, trained: Mapping[str, nn.Parameter]) -> dict[str, list[str]]:
+def units_of(module: nn.Module, trained: Iterable[str]) -> dict[str, list[str]]:
     """Return the layers that hold trained parameters, with the parameters' names within them.
 
     A layer is the module next to a parameter that is called, and not a mere container; of layers within each other the
     outer one counts.
     """
     holders = {name: _holder(module, name) for name in trained}
-    outer = {
-        holder: next(
-            (
-                other
-                for other in sorted(set(holders.values()), key=len)
-                if f"{holder}.".startswith(f"{other}." if other else "")
-            ),
-            holder,
-        )
-        for holder in holders.values()
-    }
+    known = set(holders.values())
     units: dict[str, list[str]] = {}
     for name, holder in holders.items():
-        unit = outer[holder]
+        unit = next(outer for outer in _outwards(holder) if outer in known)
         units.setdefault(unit, []).append(name.removeprefix(f"{unit}.") if unit else name)
     return units
 
 
+def _outwards(path: str) -> Iterator[str]:
+    """Yield the modules around a module and itself, from the root inwards."""
+    parts = path.split(".") if path else []
+    for depth in range(len(parts) + 1):
+        yield ".".join(parts[:depth])
+
+
 def _holder(module: nn.Module, name: str) -> str:
+    """Return the module that computes with a parameter."""
     path = name.rpartition(".")[0]
     while path and isinstance(module.get_submodule(path), CONTAINERS):
         path = path.rpartition(".")[0]
