@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from memcontrol.api.fitting import private_files
+from memcontrol.api.private_files import private_files
 from memcontrol.api.results import AuditResult, Run
 from memcontrol.audit import AuditOptions, ShadowTraining
 from memcontrol.audit import audit as run_audit

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import yaml
 from lightning.pytorch import Callback
 from lightning.pytorch.loggers import CSVLogger, Logger
 
+from memcontrol.api.configs import config_of_run, describable, write_config
+from memcontrol.api.private_files import private_files
 from memcontrol.api.results import Run
 from memcontrol.callbacks import AdapterCheckpoint, AuditForecast, PatientRecord, StepProgressBar
 from memcontrol.cli.metrics import set_metrics_aside, take_metrics_up
 from memcontrol.cli.quiet import quieten
 from memcontrol.cli.trainer import MemControlTrainer
 from memcontrol.data.base import CaptionedImageDataModule
-from memcontrol.described import config_of
-from memcontrol.errors import CheckpointError, ConfigError
-from memcontrol.files.atomic import write_text
+from memcontrol.errors import CheckpointError
 from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint
 from memcontrol.files.run_folder import CONFIG, find_run
 from memcontrol.module import MemControlModule
 
-__all__ = ["fit", "private_files"]
-
-log = logging.getLogger("memcontrol")
+__all__ = ["fit"]
 
 
 def fit(
@@ -71,6 +64,7 @@ def fit(
 
     Raises:
         MemControlError: If something cannot work as configured.
+        ConfigError: If module or data are of a class that no config can hold.
 
     Example:
         >>> import memcontrol.api as mc
@@ -80,11 +74,14 @@ def fit(
     """
     quieten()
     with private_files():
-        path = Path(folder).expanduser()
-        checkpoint, logger = _begin(path, resume)
+        checkpoint, logger = _begin(Path(folder).expanduser(), resume)
+        interval = val_check_interval or max_steps
+        chosen = list(callbacks)
+        if not any(isinstance(callback, AdapterCheckpoint) for callback in chosen):
+            chosen.append(AdapterCheckpoint())
         trainer = MemControlTrainer(
             max_steps=max_steps,
-            val_check_interval=val_check_interval or max_steps,
+            val_check_interval=interval,
             check_val_every_n_epoch=None,
             num_sanity_val_steps=0,
             log_every_n_steps=min(10, max_steps),
@@ -94,7 +91,7 @@ def fit(
             precision=precision,  # type: ignore[arg-type]
             gradient_clip_val=gradient_clip_val,
             logger=[logger, *loggers],
-            callbacks=_with_ours(callbacks, progress),
+            callbacks=[*chosen, AuditForecast(), PatientRecord(), *([StepProgressBar()] if progress else [])],
             enable_progress_bar=progress,
             enable_model_summary=False,
         )
@@ -102,19 +99,19 @@ def fit(
         if trainer.is_global_zero and checkpoint is not None:
             take_metrics_up(run, trainer.loggers, read_checkpoint(Path(checkpoint))[0].step)
         elif trainer.is_global_zero:
-            _write_config(run, module, data, max_steps, val_check_interval or max_steps, gradient_clip_val, precision)
+            config = config_of_run(
+                module,
+                data,
+                describable(chosen),
+                max_steps=max_steps,
+                val_check_interval=interval,
+                precision=precision,
+                gradient_clip_val=gradient_clip_val,
+                folder=run.parent,
+            )
+            write_config(run / CONFIG, config)
         trainer.fit(module, data, ckpt_path=checkpoint)
         return Run(run)
-
-
-@contextmanager
-def private_files() -> Iterator[None]:
-    """Make files that are their owner's alone inside the block: all that is written is made of patients' data."""
-    before = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(before)
 
 
 def _begin(folder: Path, resume: Run | str | Path | None) -> tuple[str | None, CSVLogger]:
@@ -124,31 +121,10 @@ def _begin(folder: Path, resume: Run | str | Path | None) -> tuple[str | None, C
     source = (resume.folder if isinstance(resume, Run) else Path(resume)).expanduser()
     run = find_run(source)
     if run is None:
-        raise CheckpointError(f"Argument `resume` is {str(source)!r}, which is no run and lies in none.")
+        raise CheckpointError(
+            f"Argument `resume` is {str(source)!r}, which is no run folder and lies in none. Give what `fit` "
+            "returned, its folder, or a checkpoint in it."
+        )
     set_metrics_aside(run)
     logger = CSVLogger(str(run.parent.parent), run.parent.name, version=run.name)
     return str(find_checkpoint(source)), logger
-
-
-def _with_ours(callbacks: Sequence[Callback], progress: bool) -> list[Callback]:
-    found = list(callbacks)
-    if not any(isinstance(callback, AdapterCheckpoint) for callback in found):
-        found.append(AdapterCheckpoint())
-    return [*found, AuditForecast(), PatientRecord(), *([StepProgressBar()] if progress else [])]
-
-
-def _write_config(
-    run: Path, module: Any, data: Any, steps: int, interval: int, clip: float | None, precision: str
-) -> None:
-    """Write what the command line would make this run from, for shadow models and for the reader."""
-    trainer: dict[str, Any] = {"max_steps": steps, "val_check_interval": interval, "check_val_every_n_epoch": None}
-    trainer |= {"num_sanity_val_steps": 0, "gradient_clip_val": clip, "precision": precision, "devices": 1}
-    trainer |= {"callbacks": [{"class_path": "callbacks.AdapterCheckpoint"}]}
-    try:
-        config = {"seed_everything": module.seed, "model": config_of(module), "data": config_of(data)}
-    except ConfigError as error:
-        log.warning("The run has no config.yaml: %s", error)
-        return
-    for part in ("model", "data"):
-        config[part]["init_args"].pop("seed", None)  # the one seed goes to both
-    write_text(run / CONFIG, yaml.safe_dump({**config, "trainer": trainer}, sort_keys=False))

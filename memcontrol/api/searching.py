@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
-import yaml
 from lightning.pytorch import Callback
 
-from memcontrol.api.fitting import private_files
+from memcontrol.api.configs import config_of_run, write_config
+from memcontrol.api.private_files import private_files
 from memcontrol.api.results import StudyResult
 from memcontrol.callbacks import AdapterCheckpoint, ParetoCheckpoint, RewardsCallback
 from memcontrol.cli.main import run_in_process
 from memcontrol.data.base import CaptionedImageDataModule
 from memcontrol.described import config_of
 from memcontrol.errors import SearchError
-from memcontrol.files.atomic import write_text
 from memcontrol.module import MemControlModule
 from memcontrol.search.options import SearchOptions
 
 __all__ = ["search"]
-
-log = logging.getLogger("memcontrol")
 
 
 def search(
@@ -65,31 +60,26 @@ def search(
         ConfigError: If an object cannot be written into a config.
     """
     if options.executor is not None:
-        raise SearchError("An executor is an object that no config can hold. Name its class in a YAML config.")
+        raise SearchError(
+            f"Argument `options.executor` is {type(options.executor).__name__}, an object that no config can hold. "
+            "Leave it out, or name its class in a YAML config and run the command line."
+        )
     interval = val_check_interval or max_steps
-    ours = [rewards, ParetoCheckpoint(), AdapterCheckpoint(every_n_train_steps=interval), *callbacks]
-    config: dict[str, Any] = {
-        "seed_everything": module.seed,
-        "model": config_of(module),
-        "data": config_of(data),
-        "trainer": {
-            "max_steps": max_steps,
-            "val_check_interval": interval,
-            "check_val_every_n_epoch": None,
-            "num_sanity_val_steps": 0,
-            "precision": precision,
-            "gradient_clip_val": gradient_clip_val,
-            "devices": 1,
-            "logger": {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": "runs"}},
-            "callbacks": [config_of(callback) for callback in ours],
-        },
-        "search": {f.name: config_of(getattr(options, f.name)) for f in fields(options) if f.name != "executor"},
-    }
-    for part in ("model", "data"):
-        config[part]["init_args"].pop("seed", None)  # the one seed goes to both
+    ours: list[Callback] = [rewards, ParetoCheckpoint(), AdapterCheckpoint(every_n_train_steps=interval), *callbacks]
     folder = Path(options.study).expanduser()
+    config = config_of_run(
+        module,
+        data,
+        ours,
+        max_steps=max_steps,
+        val_check_interval=interval,
+        precision=precision,
+        gradient_clip_val=gradient_clip_val,
+        folder=folder,
+    )
+    config["search"] = {f.name: config_of(getattr(options, f.name)) for f in fields(options) if f.name != "executor"}
     with private_files():
         asked = folder.with_name(f"{folder.name}.yaml")
-        write_text(asked, yaml.safe_dump(config, sort_keys=False))
+        write_config(asked, config)
         run_in_process(["search", "--config", str(asked), *(["--trust-config"] if trust else [])])
     return StudyResult(folder)

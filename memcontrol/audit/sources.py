@@ -18,7 +18,7 @@ from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint
 from memcontrol.files.run_folder import CHECKPOINTS, newest_run
 from memcontrol.pipeline import load_pipeline
 
-__all__ = ["Source", "named", "open_source"]
+__all__ = ["Load", "Source", "named", "open_source"]
 
 Load = Callable[[], Pipeline]
 VERSION = re.compile(r"version_\d+")
