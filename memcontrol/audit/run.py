@@ -37,7 +37,7 @@ from memcontrol.files.atomic import write_json
 from memcontrol.files.card import Card, check_value_range
 from memcontrol.files.digests import changes_of
 from memcontrol.files.provenance import versions_of
-from memcontrol.files.run_folder import ADAPTER, CARD, find_run, write_verdict
+from memcontrol.files.run_folder import ADAPTER, AUDIT, CARD, find_run, write_verdict
 from memcontrol.measures import (
     Evidence,
     RealImages,
@@ -275,7 +275,7 @@ def _write(
         ],
         "differences": [asdict(d) for d in differences],
     }
-    write_json(output / "audit.json", record)
+    write_json(output / AUDIT, record)
     write_patients_record(output, real.data)
     write_patients({item.source.name: item.ranked for item in found if item.ranked is not None}, output / "leaking.csv")
     write_report(found, differences, real, options, about, output / "report.html")

@@ -31,7 +31,7 @@ from memcontrol.errors import DivergedError, SearchError
 from memcontrol.files.atomic import write_text
 from memcontrol.files.checkpoints import checkpoint_of, find_checkpoint
 from memcontrol.files.configs import ResolvedConfig
-from memcontrol.files.journal import Journal
+from memcontrol.files.journal import JOURNAL, Journal
 from memcontrol.files.redaction import paths_of, shareable
 from memcontrol.files.run_folder import CONFIG, LOG
 from memcontrol.jobs.job import Job, Value, overlay_of
@@ -142,7 +142,7 @@ class _Comparison:
         self.entry = entry
         self.build = build
         self.trust = trust
-        self.journal = Journal(root / "journal.jsonl")
+        self.journal = Journal(root / JOURNAL)
         self.workers = options.workers or max(1, num_devices())
         self.setting: Setting = setting_of(options, config)
         self.paths = tuple(paths_of(config.values.get("data", {})))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from memcontrol.errors import SearchError
-from memcontrol.files.journal import Journal
+from memcontrol.files.journal import JOURNAL, Journal
 from memcontrol.measures import Point
 from memcontrol.measures.statistics.intervals import Z95, Interval
 from memcontrol.measures.statistics.objective import reward_of
@@ -94,7 +94,7 @@ def check_searches(folders: Sequence[str]) -> None:
 
 
 def _journal(folder: str) -> Path:
-    return Path(folder).expanduser() / "journal.jsonl"
+    return Path(folder).expanduser() / JOURNAL
 
 
 def _front(

@@ -20,9 +20,11 @@ from filelock import FileLock, Timeout
 
 from memcontrol.errors import SearchError
 
-__all__ = ["SCHEMA", "Journal"]
+__all__ = ["JOURNAL", "SCHEMA", "Journal"]
 
 SCHEMA: Final = 1
+JOURNAL: Final = "journal.jsonl"
+"""What the journal of a study or a comparison is called."""
 
 
 class Journal:

@@ -32,6 +32,7 @@ from memcontrol.plain import read_mapping
 
 __all__ = [
     "ADAPTER",
+    "AUDIT",
     "CARD",
     "CHECKPOINTS",
     "CONFIG",
@@ -72,6 +73,8 @@ PARETO: Final = "pareto"
 REJECTED: Final = "rejected.csv"
 TIMING: Final = "timing.json"
 EXPORTS: Final = "exports.txt"
+AUDIT: Final = "audit.json"
+"""In the folder of an audit."""
 PATIENTS: Final = "patients.npz"
 PRIVACY: Final = "privacy.json"
 SECRET: Final = "privacy.key"

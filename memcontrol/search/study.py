@@ -23,7 +23,7 @@ from memcontrol.errors import SearchError
 from memcontrol.files.atomic import write_text
 from memcontrol.files.configs import ResolvedConfig
 from memcontrol.files.digests import changes_of, digest_of
-from memcontrol.files.journal import Journal
+from memcontrol.files.journal import JOURNAL, Journal
 from memcontrol.files.redaction import paths_of
 from memcontrol.files.run_folder import CONFIG
 from memcontrol.plain import read_plain, read_text
@@ -53,7 +53,6 @@ READ_NO_LOSS: Final = (
 )  # fmt: skip
 """Callbacks that do without the held-out loss, unless they monitor it."""
 RECORD: Final = "study.yaml"
-JOURNAL: Final = "journal.jsonl"
 FORMAT: Final = 2
 """Version of the record; 1 held all values of the config, also those that are defaults."""
 

@@ -11,13 +11,13 @@ import yaml
 
 from memcontrol.errors import SearchError
 from memcontrol.files.atomic import replacing
-from memcontrol.files.journal import Journal
+from memcontrol.files.journal import JOURNAL, Journal
 from memcontrol.files.sheet import write_sheet
 from memcontrol.measures import Point, directions
 from memcontrol.plain import read_mapping
 from memcontrol.search.options import SearchOptions
 from memcontrol.search.records import TrialRecord, TrialState, read_trials
-from memcontrol.search.study import JOURNAL, RECORD
+from memcontrol.search.study import RECORD
 
 __all__ = ["TRIALS", "Form", "convert_study", "trials_table"]
 

@@ -20,14 +20,13 @@ from memcontrol.data.patients import BYTES, Membership, find_patient, text_diges
 from memcontrol.data.store import KEY_BYTES
 from memcontrol.errors import CheckpointError, DataError
 from memcontrol.files.card import Card
-from memcontrol.files.run_folder import ADAPTER, CARD, CHECKPOINTS, EXPORTS, PARETO, PATIENTS, REJECTED, SAMPLES
+from memcontrol.files.journal import JOURNAL
+from memcontrol.files.run_folder import ADAPTER, AUDIT, CARD, CHECKPOINTS, EXPORTS, PARETO, PATIENTS, REJECTED, SAMPLES
 
 __all__ = ["Trace", "withdraw"]
 
 log = logging.getLogger("memcontrol")
 
-JOURNAL: Final = "journal.jsonl"
-AUDIT: Final = "audit.json"
 NAMING: Final = {"leaking.csv": "patient", REJECTED: "subject_id"}
 """Tables that name patients, and their column."""
 USED: Final = {"train": "trained on", "validate": "validated on", "test": "held out"}
