@@ -38,7 +38,6 @@ from memcontrol.optimizers import (
     options_of,
 )
 from memcontrol.privacy import PrivacyOptions, PrivateTraining
-from memcontrol.privacy.training import PRIVACY_KEY
 from memcontrol.ranges import check_ranges
 from memcontrol.recipe import RECIPE_KEY, check_recipe, recipe_of
 from memcontrol.seeds import derive_seed
@@ -364,8 +363,6 @@ class MemControlModule(Denoising):
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
         checkpoint[CARD_KEY] = self.card().to_dict()
         checkpoint[RECIPE_KEY] = recipe_of(self, self.trainer)
-        if self.privacy is not None:
-            checkpoint[PRIVACY_KEY] = self.privacy.guarantee(self.global_step).to_dict()
         checkpoint[MITIGATIONS_KEY] = {type(m).__name__: m.state_dict() for m in self.mitigations}
         check_checkpoint(self.trainer, checkpoint)
 
@@ -379,9 +376,10 @@ class MemControlModule(Denoising):
         check_fits(checkpoint, self.card(), {f"unet.{name}" for name in self.adapted.trainable()})
         if self.trainer.state.fn == TrainerFn.FITTING:
             self._is_resumed = True
+            theirs = Card.from_dict(checkpoint[CARD_KEY], Path("The checkpoint"))
             if self.privacy is not None:
-                self.privacy.load(self.trainer, checkpoint)
-            elif PRIVACY_KEY in checkpoint:
+                self.privacy.load(self.trainer, theirs, int(checkpoint["global_step"]))
+            elif theirs.privacy is not None:
                 raise CheckpointError(
                     "The checkpoint was trained with a bound on what it gives away (`model.privacy`), which a run "
                     "without would end. Give the same options again (config.yaml in the run folder)."
@@ -426,10 +424,9 @@ class MemControlModule(Denoising):
         if table is None:
             return {}
         rows = table("train")
-        counts = {"images": len(rows), "patients": rows["subject_id"].nunique()}
-        if self.privacy is not None:
-            del counts["images"]  # of the numbers, that of patients alone is no secret
-        return counts
+        patients = {"patients": rows["subject_id"].nunique()}
+        # of a private run, the number of patients alone is no secret
+        return patients if self.privacy is not None else {"images": len(rows), **patients}
 
     def _value_range(self) -> list[float] | None:
         """Return which values of deep images are black and white, or None where the data has none."""

@@ -87,6 +87,7 @@ def front_page(item: Audited, about: Mapping[str, Any], level: float) -> dict[st
         "status": status,
         "said": said,
         "identity": list(_identity(item, about)),
+        "guarantee": _guarantee(item),
         "classes": classes,
         "untested": [attack for attack in classes if not attack.ran],
         "next": NEXT[status],
@@ -103,11 +104,15 @@ def _identity(item: Audited, about: Mapping[str, Any]) -> list[tuple[str, str]]:
             f"{about['heldout_patients']} held-out ones ({about['heldout_images']} images)",
         )
     )
-    if item.source.card is not None:
-        found.append(("proven bound", str(item.guarantee or NO_GUARANTEE)))
+    found.append(("proven bound", _guarantee(item)))
     if item.used is not None:
         found.append(("seen of it", str(item.used)))
     return [*found, ("audited", f"{about['date']}, memcontrol {about['versions']['memcontrol']}")]
+
+
+def _guarantee(item: Audited) -> str:
+    """Return what is proven of a model, in words."""
+    return str(item.guarantee or (NO_GUARANTEE if item.source.card is not None else "not known"))
 
 
 def _of_card(card: Card | None) -> list[tuple[str, str]]:

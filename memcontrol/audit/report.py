@@ -21,7 +21,6 @@ from memcontrol.measures import MEASURES, Measurement, RealImages, Sampled, Samp
 from memcontrol.measures.aggregators import GroupAUC
 from memcontrol.measures.measure import ATTACKERS, Attacker
 from memcontrol.measures.statistics.intervals import Interval
-from memcontrol.privacy.guarantee import NO_GUARANTEE
 from memcontrol.reports.audit_figures import distance_histogram, grid_of, picture, roc_curves
 from memcontrol.reports.page import data_url, write_page
 
@@ -59,7 +58,6 @@ def _item(item: Audited, real: RealImages, options: AuditOptions, about: Mapping
         "name": item.source.name,
         "kind": item.source.kind,
         "front": front_page(item, about, options.level),
-        "guarantee": str(item.guarantee or (NO_GUARANTEE if item.source.card is not None else "not known")),
         "outcome": verdict.outcome.partition(" ")[0],
         "sentence": verdict.sentence,
         "details": verdict.details,

@@ -23,7 +23,7 @@ from memcontrol.data.check import check_rows, raise_or_drop
 from memcontrol.data.dataset import Cached, CaptionedImages
 from memcontrol.data.identifiers import report_identifiers, without_identifiers
 from memcontrol.data.images import Transform, Variant
-from memcontrol.data.poisson import PatientLoader, PoissonSampler, RandomStreams
+from memcontrol.data.poisson import PoissonSampler, RandomStreams, Visits, collated
 from memcontrol.data.readers import FileReader, ImageReader, Levels, Look, levels_of
 from memcontrol.data.sampler import EpochSampler, ResumableLoader
 from memcontrol.data.splits import SPLITS, MemorizationSubset, assign_splits, coin_half, in_pool, in_share, take
@@ -214,16 +214,18 @@ class CaptionedImageDataModule(Described, LightningDataModule):
                 "the first" if self.captions == "first" else "one of them by seed at each visit",
             )
 
-    def train_dataloader(self) -> ResumableLoader | PatientLoader:
+    def train_dataloader(self) -> ResumableLoader:
         """Return seeded, resumable batches of the training split."""
         dataset = self.datasets["train"]
         rank, num_ranks = self._rank()
         if self._poisson is not None:
             patients = dataset.table["subject_id"].astype(str).to_numpy()[dataset.order].tolist()
             by_coins = PoissonSampler(patients, *self._poisson, rank, num_ranks)
-            return PatientLoader(dataset, by_coins, self._progress, **self._loader_options())
+            options = {**self._loader_options(), "batch_size": None, "collate_fn": collated}  # it yields whole batches
+            return ResumableLoader(Visits(dataset), by_coins, self._progress, **options)
         sampler = EpochSampler(len(dataset), self.batch_size, self.seed, rank, num_ranks)
-        return ResumableLoader(dataset, sampler, self._progress, drop_last=True, **self._loader_options())
+        options = {**self._loader_options(), "batch_size": sampler.batch_size, "drop_last": True}
+        return ResumableLoader(dataset, sampler, self._progress, **options)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return the validation split in order."""

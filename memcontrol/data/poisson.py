@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, default_collate
+from torch.utils.data import Dataset, DistributedSampler, default_collate
 
-from memcontrol.data.sampler import Pick, Resumable
+from memcontrol.data.sampler import Pick
 
-__all__ = ["PatientLoader", "PoissonSampler", "RandomStreams"]
+__all__ = ["PoissonSampler", "RandomStreams", "Visits", "collated"]
 
 RandomStreams = Callable[..., np.random.Generator]
 """Returns the random numbers that some words and numbers name."""
@@ -78,8 +78,12 @@ class PoissonSampler(DistributedSampler[list[Pick]]):
             yield int(positions[i % len(positions)]), int(seed)
 
 
-class _Visits(Dataset[list[Any]]):
-    """Samples by lists of picks."""
+class Visits(Dataset[list[Any]]):
+    """Samples by lists of picks: a whole batch at once.
+
+    Args:
+        samples: Indexed by picks.
+    """
 
     def __init__(self, samples: Dataset[Any]) -> None:
         self.samples = samples
@@ -89,27 +93,7 @@ class _Visits(Dataset[list[Any]]):
         return [self.samples[pick] for pick in picks]
 
 
-class PatientLoader(Resumable, DataLoader[Any]):
-    """A training loader of Poisson batches that Lightning can resume; an empty batch is an empty dict.
-
-    Args:
-        dataset: Indexed by picks.
-        sampler: Which picks each batch has.
-        progress: Returns the current epoch and the number of its batches that are done.
-        options: Further arguments of DataLoader.
-    """
-
-    def __init__(
-        self,
-        dataset: Dataset[Any],
-        sampler: PoissonSampler,
-        progress: Callable[[], tuple[int, int]],
-        **options: Any,
-    ) -> None:
-        self.progress = progress
-        super().__init__(_Visits(dataset), sampler=sampler, batch_size=None, collate_fn=_collated, **options)
-
-
-def _collated(samples: list[Any]) -> dict[str, Any]:
+def collated(samples: list[Any]) -> dict[str, Any]:
+    """Return samples as a batch; of none, an empty dict."""
     batch: dict[str, Any] = default_collate(samples) if samples else {}
     return batch

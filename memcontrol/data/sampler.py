@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from memcontrol.seeds import derive_seed
 
-__all__ = ["EpochSampler", "Pick", "Resumable", "ResumableLoader"]
+__all__ = ["EpochSampler", "Pick", "ResumableLoader"]
 
 Pick = tuple[int, int]
 """A position in the list of training rows, and the seed of everything random about this visit."""
@@ -59,11 +59,23 @@ class EpochSampler(DistributedSampler[Pick]):
             yield int(order[visit]), derive_seed(self.seed, "draw", self.epoch, visit)
 
 
-class Resumable:
-    """A training loader whose state is how many batches have been trained on."""
+class ResumableLoader(DataLoader[Any]):
+    """A training loader that Lightning can resume: its state is how many batches have been trained on.
 
-    progress: Callable[[], tuple[int, int]]
+    Args:
+        dataset: Indexed by what the sampler yields.
+        sampler: Order of the visits; it has `num_batches` in an epoch, and a `start`.
+        progress: Returns the current epoch and the number of its batches that are done.
+        options: Further arguments of DataLoader.
+    """
+
     sampler: Any
+
+    def __init__(
+        self, dataset: Dataset[Any], sampler: Any, progress: Callable[[], tuple[int, int]], **options: Any
+    ) -> None:
+        self.progress = progress
+        super().__init__(dataset, sampler=sampler, **options)
 
     def state_dict(self) -> dict[str, int]:
         """Return epoch and batch."""
@@ -77,24 +89,3 @@ class Resumable:
             epoch, batch = epoch + 1, 0
         self.sampler.start = (epoch, batch)
         self.sampler.set_epoch(epoch)
-
-
-class ResumableLoader(Resumable, DataLoader[Any]):
-    """A training loader that Lightning can resume: its state is how many batches have been trained on.
-
-    Args:
-        dataset: Indexed by picks.
-        sampler: Order of the picks.
-        progress: Returns the current epoch and the number of its batches that are done.
-        options: Further arguments of DataLoader.
-    """
-
-    def __init__(
-        self,
-        dataset: Dataset[Any],
-        sampler: EpochSampler,
-        progress: Callable[[], tuple[int, int]],
-        **options: Any,
-    ) -> None:
-        self.progress = progress
-        super().__init__(dataset, sampler=sampler, batch_size=sampler.batch_size, **options)

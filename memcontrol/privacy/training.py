@@ -15,9 +15,10 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from memcontrol.data.poisson import PatientLoader
+from memcontrol.data.poisson import PoissonSampler
 from memcontrol.errors import CheckpointError, GuaranteeError
 from memcontrol.files.atomic import write_json
+from memcontrol.files.card import Card
 from memcontrol.files.run_folder import PRIVACY, SECRET, find_run
 from memcontrol.privacy.accounting import Steps, noise_multiplier_for
 from memcontrol.privacy.canaries import Canaries
@@ -27,12 +28,10 @@ from memcontrol.privacy.options import PrivacyOptions
 from memcontrol.privacy.secret import Secret, read_key, write_key
 from memcontrol.types import Batch
 
-__all__ = ["PRIVACY_KEY", "PrivateTraining"]
+__all__ = ["PrivateTraining"]
 
 log = logging.getLogger("memcontrol")
 
-PRIVACY_KEY: Final = "memcontrol_privacy"
-"""Where a checkpoint holds what was spent."""
 STRATEGIES: Final = ("SingleDeviceStrategy", "DDPStrategy")
 PRECISIONS: Final = ("32-true", "bf16-mixed", "64-true")
 
@@ -61,8 +60,7 @@ class PrivateTraining:
         self._context = ""
         self._sums: ClippedSums = {}
         self._visits = torch.zeros((), dtype=torch.int64)
-        """Sum of the seeds of a batch's visits: noise belongs to a batch, so that no other is ever given away with "
-        "it."""
+        """Sum of the seeds of a batch's visits, which with its gradients says what noise belongs to."""
 
     # Before training
 
@@ -128,11 +126,11 @@ class PrivateTraining:
                 "would count. Make a new module, or go on from the run's checkpoint."
             )
         self._has_trained = True
-        loader = trainer.train_dataloader
-        if not isinstance(loader, PatientLoader) or loader.sampler.rate != self.rate:
+        sampler = getattr(trainer.train_dataloader, "sampler", None)
+        if not isinstance(sampler, PoissonSampler) or sampler.rate != self.rate:
             raise GuaranteeError(
-                f"Private training takes patients by coins, but batches come from {type(loader).__name__}: the data "
-                "module makes a loader of its own. Leave `train_dataloader` to `CaptionedImageDataModule`."
+                f"Private training takes patients by coins, but batches are chosen by {type(sampler).__name__}: the "
+                "data module makes a loader of its own. Leave `train_dataloader` to `CaptionedImageDataModule`."
             )
         if isinstance(trainer.strategy.model, DistributedDataParallel):
             trainer.strategy.model.require_backward_grad_sync = False  # what is summed over ranks is summed here
@@ -211,19 +209,24 @@ class PrivateTraining:
         taken = Steps(steps, self.rate, self.noise_multiplier)
         return Guarantee.of(taken, o.delta, o.clip, self.patients, o.draws, o.accountant)
 
-    def load(self, trainer: Trainer, checkpoint: Mapping[str, Any]) -> None:
+    def load(self, trainer: Trainer, card: Card, step: int) -> None:
         """See that a checkpoint has spent what it says, and go on with the key of its run.
+
+        Args:
+            trainer: The trainer.
+            card: Record of the checkpoint.
+            step: Optimizer steps that its loops count.
 
         Raises:
             CheckpointError: If it claims less than its steps cost, or was trained without a bound.
             GuaranteeError: If the key is gone.
         """
-        if PRIVACY_KEY not in checkpoint:
+        if card.privacy is None:
             raise CheckpointError(
                 "The checkpoint was trained without `model.privacy`: nothing that is done now gives its patients a "
                 "bound. Start a new run."
             )
-        Guarantee.from_dict(checkpoint[PRIVACY_KEY]).check(int(checkpoint["global_step"]))
+        Guarantee.from_dict(card.privacy).check(step)
         if not self._is_given:
             path, log_dir = Path(str(trainer.ckpt_path)), trainer.log_dir
             places = [Path(log_dir)] if log_dir is not None else []  # a requeued run's checkpoint lies elsewhere

@@ -108,12 +108,18 @@ def test_the_page_names_no_path_and_escapes_what_it_is_given(tmp_path):
     shown = {
         "name": "run <b>", "kind": "run", "front": front_page(item, ABOUT, 0.01), "outcome": "none", "sentence": "<i>",
         "details": ["A `de<tail`."], "memorization": [], "quality": [], "patients": [], "groups": [], "figures": [],
-        "is_blurred": True, "pairs": None, "grid": None, "guarantee": "none at all",
+        "is_blurred": True, "pairs": None, "grid": None,
     }  # fmt: skip
     write_page(tmp_path / "r.html", "audit.html", title="Privacy audit", audited=[shown], differences=[], about=[])
     text = (tmp_path / "r.html").read_text()
     trained = "LORA, 1 of 2 slots of parts, 5 % of the U-Net"
-    for said in ("xray-sd, weights abc", trained, "<code>de&lt;tail</code>", "Signature", "itself: none at all"):
+    for said in (
+        "xray-sd, weights abc",
+        trained,
+        "<code>de&lt;tail</code>",
+        "Signature",
+        "itself: none (differential privacy was not used)",
+    ):
         assert said in text, said
     for raw in ("/storage", "<b>", "<i>", "p1"):
         assert raw not in text.replace("<b>Not tested", "").replace("<b>The patient who", ""), raw

@@ -4,31 +4,20 @@ from __future__ import annotations
 
 import pytest
 import torch
-from peft import LoHaConfig, LoKrConfig, LoraConfig, OFTConfig
 from torch import nn
 
-from memcontrol.adapters import DiffFitConfig, SelectiveConfig, SVDiffConfig, adapt, resolve_mask
+from memcontrol.adapters import adapt, resolve_mask
 from memcontrol.adapters.svdiff.layer import SVDiffLayer
 from memcontrol.errors import GuaranteeError
 from memcontrol.privacy.clipping import clip_factors, clipped_sums, units_of
 from tests.conftest import make_unet
+from tests.memcontrol.adapters.test_contract import CONFIGS
 
 PATIENTS, DRAWS, CLIP = 5, 3, 0.05
-CONFIGS = {
-    "svdiff": (SVDiffConfig, {}),
-    "difffit": (DiffFitConfig, {}),
-    **{tune: (SelectiveConfig, {"tune": tune}) for tune in ("bias", "norm", "attention", "full")},
-    "lora": (LoraConfig, {"r": 4}),
-    "loha": (LoHaConfig, {"r": 4}),
-    "lokr": (LoKrConfig, {"r": 4}),
-    "oft": (OFTConfig, {"oft_block_size": 32, "use_cayley_neumann": False}),
-}
 
 
 def adapted_unet(name, slots="block", mask="all"):
-    unet = (
-        make_unet().double()
-    )  # random weights magnify rounding: in single precision, passes of 3 and 6 samples differ
+    unet = make_unet().double()  # its random weights magnify the rounding of passes of 3 and 6 samples
     layout, parsed = resolve_mask(unet, slots, mask)
     kind, options = CONFIGS[name]
     trained = adapt(unet, kind(**options), layout, parsed).trainable()

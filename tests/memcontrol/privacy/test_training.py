@@ -14,13 +14,13 @@ import torch
 import memcontrol.api as mc
 from memcontrol.cli import main
 from memcontrol.errors import GuaranteeError
-from memcontrol.files.card import Card
+from memcontrol.files.card import CARD_KEY, Card
 from memcontrol.files.checkpoints import find_checkpoint
 from memcontrol.privacy import Guarantee
 from memcontrol.privacy import training as private_training
 from memcontrol.privacy.guarantee import guarantee_of
 from memcontrol.privacy.secret import Secret
-from memcontrol.privacy.training import PRIVACY_KEY, PrivateTraining
+from memcontrol.privacy.training import PrivateTraining
 from tests.conf import short_run
 
 PRIVATE = ("--model.privacy.epsilon=6", "--model.privacy.delta=1e-3", "--model.privacy.draws=2", "--data.batch_size=4")
@@ -54,7 +54,7 @@ def test_a_run_says_what_it_spent_and_its_key_is_gone(tmp_path, capsys):
     assert said["rate"] == pytest.approx(4 / 12)
     assert 5.5 < said["epsilon"] <= 6
     checkpoint = weights_of(tmp_path)
-    assert checkpoint[PRIVACY_KEY] == said
+    assert checkpoint[CARD_KEY]["privacy"] == said
     card = Card.read(run / "adapter")
     assert guarantee_of(card) == Guarantee.from_dict(said)
     assert card.training_set is None  # who guesses the set could test for a patient
@@ -102,7 +102,7 @@ def test_killed_and_resumed_is_bit_equal_and_has_spent_the_same(tmp_path, monkey
     whole, resumed = weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut")
     assert whole["global_step"] == resumed["global_step"] == 4
     assert all(torch.equal(whole["state_dict"][n], resumed["state_dict"][n]) for n in whole["state_dict"])
-    assert whole[PRIVACY_KEY] == resumed[PRIVACY_KEY]
+    assert whole[CARD_KEY]["privacy"] == resumed[CARD_KEY]["privacy"]
 
 
 def _with_key(key):
@@ -152,22 +152,22 @@ def resumed(interrupted, tmp_path, capsys, *extra, change=None):
 
 def test_a_checkpoint_that_claims_less_than_its_steps_cost_is_refused(interrupted, tmp_path, capsys):
     def change(checkpoint):
-        checkpoint[PRIVACY_KEY]["epsilon"] = 1.0
+        checkpoint[CARD_KEY]["privacy"]["epsilon"] = 1.0
 
     assert "claim epsilon 1" in resumed(interrupted, tmp_path, capsys, change=change)
 
 
 def test_a_budget_that_is_not_restored_is_refused(interrupted, tmp_path, capsys):
     def change(checkpoint):
-        checkpoint[PRIVACY_KEY]["steps"] = 0
-        checkpoint[PRIVACY_KEY]["epsilon"] = 0.0
+        checkpoint[CARD_KEY]["privacy"]["steps"] = 0
+        checkpoint[CARD_KEY]["privacy"]["epsilon"] = 0.0
 
     assert "counts 0 steps" in resumed(interrupted, tmp_path, capsys, change=change)
 
 
 def test_a_checkpoint_without_a_bound_gets_none(interrupted, tmp_path, capsys):
     assert "trained without `model.privacy`" in resumed(
-        interrupted, tmp_path, capsys, change=lambda checkpoint: checkpoint.pop(PRIVACY_KEY)
+        interrupted, tmp_path, capsys, change=lambda checkpoint: checkpoint[CARD_KEY].pop("privacy")
     )
 
 
@@ -197,7 +197,7 @@ def test_a_module_is_trained_once(tmp_path):
         mc.fit(module, data, max_steps=2, folder=tmp_path / "runs", progress=False)
     plain = mc.MemControlModule(adapter=mc.SVDiffConfig(), eval_draws=1)
     mc.fit(plain, data, max_steps=2, folder=tmp_path / "runs", progress=False)  # the data is as it was
-    assert type(plain.trainer.train_dataloader).__name__ == "ResumableLoader"
+    assert type(plain.trainer.train_dataloader.sampler).__name__ == "EpochSampler"
 
 
 def test_batches_that_no_coin_has_made_are_refused(tmp_path, monkeypatch, capsys):
@@ -206,7 +206,7 @@ def test_batches_that_no_coin_has_made_are_refused(tmp_path, monkeypatch, capsys
     monkeypatch.setattr(CaptionedImageDataModule, "take_patients", lambda *_: None)
     with pytest.raises(SystemExit):
         main(private_run(tmp_path))
-    assert "batches come from ResumableLoader" in capsys.readouterr().err
+    assert "batches are chosen by EpochSampler" in capsys.readouterr().err
 
 
 def test_a_private_run_does_not_go_on_without_its_bound(interrupted, tmp_path, capsys):
@@ -332,12 +332,14 @@ def test_two_processes_add_the_noise_once(tmp_path):
         args = private_run(tmp_path / name, *plain, *ranks, f"--model.privacy.epsilon={epsilon}")
         subprocess.run([sys.executable, "train.py", *args], check=True, capture_output=True, timeout=300)
     one, two, noisy = (weights_of(tmp_path / name) for name in ("one", "two", "noisy"))
-    assert one[PRIVACY_KEY] == two[PRIVACY_KEY]
+    assert one[CARD_KEY]["privacy"] == two[CARD_KEY]["privacy"]
     states = [checkpoint["optimizer_states"][0]["state"] for checkpoint in (one, two, noisy)]
     moments = [torch.cat([part["exp_avg"].flatten() for part in state.values()]).double() for state in states]
     assert float((moments[0] - moments[1]).norm()) <= 1e-4 * float(moments[0].norm())  # mean gradients of all steps
     found = moments[2].std()
-    of_step = noisy[PRIVACY_KEY]["noise_multiplier"] * noisy[PRIVACY_KEY]["clip"] / 4  # 4 patients expected
+    of_step = (
+        noisy[CARD_KEY]["privacy"]["noise_multiplier"] * noisy[CARD_KEY]["privacy"]["clip"] / 4
+    )  # 4 patients expected
     expected = of_step * 0.1 * sum(0.9 ** (2 * i) for i in range(4)) ** 0.5  # AdamW's first moment after four steps
     assert float(found) == pytest.approx(expected, rel=0.03)  # 15,473 parameters; twice the noise would be 1.41
 
