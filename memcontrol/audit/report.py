@@ -21,8 +21,10 @@ from memcontrol.measures import MEASURES, Measurement, RealImages, Sampled, Samp
 from memcontrol.measures.aggregators import GroupAUC
 from memcontrol.measures.measure import ATTACKERS, Attacker
 from memcontrol.measures.statistics.intervals import Interval
-from memcontrol.reports.audit_figures import distance_histogram, grid_of, picture, roc_curves
+from memcontrol.reports.audit_plots import distance_plot, roc_plot
 from memcontrol.reports.page import data_url, write_page
+from memcontrol.reports.pictures import grid_of, picture
+from memcontrol.reports.plots import Plot
 
 __all__ = ["write_report"]
 
@@ -43,14 +45,17 @@ def write_report(
     write_page(
         path,
         "audit.html",
+        has_plots=True,
         title="Privacy audit",
-        audited=[_item(item, real, options, about) for item in found],
+        audited=[_item(number, item, real, options, about) for number, item in enumerate(found)],
         differences=[(d.name, d.other, _number(d.value)) for d in differences],
         about=list(about.items()),
     )
 
 
-def _item(item: Audited, real: RealImages, options: AuditOptions, about: Mapping[str, Any]) -> dict[str, Any]:
+def _item(
+    number: int, item: Audited, real: RealImages, options: AuditOptions, about: Mapping[str, Any]
+) -> dict[str, Any]:
     verdict, sampled = item.verdict, item.evidence[Samples("train")]
     is_blurred = options.images == "blurred"
     shows = options.images != "none"
@@ -65,7 +70,7 @@ def _item(item: Audited, real: RealImages, options: AuditOptions, about: Mapping
         "quality": _rows(item.measurements, "quality", {}),
         "patients": _patients(item.ranked, options),
         "groups": [] if item.ranked is None else risk_by_group(item.ranked).to_dict("records"),
-        "figures": [(words, data_url(png)) for words, png in _figures(item, sampled, real, options)],
+        "plots": _plots(number, item, sampled, real, options),
         "is_blurred": is_blurred,
         "pairs": _pairs(sampled, real, options) if shows else None,
         "grid": data_url(grid_of(sampled.images[:NUM_SHOWN], is_blurred)) if shows else None,
@@ -114,21 +119,18 @@ def _number(value: Interval | float | None) -> str:
     return f"{value.value:.4g} [{value.low:.4g}, {value.high:.4g}]"
 
 
-def _figures(item: Audited, sampled: Sampled, real: RealImages, options: AuditOptions) -> list[tuple[str, bytes]]:
-    """Return the figures, with what they show in words."""
+def _plots(number: int, item: Audited, sampled: Sampled, real: RealImages, options: AuditOptions) -> list[Plot]:
+    """Return the plots of the n-th model."""
     threshold, _ = real.copy_threshold(options.scoring.alpha)
     similarity = real.match(sampled.copy_features).similarity
-    beyond = int((similarity > threshold).sum())
-    words = f"Distances of drawn and held-out pictures to training images; {beyond} drawn ones lie beyond the threshold"
-    figures = [(words, distance_histogram(similarity, real.heldout_copies.similarity, threshold))]
+    plots = [distance_plot(f"distances-{number}", similarity, real.heldout_copies.similarity, threshold)]
     scene, scores = item.scene(real, options.scoring), {}
     for measure in chosen_measures(options.scoring):
         if isinstance(measure.aggregator, GroupAUC) and item.evidence.holds(measure.needs):
             values = measure.values(item.evidence, scene)
             if values is not None and values.outside is not None:
                 scores[measure.name] = (values.inside.numpy(), values.outside.numpy())
-    curves = "True against false alarms of each membership attack; a diagonal is chance"
-    return [*figures, (curves, roc_curves(scores))] if scores else figures
+    return [*plots, roc_plot(f"attacks-{number}", scores)] if scores else plots
 
 
 def _pairs(sampled: Sampled, real: RealImages, options: AuditOptions) -> list[dict[str, Any]]:

@@ -18,21 +18,17 @@ from memcontrol.files.sheet import write_sheet
 from memcontrol.measures.statistics.intervals import Z95
 from memcontrol.measures.statistics.objective import reward_of
 from memcontrol.reports.comparison_figures import (
+    XY,
     MethodMark,
     TuningLine,
     grid_plot,
     tradeoff_plot,
     validation_plot,
 )
+from memcontrol.reports.comparison_plots import methods_plot, tuning_plot
 from memcontrol.reports.page import data_url, write_page
 
 __all__ = ["write_report"]
-
-TITLES = {
-    "tradeoff": "Trade-off on test patients",
-    "validation": "What was chosen from, on validation patients",
-    "grid": "Drawn for the same held-out captions",
-}
 
 
 def write_report(
@@ -55,20 +51,24 @@ def write_report(
     (folder / "claims.md").write_text(_markdown(said))
     power = _power(rows, options)
     (folder / "power.md").write_text(_markdown(power))
+    axes = options.memorization, options.quality
+    marks, tuning = _marks(rows, options), _tuning(rows, fronts, options)
     pictures = {
-        "tradeoff": _tradeoff(rows, options),
-        "validation": _validation(rows, fronts, options),
+        "tradeoff": tradeoff_plot(marks, *axes),
+        "validation": validation_plot(*tuning, *axes),
         "grid": _grid(rows, folder / "pictures", options.images),
     }
-    shown = {name: content for name, content in pictures.items() if content is not None}
-    for name, content in shown.items():
-        (folder / f"{name}.png").write_bytes(content)
+    for name, content in pictures.items():
+        if content is not None:
+            (folder / f"{name}.png").write_bytes(content)
     return write_page(
         folder / "report.html",
         "comparison.html",
+        has_plots=True,
         title="Comparison",
+        plots=[methods_plot(marks, *axes), tuning_plot(*tuning, *axes)],
+        grid=None if pictures["grid"] is None else data_url(pictures["grid"]),
         tables=[_part("Claims", said), _part("Smallest differences that would be seen", power), _part("Table", table)],
-        figures=[{"title": TITLES[name], "source": data_url(content)} for name, content in shown.items()],
     )
 
 
@@ -117,7 +117,8 @@ def _family(row: Row) -> tuple[str, str]:
     return "o", "all slots"
 
 
-def _tradeoff(rows: Sequence[Row], options: CompareOptions) -> bytes:
+def _marks(rows: Sequence[Row], options: CompareOptions) -> list[MethodMark]:
+    """Return the methods as they are plotted."""
     x, y = options.memorization, options.quality
     marks: list[MethodMark] = []
     seen: set[str] = set()
@@ -131,10 +132,13 @@ def _tradeoff(rows: Sequence[Row], options: CompareOptions) -> bytes:
         reach = Z95 * row.errors[x], Z95 * row.errors[y]
         named = label if is_minor else f"{row.method} ({100 * row.share:.3g} %)"
         marks.append(MethodMark(named, marker, (row.mean(x), row.mean(y)), reach, is_minor))
-    return tradeoff_plot(marks, x, y)
+    return marks
 
 
-def _validation(rows: Sequence[Row], fronts: Sequence[SearchedFront], options: CompareOptions) -> bytes:
+def _tuning(
+    rows: Sequence[Row], fronts: Sequence[SearchedFront], options: CompareOptions
+) -> tuple[list[TuningLine], dict[str, list[XY]]]:
+    """Return what methods were chosen from, and the fronts of searches, as they are plotted."""
     names = (options.memorization, options.quality)
     lines = []
     for row in rows:
@@ -152,7 +156,7 @@ def _validation(rows: Sequence[Row], fronts: Sequence[SearchedFront], options: C
         ]
         for front in fronts
     }
-    return validation_plot(lines, shown, *names)
+    return lines, shown
 
 
 def _grid(rows: Sequence[Row], folder: Path, images: str) -> bytes | None:

@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image, ImageFilter
 
+from memcontrol.reports.colours import OTHERS, method_colour
 from memcontrol.reports.figures import png
 
-__all__ = ["MethodMark", "TuningLine", "grid_plot", "tradeoff_plot", "validation_plot"]
+__all__ = ["XY", "MethodMark", "TuningLine", "grid_plot", "tradeoff_plot", "validation_plot"]
 
 XY = tuple[float, float]
+"""Memorization and quality."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +56,14 @@ class TuningLine:
 def tradeoff_plot(marks: Sequence[MethodMark], x: str, y: str) -> bytes:
     """Plot methods on test patients."""
     figure, axes = _canvas()
-    colors = mpl.colormaps["tab20"]
-    for number, mark in enumerate(marks):
+    for mark in marks:
         axes.errorbar(
             *mark.at,
             xerr=mark.reach[0],
             yerr=mark.reach[1],
             fmt=mark.marker,
             markersize=13 if mark.marker == "*" else 7,
-            color="0.55" if mark.is_minor else colors(number % 20),
+            color=OTHERS if mark.is_minor else method_colour(mark.label or ""),
             elinewidth=0.8,
             capsize=2,
             zorder=2 if mark.is_minor else 3,
@@ -81,9 +81,8 @@ def tradeoff_plot(marks: Sequence[MethodMark], x: str, y: str) -> bytes:
 def validation_plot(lines: Sequence[TuningLine], fronts: Mapping[str, Sequence[XY]], x: str, y: str) -> bytes:
     """Plot what methods were chosen from, and fronts of searches, on validation patients."""
     figure, axes = _canvas()
-    colors = mpl.colormaps["tab20"]
-    for number, line in enumerate(lines):
-        color = colors(number % 20)
+    for line in lines:
+        color = method_colour(line.label)
         axes.plot(*zip(*line.points, strict=True), "o-", color=color, lw=0.8, ms=4, label=line.label)
         axes.plot(*zip(*line.chosen, strict=True), "o", color=color, ms=10, mfc="none")
     for (name, points), marker in zip(fronts.items(), "*PX^v", strict=False):

@@ -1,4 +1,7 @@
-"""One HTML page for every report: it opens offline, escapes whatever it is given, and loads nothing from outside."""
+"""One HTML page for every report: it opens offline, escapes whatever it is given, and loads nothing from outside.
+
+The browser runs our scripts alone, which it knows by their digests, and is forbidden to ask the network for anything.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from memcontrol.files.atomic import write_text
+from memcontrol.reports.plots import scripts
 
 __all__ = ["data_url", "write_page"]
 
@@ -32,19 +36,22 @@ _environment = Environment(
 _environment.filters["code"] = _with_code
 
 
-def write_page(path: Path, template: str, **values: Any) -> Path:
+def write_page(path: Path, template: str, *, has_plots: bool = False, **values: Any) -> Path:
     """Fill a template that extends `page.html` and write it whole: a half-written page is never seen.
 
     Args:
         path: The file.
         template: Name of a file in `templates/`.
+        has_plots: Whether it holds plots.
         values: What it is filled with; all texts are escaped.
 
     Returns:
         The file.
     """
     style = (TEMPLATES / "report.css").read_text()
-    write_text(path, _environment.get_template(template).render(style=style, **values))
+    texts, digests = zip(*scripts(has_plots), strict=True)
+    page = _environment.get_template(template).render(style=style, scripts=texts, allowed=" ".join(digests), **values)
+    write_text(path, page)
     return path
 
 

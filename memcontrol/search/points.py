@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from memcontrol.errors import DivergedError, MemControlError
-from memcontrol.measures import Point
+from memcontrol.measures import Point, directions
 from memcontrol.measures.score_log import Scored, read_scores
 from memcontrol.seeds import derive_seed
 
-__all__ = ["best_point", "expected_point", "read_points"]
+__all__ = ["best_point", "directions_of", "expected_point", "read_points"]
 
 
 def read_points(folder: Path, objectives: Sequence[str]) -> tuple[tuple[Point, ...], str | None]:
@@ -82,3 +82,21 @@ def expected_point(point: Point, finished: Sequence[Sequence[Point]]) -> Point:
     if not growth:
         return point
     return replace(point, rewards=tuple((np.array(point.rewards) + np.mean(growth, axis=0)).tolist()))
+
+
+def directions_of(points: Sequence[Point], objectives: Sequence[str]) -> dict[str, bool]:
+    """Return whether more is better of each objective.
+
+    A measure of ours says so itself; of another, the reward is the value, or that with its sign turned.
+    """
+    known = directions()
+    return {
+        name: known[name]
+        if name in known
+        else not any(
+            abs(point.rewards[k] + point.measures[name].value) < abs(point.rewards[k])
+            for point in points
+            if name in point.measures
+        )
+        for k, name in enumerate(objectives)
+    }

@@ -1,4 +1,4 @@
-"""The report of a study: one HTML file that opens offline; it holds no picture, prompt or id."""
+"""The report of a study: one HTML file that opens offline; no picture, prompt or id is in it, but links to files."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy as np
 
 from memcontrol.files.redaction import without_paths
 from memcontrol.measures.statistics.objective import loss_of
-from memcontrol.reports.page import data_url, write_page
-from memcontrol.reports.study_figures import (
-    FrontMark,
+from memcontrol.reports.page import write_page
+from memcontrol.reports.plots import Plot, as_json
+from memcontrol.reports.study_plots import (
+    cost_plot,
     front_plot,
     importance_plot,
     masks_plot,
@@ -21,13 +22,18 @@ from memcontrol.reports.study_figures import (
 )
 from memcontrol.search.bayes import PairwiseModel, features
 from memcontrol.search.budget import budget_line
+from memcontrol.search.explorer import axis_title, explored, front_marks
 from memcontrol.search.front import FrontPoint, volume_over_trials
-from memcontrol.search.records import TrialRecord, TrialState
+from memcontrol.search.options import Bounds
+from memcontrol.search.records import PointId, TrialRecord, TrialState
 from memcontrol.search.results import front_table
 from memcontrol.search.space import Parameter, SearchSpace
 from memcontrol.search.study import Study
 
 __all__ = ["write_report"]
+
+FILES = ("pareto.csv", "trials.csv", "best.yaml", "masks")
+"""What else a study hands on, beside the report."""
 
 
 def write_report(
@@ -35,23 +41,27 @@ def write_report(
 ) -> Path:
     """Write `report.html`; a half-written one is never seen."""
     slots, objectives = study.space.slots, study.options.objectives
-    figures = {
-        "The front": _front_figure(records, points, objectives, best),
-        "Masks of the front, from input to output (red: down, mid, up)": _masks_figure(points, records, slots),
-        "What each slot changes": _importance_figure(records, study.space, objectives),
-        "Hypervolume over trials": volume_plot(volume_over_trials(records)),
-        "Parallel coordinates": _parallel_figure(records, study.space, objectives),
-    }
+    plots = [
+        _front_plot(records, points, objectives, best),
+        _masks_plot(points, records, slots),
+        _importance_plot(records, study.space, objectives),
+        volume_plot(volume_over_trials(records)) if points else None,
+        _parallel_plot(records, study.space, objectives),
+        _cost_plot(records),
+    ]
     return write_page(
         study.folder / "report.html",
         "study.html",
+        has_plots=any(plots),
         title="Study",
         picked=_picked(study, points, best),
         summary=_summary(study, records),
         budget=budget_line(study.trial(record.number) for record in records),
         front=_front(study, points, records),
-        figures=[{"title": title, "source": data_url(png)} for title, png in figures.items() if png is not None],
-        trials=[_trial(record, study.paths) for record in records],
+        explored=as_json(explored(study, records, points)) if points else None,
+        files=[name for name in FILES if (study.folder / name).exists()],
+        plots=[plot for plot in plots if plot is not None],
+        trials=_trials(records, objectives, study.paths),
         has_errors=any(record.error for record in records),
     )
 
@@ -64,7 +74,17 @@ def _picked(study: Study, points: Sequence[FrontPoint], best: FrontPoint | None)
         nearest = [f"{name} {min(found):.4g} to {max(found):.4g}" for name, found in values.items()]
         return f"No point of the front has {study.options.pick}: it spans {' and '.join(nearest)}."
     scale = "" if best.id.scale == 1 else f", {best.id.scale:g} of the way from the base"
-    return f"Picked ({study.options.pick}): trial {best.id.trial} at step {best.id.step}{scale}."
+    why = _reason(study.options.pick, study.options.objectives)
+    return f"Picked: trial {best.id.trial} at step {best.id.step}{scale}, {why}."
+
+
+def _reason(how: str | Bounds, objectives: Sequence[str]) -> str:
+    """Return why a point was picked."""
+    if isinstance(how, Bounds):
+        return f"the best of those with {how}"
+    if how == "knee":
+        return "the nearest to the best of all objectives, each scaled to its range on the front (knee)"
+    return f"the best in {objectives[0] if how == 'memorization' else objectives[-1]} ({how})"
 
 
 def _summary(study: Study, records: Sequence[TrialRecord]) -> str:
@@ -92,41 +112,58 @@ def _front(study: Study, points: Sequence[FrontPoint], records: Sequence[TrialRe
     table = table[[*first, *(name for name in table.columns if name not in first)]]
     columns = [str(column).removeprefix("model.") for column in table.columns]
     rows = [[f"{v:.4g}" if isinstance(v, float) else v for v in row] for row in table.itertuples(index=False)]
+    scales = table["scale"] if "scale" in table else [1.0] * len(table)
+    ids = [PointId(*which) for which in zip(table["trial"], table["step"], scales, strict=True)]
+    return {"columns": columns, "rows": rows, "labels": [f"trial {point}" for point in ids]}
+
+
+def _trials(records: Sequence[TrialRecord], objectives: Sequence[str], known: Sequence[str]) -> dict[str, Any]:
+    """Return the table of trials, with what the proposer was told of each."""
+    columns = ["trial", "state", "step", *objectives, "parameters", "mask", "s", "starts"]
+    rows = []
+    for record in records:
+        told = next((p for p in record.points if record.reported and p.step == record.reported["step"]), None)
+        measured = [told.measures.get(name) if told else None for name in objectives]
+        rows.append(
+            {
+                "number": record.number,
+                "cells": [
+                    record.number,
+                    record.state.lower(),
+                    told.step if told else "",
+                    *(f"{value.value:.4g}" if value else "" for value in measured),
+                    ", ".join(f"{key.split('.')[-1]} {value}" for key, value in record.values.items()),
+                    "".join(map(str, record.mask)),
+                    f"{record.seconds.get('total', 0):.0f}",
+                    record.attempts,
+                ],
+                "error": without_paths(record.error or "", known)[:300],
+            }
+        )
     return {"columns": columns, "rows": rows}
 
 
-def _trial(record: TrialRecord, known: Sequence[str]) -> dict[str, Any]:
-    return {
-        "number": record.number,
-        "state": str(record.state),
-        "mask": "".join(map(str, record.mask)),
-        "parameters": ", ".join(f"{key.split('.')[-1]} {value}" for key, value in record.values.items()),
-        "seconds": f"{record.seconds.get('total', 0):.0f}",
-        "starts": record.attempts,
-        "error": without_paths(record.error or "", known)[:300],
-    }
-
-
-def _front_figure(
+def _front_plot(
     records: Sequence[TrialRecord], points: Sequence[FrontPoint], objectives: Sequence[str], best: FrontPoint | None
-) -> bytes:
+) -> Plot | None:
+    """Plot the first objective against the last; None before there is a point."""
     x, y = objectives[0], objectives[-1]
-    every = [p.measures for record in records for p in record.points if {x, y} <= set(p.measures)]
-    shown = [p for p in points if {x, y} <= set(p.measures)]
-    marks = [FrontMark(str(p.id), p.measures[x], p.measures[y], best is not None and p.id == best.id) for p in shown]
-    is_rescored = bool(shown) and shown[0].is_rescored
-    labels = [_with_direction(name, points, k) for name, k in ((x, 0), (y, len(objectives) - 1))]
-    return front_plot([(m[x].value, m[y].value) for m in every], marks, labels, is_rescored)
+    marks = front_marks(records, points, best, x, y)
+    found = [(point.id, point.point, True) for point in points]
+    titles = axis_title(x, found, objectives), axis_title(y, found, objectives)
+    return front_plot(marks, *titles, any(point.is_rescored for point in points)) if marks else None
 
 
-def _with_direction(name: str, points: Sequence[FrontPoint], k: int) -> str:
-    """Return what an axis is called: a reward that is the measure with its sign turned is better when it is lower."""
-    known = [(point.rewards[k], point.measures[name].value) for point in points if name in point.measures]
-    is_turned = any(abs(reward + value) < abs(reward - value) for reward, value in known)
-    return f"{name} ({'lower' if is_turned or not known else 'higher'} is better)"
+def _cost_plot(records: Sequence[TrialRecord]) -> Plot | None:
+    spent = {
+        record.number: {name: value for name, value in record.seconds.items() if name != "total"}
+        for record in records
+        if record.seconds
+    }
+    return cost_plot(spent) if spent else None
 
 
-def _masks_figure(points: Sequence[FrontPoint], records: Sequence[TrialRecord], slots: Sequence[str]) -> bytes | None:
+def _masks_plot(points: Sequence[FrontPoint], records: Sequence[TrialRecord], slots: Sequence[str]) -> Plot | None:
     by_number = {record.number: record for record in records}
     trials = list(dict.fromkeys(p.id.trial for p in sorted(points, key=lambda p: p.rewards)))
     if not trials or not slots:
@@ -134,7 +171,7 @@ def _masks_figure(points: Sequence[FrontPoint], records: Sequence[TrialRecord], 
     return masks_plot([f"trial {t}" for t in trials], np.array([by_number[t].mask for t in trials]), slots)
 
 
-def _importance_figure(records: Sequence[TrialRecord], space: SearchSpace, objectives: Sequence[str]) -> bytes | None:
+def _importance_plot(records: Sequence[TrialRecord], space: SearchSpace, objectives: Sequence[str]) -> Plot | None:
     """Plot what each slot changes, by the proposer's model; None with few trials."""
     known = [r for r in records if r.reported is not None]
     slots = space.slots
@@ -154,7 +191,7 @@ def _named(parameter: Parameter) -> str:
     return parameter.key.split(".")[-1] + (f" ({', '.join(of)})" if len(of) == 1 else "")
 
 
-def _parallel_figure(records: Sequence[TrialRecord], space: SearchSpace, objectives: Sequence[str]) -> bytes | None:
+def _parallel_plot(records: Sequence[TrialRecord], space: SearchSpace, objectives: Sequence[str]) -> Plot | None:
     known = [r for r in records if r.reported is not None]
     if len(known) < 3:
         return None
@@ -165,4 +202,5 @@ def _parallel_figure(records: Sequence[TrialRecord], space: SearchSpace, objecti
         [*own, sum(r.mask), *r.reported["rewards"]]  # type: ignore[index]
         for own, r in zip(units, known, strict=True)
     ]
-    return parallel_plot([*names, "slots on", *(f"reward {n}" for n in objectives)], np.array(rows, dtype=np.float64))
+    columns = [*names, "slots on", *(f"reward {n}" for n in objectives)]
+    return parallel_plot(columns, np.array(rows, dtype=np.float64), [record.number for record in known])

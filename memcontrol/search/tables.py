@@ -13,9 +13,10 @@ from memcontrol.errors import SearchError
 from memcontrol.files.atomic import replacing
 from memcontrol.files.journal import JOURNAL, Journal
 from memcontrol.files.sheet import write_sheet
-from memcontrol.measures import Point, directions
+from memcontrol.measures import Point
 from memcontrol.plain import read_mapping
 from memcontrol.search.options import SearchOptions
+from memcontrol.search.points import directions_of
 from memcontrol.search.records import TrialRecord, TrialState, read_trials
 from memcontrol.search.study import RECORD
 
@@ -93,11 +94,11 @@ def _to_optuna(folder: Path, records: Sequence[TrialRecord], output: Path) -> Pa
     name = folder.absolute().name
     distributions = _distributions(records, optuna.distributions)
     states = {TrialState.FAILED: optuna.trial.TrialState.FAIL, TrialState.RUNNING: optuna.trial.TrialState.RUNNING}
+    higher = directions_of([point for record in records for point in record.points], objectives)
+    directions = ["maximize" if higher[name] else "minimize" for name in objectives]
     with replacing(output) as partial:
         partial.unlink(missing_ok=True)
-        study = optuna.create_study(
-            storage=f"sqlite:///{partial.absolute()}", study_name=name, directions=_directions(records, objectives)
-        )
+        study = optuna.create_study(storage=f"sqlite:///{partial.absolute()}", study_name=name, directions=directions)
         study.set_metric_names(objectives)
         for record in records:
             params = _params(record)
@@ -122,19 +123,6 @@ def _objectives(folder: Path) -> list[str]:
     record = read_mapping(folder / RECORD, SearchError).get("search") or {}
     found = record.get("objectives") if isinstance(record, dict) else None
     return list(found) if isinstance(found, list) else SearchOptions().objectives
-
-
-def _directions(records: Sequence[TrialRecord], objectives: Sequence[str]) -> list[str]:
-    """Return the direction of each objective: a reward is its measure, or that with the sign turned."""
-    points = [point for record in records for point in record.points]
-    known = directions()
-    higher = [
-        known[name]
-        if name in known
-        else not any(abs(point.rewards[k] + point.measures[name].value) < abs(point.rewards[k]) for point in points)
-        for k, name in enumerate(objectives)
-    ]
-    return ["maximize" if is_higher else "minimize" for is_higher in higher]
 
 
 def _params(record: TrialRecord) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def test_the_page_names_no_path_and_escapes_what_it_is_given(tmp_path):
     item = audited()
     shown = {
         "name": "run <b>", "kind": "run", "front": front_page(item, ABOUT, 0.01), "outcome": "none", "sentence": "<i>",
-        "details": ["A `de<tail`."], "memorization": [], "quality": [], "patients": [], "groups": [], "figures": [],
+        "details": ["A `de<tail`."], "memorization": [], "quality": [], "patients": [], "groups": [], "plots": [],
         "is_blurred": True, "pairs": None, "grid": None,
     }  # fmt: skip
     write_page(tmp_path / "r.html", "audit.html", title="Privacy audit", audited=[shown], differences=[], about=[])

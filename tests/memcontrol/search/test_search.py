@@ -41,7 +41,7 @@ def test_study_is_complete(study):
     front = pd.read_csv(study / "study" / "pareto.csv")
     assert front["rescored"].all()
     assert (front["noise_norm_low"] <= front["noise_norm"]).all()
-    assert "Picked (knee)" in (study / "study" / "report.html").read_text()
+    assert "on the front (knee)" in (study / "study" / "report.html").read_text()
 
 
 def test_overlay_is_what_the_trial_was(study, tmp_path):
@@ -53,6 +53,7 @@ def test_overlay_is_what_the_trial_was(study, tmp_path):
     assert list(cli.model.mask.bits) == overlay["model"]["mask"]
 
 
+@pytest.mark.whole
 def test_prolonging_trains_nothing_again(study):
     before = trials(study)
     main(arguments(study, 4))
