@@ -27,7 +27,7 @@ test: setup  ## Run the tests, in two processes
 	$(PYTEST)
 
 test-whole: export OMP_NUM_THREADS := 1
-test-whole: setup  ## Run the tests of whole studies, comparisons and audits, which CI runs as well (five minutes more)
+test-whole: setup  ## Run what takes longer: whole studies, comparisons and audits, and further cases (fifteen minutes)
 	$(PYTEST) -m 'whole and not slow and not gpu'
 
 campaign: export OMP_NUM_THREADS := 1

@@ -145,6 +145,7 @@ def overflow(monkeypatch):
     monkeypatch.setattr(sampling, "scheduler_named", scheduler)
 
 
+@pytest.mark.whole
 def test_predict(run, tmp_path, capsys, monkeypatch):
     args = ["predict", "--config=demo.yaml", "--prompts=[CXR PA]", "--model.sampling.steps=2",
             "--model.sampling.scheduler=DDIMScheduler", f"--output={tmp_path / 'drawn'}"]  # fmt: skip
@@ -156,6 +157,7 @@ def test_predict(run, tmp_path, capsys, monkeypatch):
     assert not list((tmp_path / "drawn").glob("*.png"))
 
 
+@pytest.mark.whole
 def test_audit(run, tmp_path, capsys, monkeypatch):
     args = ["audit", "--config=demo.yaml", *DATA, f"--output={tmp_path / 'audit'}", "--model.sampling.steps=2",
             "--model.sampling.scheduler=DDIMScheduler", f"--data.cache.folder={tmp_path / 'cache'}",

@@ -269,6 +269,7 @@ def test_each_is_at_work_in_a_search(study):
     assert json.loads((run / "adapter" / "adapter_config.json").read_text())["peft_type"] == "GAIN"
 
 
+@pytest.mark.whole
 def test_the_measure_stands_in_audit_verdict_and_difference(own, study, tmp_path):
     runs = [str(study / "study" / "trials" / f"trial-000{i}") for i in range(2)]
     main(

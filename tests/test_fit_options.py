@@ -27,8 +27,11 @@ from tests.memcontrol.data.test_sources import make_mimic, write_image
     "change",
     [
         "--trainer.precision=bf16-mixed --model.gradient_checkpointing=true --trainer.accumulate_grad_batches=2",
-        "--trainer.precision=16-mixed --config=logger/tensorboard.yaml "
-        "--model.snr_gamma=5 --model.noise_offset=0.1 --model.input_perturbation=0.1",
+        pytest.param(
+            "--trainer.precision=16-mixed --config=logger/tensorboard.yaml "
+            "--model.snr_gamma=5 --model.noise_offset=0.1 --model.input_perturbation=0.1",
+            marks=pytest.mark.whole,
+        ),
         "--data.cache.enabled=false --data.transform.crop=random --data.transform.flip=true --data.num_workers=2",
     ],
 )
@@ -43,6 +46,7 @@ def test_options_train(tmp_path, change):
     assert any(w.abs().max() > 0 for w in weights.values())
 
 
+@pytest.mark.whole
 def test_warm_step_calls_neither_encoder(tmp_path, monkeypatch):
     """Calls after the cache is filled come from nowhere but the sample grid, which this run leaves out."""
     main(short_run(tmp_path))
@@ -145,6 +149,7 @@ def test_svdiff_checkpoint_of_sd15_is_small(tmp_path, monkeypatch):
     assert 5e5 < (tmp_path / "x.ckpt").stat().st_size < 3e6
 
 
+@pytest.mark.whole
 def test_last_weights_are_validated_though_epochs_end_within_an_accumulation(tmp_path):
     every = ["--trainer.accumulate_grad_batches=2", "--trainer.max_steps=5", "--trainer.val_check_interval=4"]
     main(short_run(tmp_path, *every, "--data.num_subjects=44"))  # five batches to an epoch: three steps
@@ -153,6 +158,7 @@ def test_last_weights_are_validated_though_epochs_end_within_an_accumulation(tmp
     assert validated == [1, 4, 4]  # after batches 4, 8 and 9, where the fifth step ends; Lightning counts from 0
 
 
+@pytest.mark.whole
 def test_training_without_an_end_needs_a_schedule_without_one(tmp_path, capsys):
     endless = ["--trainer.max_steps=-1", "--trainer.max_time=00:00:00:02"]
     main(short_run(tmp_path, *endless, "--trainer.limit_val_batches=0"))

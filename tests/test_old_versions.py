@@ -59,6 +59,7 @@ def test_a_run_goes_on_under_its_own_config(run, tmp_path):
     assert card.step == 7
 
 
+@pytest.mark.whole
 def test_a_run_is_audited(run, tmp_path):
     same = [a for a in short_run(tmp_path)[1:] if a.startswith(("--config", "demo", "--data", "--model.sampling"))]
     main(

@@ -36,6 +36,7 @@ def go_on(run, tmp_path, *extra):
     return torch.load(find_checkpoint(tmp_path / "demo" / "version_0"), map_location="cpu", weights_only=True)
 
 
+@pytest.mark.whole
 def test_it_trains_on_at_the_rates_of_its_config(run, tmp_path, caplog):
     options = ["--model.optimizer.lr=1e-6", "--model.optimizer.weight_decay=0.5", "--model.optimizer.betas=[0.8,0.9]"]
     with caplog.at_level(logging.WARNING, "memcontrol"):
@@ -88,6 +89,7 @@ def test_an_undisturbed_run_says_nothing(run, tmp_path, caplog):
     assert "goes on with" not in caplog.text
 
 
+@pytest.mark.whole
 def test_one_identity_through_all_loggers(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     names = {"CSVLogger": "demo", "PrivateWandbLogger": "x", "TensorBoardLogger": "boards"}

@@ -177,6 +177,7 @@ def test_the_installed_command_ends_with_zero():
     assert "object at" not in done.stderr
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("folder", ["", "adapter"])
 def test_a_share_of_the_way_is_a_share_of_each_weight(run, folder):
     base, half, whole = (dict(load_pipeline(run / folder, scale=s).unet.named_parameters()) for s in (0.0, 0.5, 1.0))

@@ -114,7 +114,7 @@ def test_prediction_by_us_is_the_pipeline_s(bases, kind):
             assert not torch.equal(parts.unet(x, t, changed).sample, found)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [KINDS[0], *(pytest.param(kind, marks=pytest.mark.whole) for kind in KINDS[1:])])
 def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(bases, runs, kind, tmp_path):
     fit(bases[kind], tmp_path, 10)
     fit(bases[kind], tmp_path, 20, f"--ckpt_path={tmp_path / 'demo' / 'version_0'}")
@@ -124,6 +124,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(bases, runs, kind, t
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("kind", KINDS)
 def test_formats_draw_as_the_run_does(bases, runs, kind, tmp_path):
     pipeline = load_pipeline(runs(kind))
@@ -227,6 +228,7 @@ def formats_of(run, folder):
     return found
 
 
+@pytest.mark.whole
 def test_the_table_of_what_works_with_what_is_what_works(bases, tmp_path):
     rows = []
     for kind in KINDS:

@@ -93,7 +93,6 @@ def made(tmp_path_factory):
     return out
 
 
-@pytest.mark.whole
 def test_planted_things_stay_where_they_are_needed(made):
     files = [path for path in made.rglob("*") if path.is_file()]
     assert len(files) > 60
@@ -127,7 +126,6 @@ def traces_of(patient, made):
     return withdraw(patient, [made], made / "cache")
 
 
-@pytest.mark.whole
 def test_all_that_was_made_with_a_patient_is_found_and_nothing_else(made):
     run = made / "demo" / "version_0"
     patients = patients_of(run)
@@ -159,7 +157,6 @@ def test_all_that_was_made_with_a_patient_is_found_and_nothing_else(made):
     assert len(shadows) == 2  # one was trained on the patient, the other held the patient out
 
 
-@pytest.mark.whole
 def test_of_a_held_out_patient_no_weights_are_named(made):
     held = patients_of(made / "demo" / "version_0")["validate"][0]
     kinds = set(traces_of(held, made)["kind"])
@@ -167,7 +164,6 @@ def test_of_a_held_out_patient_no_weights_are_named(made):
     assert not kinds & {"checkpoint", "adapter", "export", "table that names the patient"}
 
 
-@pytest.mark.whole
 def test_of_an_unknown_patient_nothing_is_found(made):
     assert traces_of("NOBODY", made).empty
     assert traces_of(PLANTED["patient"], made).empty  # a part of an id is none

@@ -125,6 +125,7 @@ def test_none_is_accused(monkeypatch, images, real):
     assert (found.flagged, found.extracted, found.p) == (0, [], 1.0)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("copies", [1, 20])
 def test_copies_among_held_out_images_are_left_out(images, copies):
     held = images["validate"].clone()

@@ -15,6 +15,7 @@ def kept(folder, options):
     return sorted(p.name for p in (folder / "demo" / "version_0" / "checkpoints").glob("*.ckpt"))
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

@@ -29,6 +29,7 @@ def content(run):
     return torch.load(find_checkpoint(run), map_location="cpu", weights_only=True)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("order", [(EMA, GRID, SAVE), (GRID, SAVE, EMA)], ids=["first", "last"])
 def test_the_grid_shows_the_average_wherever_it_is_listed(tmp_path, monkeypatch, order):
     drawn, sample = [], samples.sample

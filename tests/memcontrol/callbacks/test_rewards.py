@@ -62,6 +62,7 @@ def test_training_is_the_same_without_it(run, tmp_path):
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+@pytest.mark.whole
 def test_scales_are_points_of_their_own_and_disturb_nothing(run, tmp_path):
     main(scored_run(tmp_path, FEW_REWARDS.replace("init_args: {", "init_args: {scales: [0.0, 0.5], ", 1), PARETO))
     found = points(tmp_path / "demo" / "version_0")

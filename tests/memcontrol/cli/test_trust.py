@@ -119,6 +119,7 @@ def overlays():
     return [path for path in sorted(CONFIGS.rglob("*.yaml")) if path.name not in alone]
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("command", ["fit", "search", "compare", "audit"])
 def test_shipped_configs_need_no_trust(command, capsys):
     """Each is parsed as the command that its folder is for, over a config that it can stand on."""

@@ -94,6 +94,7 @@ def test_what_is_no_single_picture_is_said(tmp_path, fields, values, said):
     assert FileReader().look(str(write_dicom(tmp_path / "a.dcm", values, **fields))).problem == said
 
 
+@pytest.mark.whole
 def test_every_file_that_pydicom_ships_is_read_or_refused_by_name():
     seen = {"read": 0, "refused": 0}
     for path in get_testdata_files("*.dcm"):

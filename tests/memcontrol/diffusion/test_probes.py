@@ -26,7 +26,7 @@ def world():
     return denoiser, moments, states, codec.encode([""]), torch.arange(64)
 
 
-@pytest.mark.parametrize("size", [1, 7])
+@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.whole), 7])
 def test_scores_do_not_depend_on_the_batch(world, size):
     denoiser, moments, states, null, seeds = world
     scores = {

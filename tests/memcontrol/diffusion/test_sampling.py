@@ -105,6 +105,7 @@ def test_a_batch_that_memory_does_not_take_is_halved(pipeline, monkeypatch):
     assert sizes == [3, 1, 1, 1, 1, 1, 1]  # it is not tried again
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("scheduler", ["EulerAncestralDiscreteScheduler", "DDPMScheduler", "PNDMScheduler"])
 def test_seeds_decide_what_a_stochastic_sampler_adds(pipeline, scheduler, monkeypatch):
     late = {"scheduler": scheduler, "guidance_start": 0.5}

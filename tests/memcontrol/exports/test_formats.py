@@ -103,7 +103,9 @@ def test_what_no_lora_holds_is_refused_by_name(runs, name, tmp_path):
         export(str(runs(name)), tmp_path / "lora", "diffusers")
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", ["lora", *(pytest.param(name, marks=pytest.mark.whole) for name in CASES if name != "lora")]
+)
 def test_a_loader_of_kohyas_format_draws_as_predict_does(runs, name, tmp_path):
     export(str(runs(name)), tmp_path / "mine", "kohya")
     file = tmp_path / "mine" / "mine.safetensors"
@@ -114,6 +116,7 @@ def test_a_loader_of_kohyas_format_draws_as_predict_does(runs, name, tmp_path):
     assert_alike(drawn(pipeline), drawn(load_pipeline(runs(name))))
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", CASES)
 def test_a_merged_folder_draws_as_predict_does(runs, name, tmp_path):
     export(str(runs(name)), tmp_path / "merged", "pipeline")
@@ -121,6 +124,7 @@ def test_a_merged_folder_draws_as_predict_does(runs, name, tmp_path):
     assert_alike(drawn(pipeline), drawn(load_pipeline(runs(name))))
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(("form", "name"), [("diffusers", "lora"), ("kohya", "lora"), ("kohya", "difffit")])
 def test_a_scale_travels_with_it(runs, form, name, tmp_path):
     export(str(runs(name)), tmp_path / "half", form, scale=0.5)

@@ -53,6 +53,7 @@ def distance(measure, images, evidence, scene):
     return measured.value
 
 
+@pytest.mark.whole
 def test_other_patients_out_of_the_autoencoder_are_as_good_as_it_gets(scene, evidence, drawn):
     assert abs(distance(KIDDecoded(), drawn, evidence, scene).value) < 0.05
     assert distance(KID(), drawn, evidence, scene).low > 0  # which the distance to the images themselves does not know

@@ -97,6 +97,7 @@ DISTANCES = {
 }
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("shift", [0.0, 0.2, 0.5])
 @pytest.mark.parametrize("name", DISTANCES)
 def test_distances_cover_their_expectation(name, shift):

@@ -64,6 +64,7 @@ def test_impossible_numbers_are_refused(options):
         BaseAnchoredFilter(**options)
 
 
+@pytest.mark.whole
 def test_the_checkpoint_of_the_last_step_lacks_channels_and_earlier_ones_do_not(tmp_path):
     option = "--model.mitigations=[{class_path: BaseAnchoredFilter, init_args: {share: 0.5}}]"
     kept = "{every_n_train_steps: 2, save_top_k: -1}"

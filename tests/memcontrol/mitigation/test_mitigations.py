@@ -113,6 +113,7 @@ def test_the_noise_norm_of_a_velocity_model_is_that_of_its_noise():
     assert spy.norms == pytest.approx(alpha * norms, rel=1e-3)
 
 
+@pytest.mark.whole
 def test_emptied_batches_change_nothing(tmp_path):
     from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint
 
@@ -122,6 +123,7 @@ def test_emptied_batches_change_nothing(tmp_path):
     assert all(not w.any() for w in weights.values())
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("overlays", ["rwa", "threshold", "augment timesteps floor", "ambient"])
 def test_overlays_train(tmp_path, overlays):
     main(short_run(tmp_path, *(f"--config=mitigation/{overlay}.yaml" for overlay in overlays.split())))

@@ -43,6 +43,7 @@ def test_impossible_numbers_are_refused(options):
         PriorPreservation(**options)
 
 
+@pytest.mark.whole
 def test_a_run_learns_from_them_and_the_base_draws_them(tmp_path):
     weights, losses = [], []
     for weight in (0.0, 1.0, 1.0):

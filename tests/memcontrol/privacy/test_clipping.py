@@ -125,6 +125,7 @@ def test_no_patient_gives_zeros():
     assert all(float(value.abs().max()) == 0 for value in sums.values())
 
 
+@pytest.mark.whole
 def test_checkpointing_changes_nothing_and_in_bf16_the_bound_holds():
     unet, trained = adapted_unet("lora")
     losses = losses_of(unet)

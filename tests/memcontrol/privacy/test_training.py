@@ -80,6 +80,7 @@ def test_nothing_that_is_written_holds_the_key(tmp_path, same_key, monkeypatch):
     assert not list((tmp_path / "out").rglob("privacy.*"))
 
 
+@pytest.mark.whole
 def test_two_runs_of_one_seed_have_different_noise(tmp_path):
     for name in ("a", "b"):
         main(private_run(tmp_path / name, "--trainer.max_steps=2", "--trainer.val_check_interval=2"))
@@ -312,6 +313,7 @@ def test_one_person_under_two_ids_is_refused(tmp_path, monkeypatch, capsys):
     assert "one person under two ids" in capsys.readouterr().err
 
 
+@pytest.mark.whole
 def test_quality_may_be_measured_on_held_out_patients(tmp_path):
     rewards = (
         "--trainer.callbacks+={class_path: callbacks.RewardsCallback, init_args: {scoring: "
@@ -366,6 +368,7 @@ def test_canaries_find_that_nothing_is_clipped(tmp_path, monkeypatch):
     assert audited(tmp_path, "loud")["epsilon"] > 2
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("number", range(2))
 def test_canaries_accuse_no_sound_run(tmp_path, number):
     found = audited(tmp_path, f"sound{number}")

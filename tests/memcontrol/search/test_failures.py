@@ -162,6 +162,7 @@ def test_workers_are_pinned_to_the_devices_that_this_process_may_use(monkeypatch
         local_workers(1, 5)
 
 
+@pytest.mark.whole
 def test_a_worker_that_dies_while_idle_is_replaced():
     workers = LocalWorkers(1)
     try:
