@@ -43,6 +43,7 @@ from memcontrol.loggers import PrivateWandbLogger
 from memcontrol.measures import encoders
 from memcontrol.module import MemControlModule
 from memcontrol.search.pruning_callback import PruningCallback
+from memcontrol.search.rehearsal_callback import RehearsalCallback
 from memcontrol.trusted import trusting
 
 __all__ = ["allowed_classes", "guarded"]
@@ -60,6 +61,7 @@ OWN = (
     PrivateWandbLogger,
     PromptOptimization,
     PruningCallback,
+    RehearsalCallback,
     SlurmWorkers,
 )
 READ_TEXT = JsonargparsePath.read_text

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import Final
 
 from tqdm import tqdm
@@ -22,6 +23,7 @@ from memcontrol.search.front import trials_since_growth
 from memcontrol.search.points import best_point, expected_point, read_points
 from memcontrol.search.proposer import Proposer
 from memcontrol.search.records import TrialLog, TrialRecord, TrialState
+from memcontrol.search.rehearsal import rehearse
 from memcontrol.search.space import Proposal
 from memcontrol.search.stop import FailureRow, cause_of, reopen, stop
 from memcontrol.search.study import Study
@@ -62,6 +64,7 @@ class OuterLoop:
         self.journal = journal
         self.trials = TrialLog(journal)
         self.proposer = proposer
+        self.executor = executor
         self.jobs: JobLoop[int] = JobLoop(executor, study.options.retries, label="trial")
         self.workers = workers
         self.threads = threads
@@ -79,7 +82,10 @@ class OuterLoop:
             SearchError: If trials fail one after another before any has completed; those that run are waited for.
         """
         reopen(self.journal)
-        for number in self._replay():
+        cut_off = self._replay()
+        if not self.records:
+            self._rehearse()
+        for number in cut_off:
             self._start(number)
         total = self.study.options.trials
         with tqdm(total=total, initial=self._num_finished, desc="trials", unit="trial") as bar:
@@ -171,23 +177,33 @@ class OuterLoop:
         self.proposals[number] = proposal
         return number
 
+    def _rehearse(self) -> None:
+        """Say what the study will take, from a few steps of what it begins with."""
+        proposals = self.proposer.preview(self.workers)
+        said = rehearse(self.study, self.executor, [self._job(0, p.mask, p.units, 0) for p in proposals], self.workers)
+        if said is not None:
+            self._is_estimated = True
+            log.info("%s", said)
+
+    def _job(self, number: int, mask: Sequence[int], units: Sequence[float], seed: int) -> Job:
+        return Job(
+            folder=str(self.study.trial(number)),
+            entry=self.study.entry,
+            config=str(self.study.config),
+            overlay=self.study.space.overlay(mask, units),
+            seed=seed,
+            devices=self.study.options.devices_per_trial,
+            threads=self.threads,
+            trust=self.study.trust,
+        )
+
     def _start(self, number: int) -> None:
         record, options = self.records[number], self.study.options
         prunes = options.prune and self._num_finished >= MIN_TRIALS_TO_PRUNE
         pruning = {"journal": str(self.study.journal), "objectives": list(options.objectives)}
-        job = Job(
-            folder=str(self.study.trial(number)),
-            entry=self.study.entry,
-            config=str(self.study.config),
-            overlay=self.study.space.overlay(record.mask, record.units),
-            seed=record.seed,
-            callbacks=({"class_path": PRUNING, "init_args": pruning},) if prunes else (),
-            logger=trial_logger(self.study, number),
-            devices=options.devices_per_trial,
-            threads=self.threads,
-            trust=self.study.trust,
-        )
-        self.jobs.submit(number, job)
+        callbacks = ({"class_path": PRUNING, "init_args": pruning},) if prunes else ()
+        job = self._job(number, record.mask, record.units, record.seed)
+        self.jobs.submit(number, replace(job, callbacks=callbacks, logger=trial_logger(self.study, number)))
 
     def _wait(self) -> list[Done[int]]:
         done = self.jobs.wait(self.study.options.heartbeat_s)

@@ -86,6 +86,10 @@ class Proposer:
                 return proposal
         return self._random()
 
+    def preview(self, count: int) -> list[Proposal]:
+        """Return what is asked first, at least one and at most so many, without asking it."""
+        return self._waiting[:count] or [self.space.proposal([1] * len(self.space.slots), self.space.middle)]
+
     def take(self, proposal: Proposal) -> None:
         """Hold a proposal for asked that came from elsewhere; it can be told, and is not asked again."""
         self._asked.setdefault(proposal.digest, None)
