@@ -1,4 +1,4 @@
-"""`init`: look at a folder, say what is in it, and write a config that runs."""
+"""`init`: look at a folder, say what is in it, and write a config that runs, with a page to look at."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 import yaml
 from transformers import CLIPTokenizer
 
+from memcontrol.cli.commands.init_page import write_overview
 from memcontrol.data.base import CaptionedImageDataModule
 from memcontrol.data.discover import Source, discover
 from memcontrol.data.features import split_pixels
@@ -101,11 +102,11 @@ def describe_folder(
     reports: str | None = None,
     copies_among: int = 1000,
 ) -> str:
-    """Look at a folder as training will, and write a config for it.
+    """Look at a folder as training will, and write a config for it, with a page that shows what was found.
 
     Args:
         folder: The folder.
-        output: The config; it must not be there.
+        output: The config; it must not be there, and nor may the page, which has its name and ends with `.html`.
         base: See `locate`.
         patients: What says the patients, see `discover`.
         caption: Caption of images that have none.
@@ -116,7 +117,7 @@ def describe_folder(
         What was found, in lines.
 
     Raises:
-        ConfigError: If the config is there already.
+        ConfigError: If the config or the page is there already.
         DataError: If nothing in the folder can be read, or nothing says the patients.
     """
     check_ranges(DataError, "", {"copies_among": copies_among}, {"copies_among": "[0, inf)"})
@@ -124,20 +125,27 @@ def describe_folder(
         raise ConfigError(f"Argument `output` is {str(output)!r}, which exists. Name another file, or remove it.")
     if output.suffix not in (".yaml", ".yml"):
         raise ConfigError(f"Argument `output` must be a YAML file, but got {str(output)!r}.")
+    if output.with_suffix(".html").exists():
+        raise ConfigError(
+            f"Argument `output` is {str(output)!r}, beside which {output.with_suffix('.html').name}, the page that is "
+            "written with it, exists already. Name another file, or remove the page."
+        )
     source = discover(folder.expanduser().absolute(), patients, caption, reports)
     log.info("%s is %s", folder, source.said)
     data, source, problems = _opened(source)
     findings = [*_rows(data), *problems, *_captions(data, base), *_sizes(data), *_copies(data, copies_among)]
     people = {split: data.datasets[split].table["subject_id"].nunique() for split in SPLITS}
-    findings += forecast(people["train"], people["test"], data.split_at_random).lines()
-    kept = [NAMED.sub(r"\1", line) for line in findings]  # a config may be given away
-    write_text(output, _config(source, data, base, output, kept))
+    found = forecast(people["train"], people["test"], data.split_at_random)
+    kept = [NAMED.sub(r"\1", line) for line in findings]  # configs and pages may be given away
+    findings += found.lines()
+    write_text(output, _config(source, data, base, output, [*kept, *found.lines()]))
+    page = write_overview(output.with_suffix(".html"), source.said, data, found, kept, output.name)
     return "\n".join(
         [
             f"{folder}: {source.said}",
             *(f"- {line}" for line in findings),
             "",
-            f"Wrote {output}. Now:",
+            f"Wrote {output}, and {page} to look at. Now:",
             f"  memcontrol fit --config {output}",
         ]
     )

@@ -188,5 +188,5 @@ def test_it_prints(page, tmp_path):
         shown.pdf(path=str(tmp_path / "study.pdf"), format="A4")
         assert (tmp_path / "study.pdf").stat().st_size > 20_000
         shown.emulate_media(media="print")
-        shown.wait_for_function("document.querySelector('#plot-front .main-svg').clientWidth <= 680")
+        shown.wait_for_function("() => document.querySelector('#plot-front .main-svg').clientWidth <= 680")
         assert shown.locator(".controls").is_hidden()

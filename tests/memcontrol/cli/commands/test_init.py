@@ -102,6 +102,9 @@ def test_the_config_of_each_kind_of_folder_runs(make, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "Near-duplicates" in said
     assert "images of" in said
+    page = (tmp_path / "mine.html").read_text()
+    assert "What an audit will be able to find" in page
+    assert not [part for part in (str(tmp_path), "image 1", ".png", ".dcm") if part in page.split("<script>")[0]]
     cli = build(["--config", "mine.yaml", "--trainer.accelerator=cpu", f"--data.cache.folder={tmp_path / 'cache'}"])
     cli.datamodule.setup("fit")
     assert str(len(cli.datamodule.table("train"))) in said
