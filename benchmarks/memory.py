@@ -25,11 +25,12 @@ from torch.utils._pytree import tree_leaves
 from memcontrol.adapters.configs import config_from_plain
 from memcontrol.adapters.inject import adapt, resolve_mask
 from memcontrol.diffusion.components import build_skeleton
+from memcontrol.diffusion.conditions import take_packed
 from memcontrol.files.configs import find_config
 
 HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-OTHER_PARTS = {"sd15": 83_653_863 + 123_060_480}
-"""Parameters of VAE and text encoder."""
+OTHER_PARTS = {False: 83_653_863 + 123_060_480, True: 83_653_863 + 123_060_480 + 694_659_840}
+"""Parameters of VAE and text encoders, of Stable Diffusion 1.5 and of XL."""
 GIB = 2**30
 
 
@@ -46,7 +47,7 @@ def peak_of(model: dict, batch: int, size: int, precision: str) -> dict[str, flo
     values = dict(described.get("init_args") or {})
     kind = {"peft.LoraConfig": "LORA"}.get(described["class_path"], described["class_path"].rpartition(".")[2])
     kind = {"DiffFitConfig": "DIFFFIT", "SelectiveConfig": "SELECTIVE"}.get(kind, kind)
-    unet = build_skeleton("sd15").requires_grad_(False).train()
+    unet = build_skeleton(model["base"]).requires_grad_(False).train()
     config = unet.config
     layout, mask = resolve_mask(unet, model.get("slots", "paper13"), model.get("mask", "all"))
     adapted = adapt(unet, config_from_plain({"peft_type": kind, **values}), layout, mask)
@@ -56,7 +57,10 @@ def peak_of(model: dict, batch: int, size: int, precision: str) -> dict[str, flo
             unet.enable_gradient_checkpointing()
         optimizer = torch.optim.AdamW(adapted.trainable().values(), foreach=False)
         latents = torch.randn(batch, 4, size // 8, size // 8)
-        states = torch.randn(batch, 77, config["cross_attention_dim"])
+        xl = is_xl(model["base"])
+        if xl:
+            take_packed(unet, 8)
+        states = torch.randn(batch, 77 + xl, config["cross_attention_dim"])
         half = HALF.get(precision)
         found = {"weights of the U-Net and adapter": _bytes(unet) / GIB}
         for _ in range(2):  # the optimizer's state comes with the first step
@@ -73,6 +77,11 @@ def peak_of(model: dict, batch: int, size: int, precision: str) -> dict[str, flo
         "what the forward keeps": kept / GIB,
         "and the backward at its peak": (peak.most - kept) / GIB,
     }
+
+
+def is_xl(base: str) -> bool:
+    """Whether a base has two text encoders and is told sizes."""
+    return build_skeleton(base).config.get("addition_embed_type") == "text_time"
 
 
 class _Peak(TorchDispatchMode):
@@ -132,13 +141,13 @@ def main() -> None:
     batch, size = options.batch_size or data["batch_size"], options.size or data["transform"]["size"]
     precision = config["trainer"].get("precision", "32-true")
     found = peak_of(model, batch, size, precision)
-    others = 4 * OTHER_PARTS["sd15"] / GIB
+    others = 4 * OTHER_PARTS[is_xl(model["base"])] / GIB
     total = sum(found.values())
     checkpointing = "with" if model.get("gradient_checkpointing") else "without"
     print(f"{options.config}: batch {batch}, {size} px, {precision}, {checkpointing} checkpointing (computed)")
     for name, value in found.items():
         print(f"  {name:<32}{value:8.2f} GiB")
-    print(f"  {'VAE and text encoder':<32}{others:8.2f} GiB\n  {'together':<32}{total + others:8.2f} GiB")
+    print(f"  {'VAE and text encoders':<32}{others:8.2f} GiB\n  {'together':<32}{total + others:8.2f} GiB")
 
 
 if __name__ == "__main__":

@@ -299,6 +299,7 @@ def test_the_verdict_says_what_was_planted(own):
     assert "something was planted" in " ".join(verdict.details)
 
 
+@pytest.mark.whole
 def test_the_measure_is_a_column_of_a_comparison(own, study, tmp_path):
     cli = build(["--config", config(own, study), "--trust-config"])
     cli.datamodule.setup("test")

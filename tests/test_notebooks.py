@@ -28,6 +28,7 @@ def run(name, monkeypatch, tmp_path, **changes):
     return known
 
 
+@pytest.mark.whole
 def test_phantoms(monkeypatch, tmp_path):
     found = run("phantoms.ipynb", monkeypatch, tmp_path, max_steps=4, num_images=8, num_probes=16, steps=1,
                 num_subjects=80, num_inference_steps=1)  # fmt: skip

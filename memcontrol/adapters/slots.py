@@ -95,8 +95,8 @@ def find_layout(unet: nn.Module, name: LayoutName) -> Layout:
     if not slots or len(slots) != expected:
         raise MaskError(
             f"Argument `slots` is `{name}`, which needs the block structure of Stable Diffusion 1.x and 2.x "
-            f"({expected or 'some'} slots), but the U-Net has {len(slots)} of them. Use `attention`, "
-            "`transformer`, `resnet` or `all`, whichever the U-Net has parts for."
+            f"({expected or 'some'} slots), but the U-Net has {len(slots)} of them. Use `parts`, which cuts "
+            "up any U-Net, or `attention`, `transformer`, `resnet` or `all`, whichever this one has."
         )
     return Layout(name, slots, keeps_rest=name in ("paper13", "paper16"))
 

@@ -46,11 +46,13 @@ CAN_RUN: Final = (
 
 ASSETS: Final = Path(__file__).parents[1] / "assets"
 ALIASES: Final = {"embedded": ASSETS / "phantom-sd", "sd15": ASSETS / "sd15"}
-SD15_IDS: Final = (
-    "stable-diffusion-v1-5/stable-diffusion-v1-5",
-    "runwayml/stable-diffusion-v1-5",
-    "CompVis/stable-diffusion-v1-4",
-)
+SKELETONS: Final = {
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": ASSETS / "sd15",
+    "runwayml/stable-diffusion-v1-5": ASSETS / "sd15",
+    "CompVis/stable-diffusion-v1-4": ASSETS / "sd15",
+    "stabilityai/stable-diffusion-xl-base-1.0": ASSETS / "sdxl",
+}
+"""Hub ids whose U-Net's config comes with the package."""
 PARTS: Final = {
     "unet": "config.json",
     "vae": "config.json",
@@ -252,7 +254,7 @@ def load_components(base: str, random_init: bool = False, seed: int = 0, online:
 def build_skeleton(base: str, online: bool = True) -> UNet2DConditionModel:
     """Build the U-Net of a base on the `meta` device: names and shapes, no memory, no weights.
 
-    Stable Diffusion 1.x ids need no network: their config comes with the package.
+    Ids of Stable Diffusion 1.x and XL need no network: their config comes with the package.
 
     Args:
         base: See `locate`.
@@ -261,7 +263,7 @@ def build_skeleton(base: str, online: bool = True) -> UNet2DConditionModel:
     Raises:
         BaseModelError: If the config is not found, or has no attentions.
     """
-    where = ALIASES["sd15"] if base in SD15_IDS else locate(base, download=False, online=online)
+    where = SKELETONS.get(base) or locate(base, download=False, online=online)
     if isinstance(where, Path):
         path = where / "unet" / "config.json"
         if not path.is_file():

@@ -49,7 +49,7 @@ def test_trainings_on_the_same_patients_add_up():
     assert math.isinf(epsilon_of([Steps(1, 0.1, 0.0)], 1e-5))
 
 
-@pytest.mark.parametrize("epsilon", [0.5, 4.0, 10.0])
+@pytest.mark.parametrize("epsilon", [0.5, pytest.param(4.0, marks=pytest.mark.whole), 10.0])
 @pytest.mark.parametrize("rate", [0.05, 1.0])
 def test_the_noise_that_is_solved_for_keeps_the_budget_and_no_more(epsilon, rate):
     noise = noise_multiplier_for(epsilon, 1e-4, 100, rate)

@@ -187,6 +187,7 @@ def test_deep_images_need_a_range_that_no_patient_changes():
         private_training._refuse_data(data)
 
 
+@pytest.mark.whole
 def test_a_module_is_trained_once(tmp_path):
     data = mc.PhantomDataModule(
         num_subjects=24, split_fractions=[0.5, 0.25, 0.25], batch_size=4, transform=mc.Transform(size=64)
