@@ -20,11 +20,16 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tests.security import bad_inputs, hostile_configs, hostile_files
+from tests.security import bad_inputs, hostile_configs, hostile_files, hostile_sources
 from tests.security.sandbox import Outcome, watched
 
 Cases = dict[str, tuple[str, Any]]
-PARTS: dict[str, Any] = {"configs": hostile_configs, "files": hostile_files, "inputs": bad_inputs}
+PARTS: dict[str, Any] = {
+    "configs": hostile_configs,
+    "files": hostile_files,
+    "sources": hostile_sources,
+    "inputs": bad_inputs,
+}
 
 
 def free_port() -> int:
