@@ -22,6 +22,7 @@ SAID: Final[dict[str, tuple[str, ...]]] = {
     "lightning.pytorch.accelerators.cuda": (r".*float32_matmul_precision",),
     "diffusers.models.modeling_utils": (r".*should be kept in float32: \[\]",),
     "diffusers.pipelines.pipeline_utils": (r".*safety checker", r"Keyword arguments .* are not expected"),
+    "pydicom.pixels.decoders.base": (r"",),  # pages of text on a picture that we say is unreadable
     "transformers.tokenization_utils_base": (r"Token indices sequence length is longer",),
 }
 """Patterns of log lines, by logger: advertisements, empty lists, and what we say ourselves in other words."""

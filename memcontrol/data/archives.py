@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import tarfile
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from PIL import Image
 
 from memcontrol.data.readers import ImageReader, Levels, Look, look_at, read_image
 from memcontrol.errors import DataError
+from memcontrol.plain import read_mapping
 
 __all__ = ["ArrowReader", "BytesReader", "TarReader", "members_of", "open_arrow"]
 
@@ -90,8 +92,14 @@ def members_of(shard: str, size: int, changed: int) -> dict[str, tuple[int, int]
 
 
 def shard_members(shard: Path) -> dict[str, tuple[int, int]]:
-    """Return `members_of` a shard as it is now."""
+    """Return `members_of` a shard as it is now.
+
+    Raises:
+        DataError: If it is no such archive, or no file.
+    """
     status = shard.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{str(shard)!r} is no file (but a pipe, a folder or a device), and so no shard. Remove it.")
     return members_of(str(shard), status.st_size, status.st_mtime_ns)
 
 
@@ -140,6 +148,7 @@ def open_arrow(root: str, column: str) -> dict[str, Any]:
         import datasets
     except ImportError as error:
         raise DataError("Reading Hugging Face datasets needs an extra: pip install 'memcontrol[datasets]'.") from error
+    _refuse_odd_files(Path(root))
     try:
         found = datasets.load_from_disk(root)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -161,6 +170,22 @@ def open_arrow(root: str, column: str) -> dict[str, Any]:
                 "the kind Image."
             )
     return {name: table.cast_column(column, datasets.Image(decode=False)) for name, table in tables.items()}
+
+
+def _refuse_odd_files(root: Path) -> None:
+    """Refuse what would be opened though it is no file, or lies elsewhere, before `datasets` opens it."""
+    for path in root.rglob("*"):
+        if path.exists() and not path.is_dir() and not path.is_file():
+            raise DataError(f"Argument `root` is {str(root)!r}, in which {path.name!r} is no file. Remove it.")
+    for state in (root / "state.json", *root.glob("*/state.json")):
+        named = read_mapping(state, DataError).get("_data_files") if state.is_file() else None
+        for file in named if isinstance(named, list) else []:
+            name = file.get("filename") if isinstance(file, dict) else file
+            if not isinstance(name, str) or Path(name).name != name:
+                raise DataError(
+                    f"Argument `root` is {str(root)!r}, whose tables lie elsewhere: its {state.name} names {name!r}, "
+                    "which is no file beside it."
+                )
 
 
 @dataclass(frozen=True)

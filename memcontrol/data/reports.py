@@ -153,6 +153,8 @@ def _texts(path: Path) -> Iterator[tuple[int, str]]:
                 yield int(study[1]), file.read_text(encoding="utf-8", errors="replace")
         return
     try:
+        if path.exists() and not path.is_file():
+            raise OSError("it is no file, but a pipe or a device")
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
                 study = STUDY.search(member.filename)

@@ -201,7 +201,7 @@ KINDS: dict[str, dict[str, Spoil]] = {
         "info that is deep": text(INFO, "[" * 100000),
         "a builder's script": in_json(INFO, builder_name="evil", dataset_name="evil", download_checksums={"x": {}}),
         "features of a class": in_json(INFO, "features", "text", _type="evil.X"),
-        "files elsewhere": in_json(STATE, _data_files=[{"filename": "../canaries/secret.txt"}]),
+        "files elsewhere": in_json(STATE, _data_files=[{"filename": "../../canaries/secret.txt"}]),
         "files at an address": in_json(STATE, _data_files=[{"filename": "http://127.0.0.1:9/x.arrow"}]),
         "a format that runs": in_json(STATE, _format_type="evil", _format_kwargs={"x": "evil.X"}),
         "a fingerprint that leads out": in_json(STATE, _fingerprint="../../canaries/x"),
