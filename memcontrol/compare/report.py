@@ -17,6 +17,7 @@ from memcontrol.compare.searches import SearchedFront
 from memcontrol.files.sheet import write_sheet
 from memcontrol.measures.statistics.intervals import Z95
 from memcontrol.measures.statistics.objective import reward_of
+from memcontrol.reports.colours import method_colour
 from memcontrol.reports.comparison_figures import (
     XY,
     MethodMark,
@@ -29,6 +30,10 @@ from memcontrol.reports.comparison_plots import methods_plot, tuning_plot
 from memcontrol.reports.page import data_url, write_page
 
 __all__ = ["write_report"]
+
+
+PLAIN = "oD^Ph"
+"""Markers of methods as they come: those that share a colour have one each."""
 
 
 def write_report(
@@ -114,7 +119,7 @@ def _family(row: Row) -> tuple[str, str]:
         return "*", "found mask"
     if suffix.startswith("random"):
         return "x", "random masks of equal size"
-    return "o", "all slots"
+    return PLAIN[0], "all slots"
 
 
 def _marks(rows: Sequence[Row], options: CompareOptions) -> list[MethodMark]:
@@ -122,10 +127,15 @@ def _marks(rows: Sequence[Row], options: CompareOptions) -> list[MethodMark]:
     x, y = options.memorization, options.quality
     marks: list[MethodMark] = []
     seen: set[str] = set()
+    plain: list[str] = []
     for row in rows:
         if x not in row.values or y not in row.values:
             continue
         marker, group = _family(row)
+        if marker == PLAIN[0]:
+            alike = sum(method_colour(other) == method_colour(row.method) for other in plain)
+            marker = PLAIN[alike % len(PLAIN)]
+            plain.append(row.method)
         is_minor = group.startswith("random")
         label = None if group in seen else group
         seen |= {group} if is_minor else set()

@@ -12,7 +12,10 @@ from memcontrol.reports.plots import Plot, hover_text, laid_out
 
 __all__ = ["methods_plot", "tuning_plot"]
 
-SYMBOLS = {"s": "square", "v": "triangle-down", "*": "star", "x": "x", "o": "circle"}
+SYMBOLS = {
+    "s": "square", "v": "triangle-down", "*": "star", "x": "x", "o": "circle", "D": "diamond", "^": "triangle-up",
+    "P": "cross", "h": "hexagon",
+}  # fmt: skip
 """Markers of plotly, by matplotlib's."""
 
 

@@ -41,7 +41,9 @@
 
   // Plots
 
-  const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+  // The buttons are listed, as plotly has one by itself that sends a chart to its makers.
+  const BUTTONS = [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"]];
+  const CONFIG = { displaylogo: false, responsive: true, modeBarButtons: BUTTONS, showSendToCloud: false, plotlyServerURL: "" };
 
   function draw(source) {
     const place = document.getElementById(source.dataset.plot);

@@ -168,6 +168,15 @@ def test_axes_show_other_measures(page):
 
 
 @needs_browser
+def test_no_button_sends_a_chart_away(page):
+    """Plotly has one that uploads a chart to its makers."""
+    with opened(page) as shown:
+        titles = shown.evaluate("[...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title)")
+        assert set(titles) == {"Zoom", "Pan", "Zoom in", "Zoom out", "Reset axes", "Download plot as a PNG"}
+        assert shown.evaluate("document.getElementById('plot-front')._context.plotlyServerURL") == ""
+
+
+@needs_browser
 def test_tables_are_sorted_by_numbers(page):
     with opened(page) as shown:
         table = shown.locator("table.sortable").last
