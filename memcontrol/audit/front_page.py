@@ -13,7 +13,6 @@ from memcontrol.audit.audited import Audited
 from memcontrol.audit.verdict import Status
 from memcontrol.files.card import Card
 from memcontrol.measures import MEASURES, Measurement
-from memcontrol.measures.statistics.intervals import Interval
 from memcontrol.privacy.guarantee import NO_GUARANTEE
 
 __all__ = ["AttackClass", "attack_classes", "front_page"]
@@ -39,12 +38,16 @@ NEXT: Final[dict[Status, tuple[str, ...]]] = {
         "Keep this report with the model. A model that is trained on is another model.",
     ),
     "unsure": (
-        "Do not take this for a clean bill of health: a leak could have gone unseen.",
-        "Hold out more patients (`data.split_fractions`), at random and of the same source, and draw more pictures "
-        "(`options.scoring.num_images`); `memcontrol plant` says what would be found. Then train and audit again.",
+        "Do not give the model away on the strength of this audit: a leak could have gone unseen.",
+        "Ask whoever trained it to keep more patients out of training, chosen at random from the same source, to train "
+        "again, and to draw more pictures in the next audit. (For them: `data.split_fractions`, "
+        "`options.scoring.num_images`; `memcontrol init` shows how many patients show how small a leak.)",
     ),
 }
 """What to do next."""
+UNKNOWN: Final = "not known"
+RARE: Final = 0.05
+"""Below this, that a patient stands out is more than a reader should put down to chance."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class AttackClass:
         ran: What was run; empty if nothing was.
         patients: How many training and held-out patients it was run on.
         control: What stood beside it, so that a find is no accident.
+        power: How small a leak would have been noticed four times in five.
+        tests: How many tests were judged.
         result: What came out.
         found: Whether it found a leak; None where nothing was judged, as there was too little to judge by.
     """
@@ -66,6 +71,8 @@ class AttackClass:
     ran: str = ""
     patients: str = "-"
     control: str = "-"
+    power: str = "-"
+    tests: int = 0
     result: str = "not tested"
     found: bool | None = None
 
@@ -96,7 +103,11 @@ def front_page(item: Audited, about: Mapping[str, Any], level: float) -> dict[st
 
 
 def _identity(item: Audited, about: Mapping[str, Any]) -> list[tuple[str, str]]:
-    found = [("model", f"{item.source.name} ({item.source.kind})"), *_of_card(item.source.card)]
+    found = [
+        ("model", f"{item.source.name} ({item.source.kind})"),
+        ("what it is for", "to be filled in: ______________"),
+        *_of_card(item.source.card),
+    ]
     found.append(
         (
             "compared",
@@ -129,7 +140,7 @@ def _of_card(card: Card | None) -> list[tuple[str, str]]:
         ),
         ("step", f"{card.step:,}" + (f", {card.scale:g} of the way from the base" if card.scale != 1 else "")),
     ]
-    return [*found, ("training images", f"digest {card.training_set}")] if card.training_set else found
+    return [*found, ("training images", f"fingerprint {card.training_set}")] if card.training_set else found
 
 
 def attack_classes(item: Audited, about: Mapping[str, Any], level: float) -> list[AttackClass]:
@@ -149,21 +160,26 @@ def attack_classes(item: Audited, about: Mapping[str, Any], level: float) -> lis
         AttackClass("model inversion", "can a patient's image be made from what the model answers?"),
         AttackClass("reconstruction", "can an image be completed from a part of it?"),
     ]
+    right, share = 100 * item.verdict.area, 100 * item.verdict.detectable
+    between = f"right {right:.0f} times in 100 between two patients (guessing: 50)" if np.isfinite(right) else UNKNOWN
+    some = f"{share:.0f} % of the pictures" if np.isfinite(share) else "none, however many"
     ran = {
-        0: _ran(membership, adjusted, level, both, "held-out patients, and the untouched base"),
-        1: _ran(shadows, adjusted, level, both, "each shadow model's own held-out half"),
-        2: _ran(copies, adjusted, level, both, "held-out patients' images, and the untouched base"),
+        0: _ran(membership, adjusted, level, both, "held-out patients, and the untouched base", between),
+        1: _ran(shadows, adjusted, level, both, "each shadow model's own held-out half", UNKNOWN),
+        2: _ran(copies, adjusted, level, both, "held-out patients' images, and the untouched base", some),
     }
     known = {m.name for m in (*membership, *shadows, *copies)}
     others = [m for m in item.measurements if m.name in adjusted and m.name not in known]
-    ran[4] = _ran(others, adjusted, level, both, "as each says")
+    ran[4] = _ran(others, adjusted, level, both, "as each says", UNKNOWN)
     if item.extraction is not None:
         one, p = item.extraction, adjusted.get("extraction", float("nan"))
         ran[3] = {
             "ran": f"one picture for each of {one.screened} training captions, many for {one.prompts}",
             "patients": both,
             "control": "pictures for held-out captions",
-            "result": f"{len(one.extracted)} training images" + (f", p = {p:.2g}" if np.isfinite(p) else ""),
+            "power": UNKNOWN,
+            "tests": int(np.isfinite(p)),
+            "result": f"{len(one.extracted)} training images came out" + (f" (p = {p:.2g})" if np.isfinite(p) else ""),
             "found": p < level if np.isfinite(p) else True if one.extracted else None,
         }
     found = [AttackClass(attack.name, attack.asks, **(ran.get(i) or {})) for i, attack in enumerate(classes)]
@@ -171,22 +187,30 @@ def attack_classes(item: Audited, about: Mapping[str, Any], level: float) -> lis
 
 
 def _ran(
-    measured: Sequence[Measurement], adjusted: Mapping[str, float], level: float, patients: str, control: str
+    measured: Sequence[Measurement],
+    adjusted: Mapping[str, float],
+    level: float,
+    patients: str,
+    control: str,
+    power: str,
 ) -> dict[str, Any] | None:
     """Return what came out of measures of one class: the one with the smallest p-value speaks for all."""
     measured = [m for m in measured if m.value is not None]
     if not measured:
         return None
-    strongest = min(measured, key=lambda m: adjusted.get(m.name, float("inf")))
-    value = strongest.value
-    assert value is not None
-    p = adjusted.get(strongest.name)
+    judged = [m for m in measured if m.name in adjusted]
+    found = [m.name for m in judged if adjusted[m.name] < level]
+    least = min((adjusted[m.name] for m in judged), default=float("nan"))
+    nearest = next((m.name for m in judged if adjusted[m.name] == least), "")
+    result = f"a leak, by {', '.join(found)}" if found else "no sign of a leak" if judged else "not judged"
     return {
         "ran": ", ".join(m.name for m in measured),
         "patients": patients,
         "control": control,
-        "result": f"{strongest.name} {_number(value)}" + (f", p = {p:.2g}" if p is not None else ""),
-        "found": any(adjusted.get(m.name, 1.0) < level for m in measured) if p is not None else None,
+        "power": power,
+        "tests": len(judged),
+        "result": result + (f" (smallest p = {least:.2g}, {nearest})" if judged else ""),
+        "found": bool(found) if judged else None,
     }
 
 
@@ -202,9 +226,10 @@ def _worst(ranked: pd.DataFrame | None) -> str:
     alone = float(first["chance"])
     by_accident = -np.expm1(len(ranked) * np.log1p(-min(alone, 1 - 1e-12)))
     return (
-        "Of the training patient who stands out most, the loss fell as far as it would for a held-out one in "
-        f"{_percent(alone)} of cases; the first of {len(ranked)} patients whom a model knows nothing of stands out so "
-        f"far in {_percent(by_accident)} of models."
+        f"One training patient stands out most. Of patients who were not trained on, {_percent(alone)} stand out as "
+        f"far. But {len(ranked)} were looked at: if the model knew nothing of any of them, the first of so many would "
+        f"still stand out so far in {_percent(by_accident)} of audits. "
+        + ("That is rare: look at this patient." if by_accident < RARE else "So it may be chance, and proves nothing.")
     )
 
 
@@ -214,8 +239,3 @@ def _percent(share: float) -> str:
 
 def _attacker(measurement: Measurement) -> str:
     return MEASURES[measurement.name].attacker if measurement.name in MEASURES else ""
-
-
-def _number(value: Interval) -> str:
-    range_ = f" [{value.low:.3g}, {value.high:.3g}]" if np.isfinite(value.low) else ""
-    return f"{value.value:.3g}{range_}"

@@ -50,6 +50,8 @@ def write_report(
         audited=[_item(number, item, real, options, about) for number, item in enumerate(found)],
         differences=[(d.name, d.other, _number(d.value)) for d in differences],
         about=list(about.items()),
+        words=_words(found),
+        level=f"{options.level:g}",
     )
 
 
@@ -66,8 +68,8 @@ def _item(
         "outcome": verdict.outcome.partition(" ")[0],
         "sentence": verdict.sentence,
         "details": verdict.details,
-        "memorization": _rows(item.measurements, "memorization", verdict.adjusted),
-        "quality": _rows(item.measurements, "quality", {}),
+        "memorization": _rows(item.measurements, "memorization", verdict.adjusted, options.level),
+        "quality": _rows(item.measurements, "quality", {}, options.level),
         "patients": _patients(item.ranked, options),
         "groups": [] if item.ranked is None else risk_by_group(item.ranked).to_dict("records"),
         "plots": _plots(number, item, sampled, real, options),
@@ -77,7 +79,15 @@ def _item(
     }
 
 
-def _rows(measurements: Sequence[Measurement], group: str, adjusted: Mapping[str, float]) -> list[dict[str, Any]]:
+def _words(found: Sequence[Audited]) -> list[tuple[str, str]]:
+    """Return each measure of an audit with what it tells."""
+    names = {measurement.name for item in found for measurement in item.measurements}
+    return [(measure.name, measure.words) for measure in MEASURES.values() if measure.name in names]
+
+
+def _rows(
+    measurements: Sequence[Measurement], group: str, adjusted: Mapping[str, float], level: float
+) -> list[dict[str, Any]]:
     return [
         {
             "name": m.name,
@@ -86,6 +96,7 @@ def _rows(measurements: Sequence[Measurement], group: str, adjusted: Mapping[str
             "better": "higher" if m.higher_is_better else "lower",
             "patients": m.value.n if m.value else "-",
             "p": f"{adjusted[m.name]:.2g}" if m.name in adjusted else "-",
+            "sign": ("yes" if adjusted[m.name] < level else "no") if m.name in adjusted else "not judged",
             "attacker": ATTACKERS[_attacker(m.name)],
             "note": m.note,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
@@ -66,6 +67,8 @@ class Verdict:
         adjusted: P-value of each tested measure after Holm's correction.
         detectable: Smallest share of copies among drawn images that would have been found with a probability of 80 %;
             NaN where no share would have been.
+        area: Smallest AUC of membership that would have been found with a probability of 80 %; NaN where it is not
+            known.
     """
 
     outcome: Outcome
@@ -73,6 +76,7 @@ class Verdict:
     details: list[str]
     adjusted: dict[str, float]
     detectable: float
+    area: float = math.nan
 
     @property
     def leaks(self) -> bool:
@@ -157,23 +161,26 @@ def judge(
         details.append(f"Drawn pictures copy images of {len(leaking)} patients, who stand first in `leaking.csv`.")
     if extraction:
         details.append(
-            f"Extraction attack: one picture was drawn for each of {extraction.screened} training prompts, and more "
-            f"for the {extraction.prompts} whose pictures were most like a training image. The samples of "
-            f"{extraction.flagged} agree with each other; training images that match them: {len(extraction.extracted)}."
+            f"Extraction: one picture was drawn for each of {extraction.screened} training captions, and many for the "
+            f"{extraction.prompts} whose pictures were most like a training image. An image that was learnt by heart "
+            f"comes out again and again; so did something for {extraction.flagged} of these captions. Training images "
+            f"that came out: {len(extraction.extracted)}. How rare a copy this would have found is not known."
         )
-    details += [*_powers(measurements, each), _reach(patients, detectable)]
+    primary, area = _area(measurements, each)
+    details += [*_power(primary, area), _reach(patients, detectable)]
     if patients.near_copies:
         details.append(
             f"{patients.near_copies} held-out images are copies of training images, up to tone, pose and cut. They set "
             "no threshold of copies, but lower what membership shows. Put all images of one patient into one split."
         )
     if found:
-        return Verdict("leak", f"LEAK FOUND by {len(found)} of {len(tested)} tests.", details, adjusted, detectable)
+        sentence = f"LEAK FOUND by {len(found)} of {len(tested)} tests."
+        return Verdict("leak", sentence, details, adjusted, detectable, area)
     sentence = (
-        f"No leak found by {len(tested)} tests; a false alarm of all together is rarer than {100 * level:g} %. This "
-        "does not prove that there is none."
+        f"No leak found by {len(tested)} tests. This does not prove that there is none: a weak one can be missed. "
+        f"(Where there is none, fewer than 1 audit in {1 / level:.0f} raises an alarm.)"
     )
-    return Verdict("none found", sentence, details, adjusted, detectable)
+    return Verdict("none found", sentence, details, adjusted, detectable, area)
 
 
 def _too_little(patients: Patients, fairness: Exchangeability | None) -> str:
@@ -193,24 +200,35 @@ def _too_little(patients: Patients, fairness: Exchangeability | None) -> str:
     return ""
 
 
-def _powers(measurements: list[Measurement], level: float) -> list[str]:
-    """Say from which area on the primary measure would have found membership with a probability of 80 %."""
+def _area(measurements: list[Measurement], level: float) -> tuple[Measurement | None, float]:
+    """Return the primary measure of membership, and from which AUC on it finds some with a probability of 80 %."""
     first = next((m for m in measurements if m.spread and m.p is not None), None)
     if first is None:
-        return []
+        return None, math.nan
     null = first.null.value if isinstance(first.null, Interval) else first.null
     rise = float(norm.isf(level / 2) + norm.isf(1 - POWER)) * (first.spread or 0.0)
+    return first, min(1.0, (null or 0.5) + rise)
+
+
+def _power(primary: Measurement | None, area: float) -> list[str]:
+    if primary is None or primary.value is None:
+        return []
     return [
-        f"Membership (`{first.name}`) would have been found with a probability of {100 * POWER:.0f} % from an AUC "
-        f"of {min(1.0, (null or 0.5) + rise):.2f}; one patient among many can stay below that."
+        "Membership: between a patient who was trained on and one who was not, guessing is right 50 times in 100. Had "
+        f"an attacker been right {100 * area:.0f} times or more, this audit would have noticed four times in five; "
+        f"{100 * primary.value.value:.0f} was measured (`{primary.name}`). A weaker leak, or that of one patient among "
+        "many, can be missed."
     ]
 
 
 def _reach(patients: Patients, detectable: float) -> str:
-    given = f"With pictures for {patients.sampled} patients and a threshold from {patients.calibration} held-out ones, "
+    of = (
+        f"(Pictures were drawn for {patients.sampled} patients, and {patients.calibration} held-out ones say what "
+        "counts as a copy.)"
+    )
     if np.isfinite(detectable):
-        return given + (
-            "the test of copies alone would have found them with a probability of 80 % if they made up at least "
-            f"{100 * detectable:.1f} % of the pictures."
+        return (
+            f"Copies: four times in five they would have been noticed, had they been {100 * detectable:.1f} % of the "
+            f"pictures or more; fewer can be missed. {of}"
         )
-    return given + "the test of copies alone could not have found any: draw more, or hold out more patients."
+    return f"Copies: none could have been noticed, however many. Draw more, or hold out more patients. {of}"

@@ -90,7 +90,10 @@ def test_what_was_not_tested_is_named():
         "membership inference with shadow models", "attribute inference", "model inversion", "reconstruction",
     ]  # fmt: skip
     assert classes["membership inference"].patients == "89 / 60"
-    assert "membership_calibrated 0.72 [0.6, 0.8], p = 0.4" in classes["membership inference"].result
+    assert classes["membership inference"].result == "no sign of a leak (smallest p = 0.4, membership_calibrated)"
+    assert classes["membership inference"].tests == 1
+    assert classes["membership inference"].power == "not known"
+    assert classes["regurgitation"].power == "8 % of the pictures"
     assert not any(attack.found for attack in classes.values())
 
 
@@ -110,7 +113,8 @@ def test_the_page_names_no_path_and_escapes_what_it_is_given(tmp_path):
         "details": ["A `de<tail`."], "memorization": [], "quality": [], "patients": [], "groups": [], "plots": [],
         "is_blurred": True, "pairs": None, "grid": None,
     }  # fmt: skip
-    write_page(tmp_path / "r.html", "audit.html", title="Privacy audit", audited=[shown], differences=[], about=[])
+    around = {"differences": [], "about": [], "words": [("kid", "a <i> distance")], "level": "0.01"}
+    write_page(tmp_path / "r.html", "audit.html", title="Privacy audit", audited=[shown], **around)
     text = (tmp_path / "r.html").read_text()
     trained = "LORA, 1 of 2 slots of parts, 5 % of the U-Net"
     for said in (
@@ -118,7 +122,8 @@ def test_the_page_names_no_path_and_escapes_what_it_is_given(tmp_path):
         trained,
         "<code>de&lt;tail</code>",
         "Signature",
-        "itself: none (differential privacy was not used)",
+        "none (differential privacy was not used)",
+        "smallest leak that would have been noticed",
     ):
         assert said in text, said
     for raw in ("/storage", "<b>", "<i>", "p1"):
@@ -128,11 +133,11 @@ def test_the_page_names_no_path_and_escapes_what_it_is_given(tmp_path):
 def test_the_most_exposed_of_many_is_weighed_against_their_number():
     """One in 250 of a single patient is no find among two, and less so among a thousand."""
     item = audited()
-    assert "in 0.4 % of cases; the first of 2 patients" in front_page(item, ABOUT, 0.01)["worst"]
-    assert "so far in 0.8 % of models" in front_page(item, ABOUT, 0.01)["worst"]
+    assert "0.4 % stand out as far. But 2 were looked at" in front_page(item, ABOUT, 0.01)["worst"]
+    assert "so far in 0.8 % of audits. That is rare" in front_page(item, ABOUT, 0.01)["worst"]
     many = pd.concat([item.ranked.head(1), *[item.ranked.tail(1)] * 999])
     assert (
-        "so far in 98 % of models"
+        "so far in 98 % of audits. So it may be chance"
         in front_page(SimpleNamespace(**{**vars(item), "ranked": many}), ABOUT, 0.01)["worst"]
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,7 +44,7 @@ def test_the_share_that_is_promised_is_found(n, k, rank, level):
 def test_too_few_patients_find_nothing():
     assert np.isnan(detectable_share(3, 8, 1, 0.001))
     said = judge([], None, [], Patients(30, 30, 3, 8), None, 0.01, 0.001).details
-    assert "could not have found any" in said[-1]
+    assert "none could have been noticed" in said[-1]
 
 
 def test_more_pictures_of_a_patient_are_no_more_chances():
@@ -159,8 +158,9 @@ def test_the_area_that_is_promised_is_found():
     inside, outside = (torch.from_numpy(rng.normal(size=n)) for n in (64, 110))
     clean = Values(inside, names[:64], outside, names[:110])
     spread = aggregator.summarize(clean, None, 1, 0).spread
-    said = judge([replace(CLEAN[0], spread=spread)], None, [], MANY, None, 0.01, 0.01).details[0]
-    area = float(re.search(r"AUC of (\S+);", said)[1])
+    verdict = judge([replace(CLEAN[0], spread=spread)], None, [], MANY, None, 0.01, 0.01)
+    area = verdict.area
+    assert f"been right {100 * area:.0f} times or more" in verdict.details[0]
     shift, found = 2**0.5 * norm.ppf(area), 0
     for number in range(150):
         rng = np.random.default_rng(number)
