@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import numpy as np
@@ -118,7 +119,8 @@ def _identity(item: Audited, about: Mapping[str, Any]) -> list[tuple[str, str]]:
     found.append(("proven bound", _guarantee(item)))
     if item.used is not None:
         found.append(("seen of it", str(item.used)))
-    return [*found, ("audited", f"{about['date']}, memcontrol {about['versions']['memcontrol']}")]
+    when = datetime.fromisoformat(about["date"]).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return [*found, ("audited", f"{when}, memcontrol {about['versions']['memcontrol']}")]
 
 
 def _guarantee(item: Audited) -> str:

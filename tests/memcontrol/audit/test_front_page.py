@@ -124,6 +124,7 @@ def test_the_page_names_no_path_and_escapes_what_it_is_given(tmp_path):
         "Signature",
         "none (differential privacy was not used)",
         "smallest leak that would have been noticed",
+        "2026-11-30 10:00 UTC, memcontrol 0.2.0",
     ):
         assert said in text, said
     for raw in ("/storage", "<b>", "<i>", "p1"):
