@@ -39,10 +39,11 @@ NEXT: Final[dict[Status, tuple[str, ...]]] = {
         "Keep this report with the model. A model that is trained on is another model.",
     ),
     "unsure": (
-        "Do not give the model away on the strength of this audit: a leak could have gone unseen.",
-        "Ask whoever trained it to keep more patients out of training, chosen at random from the same source, to train "
-        "again, and to draw more pictures in the next audit. (For them: `data.split_fractions`, "
-        "`options.scoring.num_images`; `memcontrol init` shows how many patients show how small a leak.)",
+        "Do not pass the model to anybody who may not see these patients' images on the strength of this audit: a leak "
+        "could have gone unseen.",
+        "Ask whoever trained it for an audit with more patients, both trained on and held out, split at random, and "
+        "with more pictures. The page of `memcontrol init` shows how many patients show how small a leak. (For "
+        "them: `data.split_fractions`, `options.scoring.num_images`.)",
     ),
 }
 """What to do next."""
@@ -106,7 +107,7 @@ def front_page(item: Audited, about: Mapping[str, Any], level: float) -> dict[st
 def _identity(item: Audited, about: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = [
         ("model", f"{item.source.name} ({item.source.kind})"),
-        ("what it is for", "to be filled in: ______________"),
+        ("what it is for", "whoever trained it fills this in: __________"),
         *_of_card(item.source.card),
     ]
     found.append(
@@ -154,7 +155,7 @@ def attack_classes(item: Audited, about: Mapping[str, Any], level: float) -> lis
     adjusted = item.verdict.adjusted
     classes = [
         AttackClass("membership inference", "was this patient's image trained on?"),
-        AttackClass("membership inference with shadow models", "the same, by models trained on similar patients"),
+        AttackClass("membership inference with shadow models", "a stronger form, with models of similar patients"),
         AttackClass("regurgitation", "does it draw training images when asked as in training?"),
         AttackClass("exfiltration (extraction)", "can images be had out of it by drawing many pictures?"),
         AttackClass("further tests", "what tests of your own ask"),

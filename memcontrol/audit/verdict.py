@@ -159,15 +159,16 @@ def judge(
         return Verdict("leak", sentence, [*details, too_little], adjusted, detectable)
     if "replication" in found:
         details.append(f"Drawn pictures copy images of {len(leaking)} patients, who stand first in `leaking.csv`.")
+    primary, area = _area(measurements, each)
+    details += [*_power(primary, area), _reach(patients, detectable)]
     if extraction:
+        kept = f"For {extraction.flagged or 'none'} of these captions did a picture keep coming back"
         details.append(
             f"Extraction: one picture was drawn for each of {extraction.screened} training captions, and many for the "
             f"{extraction.prompts} whose pictures were most like a training image. An image that was learnt by heart "
-            f"comes out again and again; so did something for {extraction.flagged} of these captions. Training images "
-            f"that came out: {len(extraction.extracted)}. How rare a copy this would have found is not known."
+            f"would keep coming back. {kept}; training images that came out: {len(extraction.extracted)}. How rare a "
+            "copy this would have found is not known."
         )
-    primary, area = _area(measurements, each)
-    details += [*_power(primary, area), _reach(patients, detectable)]
     if patients.near_copies:
         details.append(
             f"{patients.near_copies} held-out images are copies of training images, up to tone, pose and cut. They set "
@@ -213,22 +214,24 @@ def _area(measurements: list[Measurement], level: float) -> tuple[Measurement | 
 def _power(primary: Measurement | None, area: float) -> list[str]:
     if primary is None or primary.value is None:
         return []
+    value, low, high = (100 * x for x in (primary.value.value, primary.value.low, primary.value.high))
+    spread = f" ({low:.0f} to {high:.0f} in other samples of patients)" if np.isfinite(low) else ""
     return [
-        "Membership: between a patient who was trained on and one who was not, guessing is right 50 times in 100. Had "
-        f"an attacker been right {100 * area:.0f} times or more, this audit would have noticed four times in five; "
-        f"{100 * primary.value.value:.0f} was measured (`{primary.name}`). A weaker leak, or that of one patient among "
-        "many, can be missed."
+        "Membership: between a patient who was trained on and one who was not, guessing is right 50 times in 100. The "
+        f"main attack (`{primary.name}`) was right {value:.0f} times{spread}. Had it been right {100 * area:.0f} times "
+        "or more, this audit would have noticed four times in five; a weaker leak, or that of one patient among many, "
+        "can be missed."
     ]
 
 
 def _reach(patients: Patients, detectable: float) -> str:
     of = (
-        f"(Pictures were drawn for {patients.sampled} patients, and {patients.calibration} held-out ones say what "
-        "counts as a copy.)"
+        f"Pictures were drawn for {patients.sampled} training patients; how alike is a copy was set on "
+        f"{patients.calibration} of the held-out ones."
     )
     if np.isfinite(detectable):
         return (
-            f"Copies: four times in five they would have been noticed, had they been {100 * detectable:.1f} % of the "
-            f"pictures or more; fewer can be missed. {of}"
+            f"Regurgitation: had {100 * detectable:.1f} in 100 pictures or more been copies, this audit would have "
+            f"noticed four times in five; fewer can be missed. {of}"
         )
-    return f"Copies: none could have been noticed, however many. Draw more, or hold out more patients. {of}"
+    return f"Regurgitation: no copies could have been noticed, however many. Draw more, or hold out more patients. {of}"

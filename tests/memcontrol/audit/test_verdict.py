@@ -44,7 +44,7 @@ def test_the_share_that_is_promised_is_found(n, k, rank, level):
 def test_too_few_patients_find_nothing():
     assert np.isnan(detectable_share(3, 8, 1, 0.001))
     said = judge([], None, [], Patients(30, 30, 3, 8), None, 0.01, 0.001).details
-    assert "none could have been noticed" in said[-1]
+    assert "no copies could have been noticed" in said[-1]
 
 
 def test_more_pictures_of_a_patient_are_no_more_chances():
@@ -160,7 +160,7 @@ def test_the_area_that_is_promised_is_found():
     spread = aggregator.summarize(clean, None, 1, 0).spread
     verdict = judge([replace(CLEAN[0], spread=spread)], None, [], MANY, None, 0.01, 0.01)
     area = verdict.area
-    assert f"been right {100 * area:.0f} times or more" in verdict.details[0]
+    assert f"been right {100 * area:.0f} times or more, this audit would have noticed" in verdict.details[0]
     shift, found = 2**0.5 * norm.ppf(area), 0
     for number in range(150):
         rng = np.random.default_rng(number)
