@@ -230,8 +230,8 @@ def _worst(ranked: pd.DataFrame | None) -> str:
     by_accident = -np.expm1(len(ranked) * np.log1p(-min(alone, 1 - 1e-12)))
     return (
         f"One training patient stands out most. Of patients who were not trained on, {_percent(alone)} stand out as "
-        f"far. But {len(ranked)} were looked at: if the model knew nothing of any of them, the first of so many would "
-        f"still stand out so far in {_percent(by_accident)} of audits. "
+        f"far. But {len(ranked)} were looked at: if the model remembered none of them, the most conspicuous of so many "
+        f"would still stand out as much in {_percent(by_accident)} of audits. "
         + ("That is rare: look at this patient." if by_accident < RARE else "So it may be chance, and proves nothing.")
     )
 

@@ -179,7 +179,7 @@ def judge(
         return Verdict("leak", sentence, details, adjusted, detectable, area)
     sentence = (
         f"No leak found by {len(tested)} tests. This does not prove that there is none: a weak one can be missed. "
-        f"(Where there is none, fewer than 1 audit in {1 / level:.0f} raises an alarm.)"
+        f"(False alarms are rare, fewer than 1 in {1 / level:.0f}; missed leaks are the concern.)"
     )
     return Verdict("none found", sentence, details, adjusted, detectable, area)
 
@@ -215,7 +215,7 @@ def _power(primary: Measurement | None, area: float) -> list[str]:
     if primary is None or primary.value is None:
         return []
     value, low, high = (100 * x for x in (primary.value.value, primary.value.low, primary.value.high))
-    spread = f" ({low:.0f} to {high:.0f} in other samples of patients)" if np.isfinite(low) else ""
+    spread = f"; with so few patients, the truth may lie from {low:.0f} to {high:.0f}" if np.isfinite(low) else ""
     return [
         "Membership: between a patient who was trained on and one who was not, guessing is right 50 times in 100. The "
         f"main attack (`{primary.name}`) was right {value:.0f} times{spread}. Had it been right {100 * area:.0f} times "
@@ -226,8 +226,8 @@ def _power(primary: Measurement | None, area: float) -> list[str]:
 
 def _reach(patients: Patients, detectable: float) -> str:
     of = (
-        f"Pictures were drawn for {patients.sampled} training patients; how alike is a copy was set on "
-        f"{patients.calibration} of the held-out ones."
+        f"Pictures were drawn for {patients.sampled} training patients; how alike a picture must be to count as a copy "
+        f"was decided with {patients.calibration} held-out patients."
     )
     if np.isfinite(detectable):
         return (

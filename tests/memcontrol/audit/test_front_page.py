@@ -135,10 +135,10 @@ def test_the_most_exposed_of_many_is_weighed_against_their_number():
     """One in 250 of a single patient is no find among two, and less so among a thousand."""
     item = audited()
     assert "0.4 % stand out as far. But 2 were looked at" in front_page(item, ABOUT, 0.01)["worst"]
-    assert "so far in 0.8 % of audits. That is rare" in front_page(item, ABOUT, 0.01)["worst"]
+    assert "as much in 0.8 % of audits. That is rare" in front_page(item, ABOUT, 0.01)["worst"]
     many = pd.concat([item.ranked.head(1), *[item.ranked.tail(1)] * 999])
     assert (
-        "so far in 98 % of audits. So it may be chance"
+        "as much in 98 % of audits. So it may be chance"
         in front_page(SimpleNamespace(**{**vars(item), "ranked": many}), ABOUT, 0.01)["worst"]
     )
 
