@@ -7,6 +7,7 @@ import math
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -83,7 +84,7 @@ def _batches(plain: dict[str, Any]) -> int:
 
 def _shortened(job: Job, folder: Path, plain: dict[str, Any]) -> Job:
     """Return a trial that ends after a few steps and one validation."""
-    overlay: dict[str, Any] = {key: dict(value) for key, value in job.overlay.items()}
+    overlay: dict[str, Any] = deepcopy(dict(job.overlay))
     put(overlay, "trainer.max_steps", STEPS)
     put(overlay, "trainer.val_check_interval", STEPS * _batches(plain))
     return replace(job, folder=str(folder), overlay=overlay, callbacks=({"class_path": CALLBACK},), logger=None)
@@ -97,11 +98,12 @@ def _run(executor: Executor, jobs: Sequence[Job]) -> list[dict[str, float]]:
     while loop.keys:
         for done in loop.wait():
             result, path = result_of(done), Path(jobs[done.key].folder) / REHEARSED
-            if result.error is not None or not path.is_file():
-                log.info("The study could not be timed beforehand. Its first trial will tell what the others take.")
-                log.debug("A rehearsal ended with: %s", result.error)
-            else:
+            if result.error is None and path.is_file():
                 times.append(read_mapping(path, SearchError))
+            else:
+                log.debug("A rehearsal ended with: %s", result.error)
+    if not times:
+        log.info("The study could not be timed beforehand. Its first trial will tell what the others take.")
     return times
 
 

@@ -33,11 +33,12 @@ class RehearsalCallback(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Start the clock after the warm-up, and stop it at each step; what a GPU still has to do is waited for."""
-        if trainer.global_step not in (WARM_UP, trainer.max_steps):
+        begins = trainer.global_step == WARM_UP and not self._began  # a step may have several batches
+        if not begins and trainer.global_step != trainer.max_steps:
             return
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        if trainer.global_step == WARM_UP:
+        if begins:
             self._began = time.monotonic()
         self._ended, self._steps = time.monotonic(), trainer.global_step - WARM_UP
 

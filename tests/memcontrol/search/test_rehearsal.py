@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from memcontrol.cli import main
 from memcontrol.jobs.run import run_job
-from memcontrol.search import rehearsal
+from memcontrol.search import rehearsal, rehearsal_callback
 from memcontrol.search.estimate import spoken
 from tests.memcontrol.search.conf import Trials, arguments, inline_workers
 
@@ -105,3 +106,17 @@ def test_a_time_is_said_as_one_would():
         "50 min",
         "2.5 h",
     ]
+
+
+def test_steps_of_several_batches_are_timed_whole(monkeypatch):
+    """The clock starts at the end of the warm-up, not with each batch of the step that follows."""
+    clock = iter(range(100))
+    monkeypatch.setattr(rehearsal_callback.time, "monotonic", lambda: float(next(clock)))
+    callback, trainer = rehearsal_callback.RehearsalCallback(), SimpleNamespace(max_steps=4)
+    for batch in range(8):  # two batches a step
+        trainer.global_step = (batch + 1) // 2
+        callback.on_train_batch_end(trainer, None, None, None, batch)
+        if batch == 4:  # the first batch of the third step
+            began = callback._began
+    assert callback._began == began
+    assert callback._steps == 2
