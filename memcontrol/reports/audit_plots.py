@@ -9,7 +9,7 @@ from plotly.graph_objects import Bar, Figure, Scatter
 from torch import Tensor
 
 from memcontrol.reports.colours import DRAWN, HELD_OUT, OTHERS
-from memcontrol.reports.plots import Plot, laid_out
+from memcontrol.reports.plots import Plot, laid_out, plain
 
 __all__ = ["distance_plot", "roc_plot"]
 
@@ -68,12 +68,12 @@ def roc_plot(name: str, scores: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> 
         fpr, tpr = (1 - np.searchsorted(np.sort(v), thresholds) / len(v) for v in (others, members))
         figure.add_trace(
             Scatter(
-                name=label,
+                name=plain(label),
                 x=[0.0, *fpr],
                 y=[0.0, *tpr],
                 mode="lines",
                 line={"shape": "hv", "dash": LINES[number % len(LINES)]},
-                hovertemplate="%{y:.1%} of members found at %{x:.1%} false alarms<extra>" + label + "</extra>",
+                hovertemplate="%{y:.1%} of members found at %{x:.1%} false alarms<extra>" + plain(label) + "</extra>",
             )
         )
     least = [1 / max(len(side) for side in sides) for sides in zip(*scores.values(), strict=True)]

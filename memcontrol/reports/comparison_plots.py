@@ -8,7 +8,7 @@ from plotly.graph_objects import Figure, Scatter
 
 from memcontrol.reports.colours import OTHERS, method_colour
 from memcontrol.reports.comparison_figures import XY, MethodMark, TuningLine
-from memcontrol.reports.plots import Plot, hover_text, laid_out
+from memcontrol.reports.plots import Plot, hover_text, laid_out, plain
 
 __all__ = ["methods_plot", "tuning_plot"]
 
@@ -31,7 +31,7 @@ def methods_plot(marks: Sequence[MethodMark], x: str, y: str) -> Plot:
         ]
         figure.add_trace(
             Scatter(
-                name=mark.label,
+                name=None if mark.label is None else plain(mark.label),
                 showlegend=mark.label is not None,
                 x=[mark.at[0]],
                 y=[mark.at[1]],
@@ -55,11 +55,12 @@ def methods_plot(marks: Sequence[MethodMark], x: str, y: str) -> Plot:
 def tuning_plot(lines: Sequence[TuningLine], fronts: Mapping[str, Sequence[XY]], x: str, y: str) -> Plot:
     """Plot what methods were chosen from, and fronts of searches, on validation patients."""
     figure = Figure()
+    at_values = f"<br>{plain(x)} %{{x:.4g}}<br>{plain(y)} %{{y:.4g}}<extra></extra>"
     for line in lines:
         at = [point in line.chosen for point in line.points]
         figure.add_trace(
             Scatter(
-                name=line.label,
+                name=plain(line.label),
                 x=[point[0] for point in line.points],
                 y=[point[1] for point in line.points],
                 mode="lines+markers",
@@ -68,13 +69,13 @@ def tuning_plot(lines: Sequence[TuningLine], fronts: Mapping[str, Sequence[XY]],
                     "size": [13 if is_chosen else 6 for is_chosen in at],
                     "symbol": ["circle-dot" if is_chosen else "circle" for is_chosen in at],
                 },
-                hovertemplate=hover_text([line.label]) + f"<br>{x} %{{x:.4g}}<br>{y} %{{y:.4g}}<extra></extra>",
+                hovertemplate=hover_text([line.label]) + at_values,
             )
         )
     for (name, points), symbol in zip(fronts.items(), ("star", "diamond", "cross", "triangle-up"), strict=False):
         figure.add_trace(
             Scatter(
-                name=f"front of {name}",
+                name=plain(f"front of {name}"),
                 x=[point[0] for point in points],
                 y=[point[1] for point in points],
                 mode="markers",

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 
-__all__ = ["Plot", "as_json", "hover_text", "laid_out", "scripts"]
+__all__ = ["Plot", "as_json", "hover_text", "laid_out", "plain", "scripts"]
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 INK: Final = "#566573"
@@ -60,6 +60,7 @@ def laid_out(figure: Figure, x: str = "", y: str = "", height: int = 420, **layo
     Returns:
         The figure.
     """
+    x, y = plain(x), plain(y)
     axis = {"zeroline": False, "gridcolor": "rgba(128,128,128,.2)", "linecolor": INK, "automargin": True}
     figure.update_xaxes(title_text=x, **axis)
     figure.update_yaxes(title_text=y, **axis)
@@ -79,9 +80,14 @@ def laid_out(figure: Figure, x: str = "", y: str = "", height: int = 420, **layo
     )
 
 
+def plain(text: str) -> str:
+    """Return a text for plotly, which would take its marks for bold letters and links."""
+    return escape(text, quote=False)
+
+
 def hover_text(lines: Sequence[str]) -> str:
-    """Return lines as plotly shows them when a reader moves over a mark; they are escaped."""
-    return "<br>".join(map(escape, lines))
+    """Return lines as plotly shows them when a reader moves over a mark."""
+    return "<br>".join(map(plain, lines))
 
 
 def as_json(values: Any) -> Markup:

@@ -11,7 +11,7 @@ from plotly.graph_objects import Bar, Figure, Heatmap, Scatter
 from plotly.subplots import make_subplots
 
 from memcontrol.reports.colours import CHOSEN, FRONT, OTHERS
-from memcontrol.reports.plots import Plot, hover_text, laid_out
+from memcontrol.reports.plots import Plot, hover_text, laid_out, plain
 
 __all__ = ["Mark", "cost_plot", "front_plot", "importance_plot", "masks_plot", "parallel_plot", "volume_plot"]
 
@@ -123,7 +123,7 @@ def importance_plot(
     for column, (mean, spread) in enumerate(changes, 1):
         bars = Bar(
             x=mean,
-            y=list(slots),
+            y=[plain(slot) for slot in slots],
             orientation="h",
             marker_color=FRONT,
             error_x={"type": "data", "array": 2 * spread, "thickness": 1, "color": OTHERS},
@@ -131,9 +131,9 @@ def importance_plot(
         )
         figure.add_trace(bars, row=1, col=column)
     laid_out(figure, "", "", 140 + 20 * len(slots), showlegend=False)
-    figure.update_yaxes(autorange="reversed", type="category", tickvals=list(slots), ticktext=_shortened(slots))
+    figure.update_yaxes(autorange="reversed", type="category", **_ticks(slots))
     for column, name in enumerate(objectives, 1):
-        title = {"text": f"reward of<br>{name}<br>(right is better)", "font_size": 11}
+        title = {"text": f"reward of<br>{plain(name)}<br>(right is better)", "font_size": 11}
         figure.update_xaxes(title=title, zeroline=True, zerolinecolor=OTHERS, nticks=4, col=column)
     words = f"What turning on each of {len(slots)} slots changes of {' and '.join(objectives)}"
     note = "By the model that proposes masks; bars are its mean, lines two standard deviations."
@@ -145,7 +145,7 @@ def masks_plot(labels: Sequence[str], bits: np.ndarray, slots: Sequence[str]) ->
     figure = Figure(
         Heatmap(
             z=bits,
-            x=list(slots),
+            x=[plain(slot) for slot in slots],
             y=list(labels),
             xgap=2,
             ygap=2,
@@ -158,7 +158,12 @@ def masks_plot(labels: Sequence[str], bits: np.ndarray, slots: Sequence[str]) ->
         )
     )
     laid_out(figure, "", "", 150 + 24 * len(labels))
-    figure.update_xaxes(tickangle=50, type="category", showgrid=False, tickvals=list(slots), ticktext=_shortened(slots))
+    figure.update_xaxes(
+        tickangle=50,
+        type="category",
+        showgrid=False,
+        **_ticks(slots),
+    )
     figure.update_yaxes(autorange="reversed", type="category", showgrid=False, tickvals=list(labels))
     words = f"Which of {len(slots)} slots are on in {len(labels)} trials of the front"
     return Plot("masks", "Masks of the front, from input to output", words, figure)
@@ -181,7 +186,7 @@ def parallel_plot(columns: Sequence[str], table: np.ndarray, trials: Sequence[in
         text = [hover_text([f"trial {number}", f"{c}: {v:.4g}"]) for c, v in zip(columns, values, strict=True)]
         figure.add_trace(
             Scatter(
-                x=list(columns),
+                x=[plain(column) for column in columns],
                 y=line,
                 mode="lines+markers",
                 line={"color": colour, "width": 1.5},
@@ -221,9 +226,11 @@ def cost_plot(seconds: Mapping[int, Mapping[str, float]]) -> Plot:
     return Plot("cost", "What trials cost", words, laid_out(figure, "trial", "seconds", 300, barmode="stack"))
 
 
-def _shortened(slots: Sequence[str]) -> list[str]:
-    """Return names of slots as axes have room for."""
+def _ticks(slots: Sequence[str]) -> dict[str, list[str]]:
+    """Return what an axis of slots says, as far as it has room."""
     words = {"_blocks": "", "_block": "", "attentions": "attn", "resnets": "res", "samplers": ""}
-    for word, short in words.items():
-        slots = [slot.replace(word, short) for slot in slots]
-    return list(slots)
+    names = [plain(slot) for slot in slots]
+    short = names
+    for word, other in words.items():
+        short = [name.replace(word, other) for name in short]
+    return {"tickvals": names, "ticktext": short}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from memcontrol.files.run_folder import LOG, OVERLAY, REWARDS, SAMPLES
 from memcontrol.measures import Point
 from memcontrol.measures.statistics.intervals import Interval
+from memcontrol.reports.plots import plain
 from memcontrol.reports.study_plots import Ends, Mark
 from memcontrol.search.front import FrontPoint, pick
 from memcontrol.search.options import Bounds
@@ -16,23 +17,26 @@ from memcontrol.search.points import directions_of
 from memcontrol.search.records import PointId, TrialRecord
 from memcontrol.search.study import Study
 
-__all__ = ["explored", "front_marks"]
+__all__ = ["Validation", "axis_titles", "explored", "front_marks", "validations_of"]
 
 Validation = tuple[PointId, Point, bool]
 """Which point, what it measured (scored again where it was), and whether it is on the front."""
 
 
-def _validations(records: Sequence[TrialRecord], points: Sequence[FrontPoint]) -> list[Validation]:
-    """Return all validations, those of the front as they count there."""
+def validations_of(
+    records: Sequence[TrialRecord], points: Sequence[FrontPoint], objectives: Sequence[str]
+) -> list[Validation]:
+    """Return all validations that have what is traded off, those of the front as they count there."""
     best = {point.id: point.point for point in points}
     every = [(PointId(record.number, p.step, p.scale), p) for record in records for p in record.points]
-    return [(key, best.get(key, point), key in best) for key, point in every]
+    found = [(key, best.get(key, point), key in best) for key, point in every]
+    return [validation for validation in found if set(objectives) <= set(validation[1].measures)]
 
 
 def front_marks(
-    records: Sequence[TrialRecord], points: Sequence[FrontPoint], best: FrontPoint | None, x: str, y: str
+    records: Sequence[TrialRecord], validations: Sequence[Validation], best: FrontPoint | None, x: str, y: str
 ) -> list[Mark]:
-    """Return the validations as they are plotted by two measures; those without either are left out."""
+    """Return validations as they are plotted by two measures."""
     by_number = {record.number: record for record in records}
     return [
         Mark(
@@ -47,22 +51,21 @@ def front_marks(
                 *(f"{name} {value}" for name, value in _about(by_number[key.trial])),
             ],
         )
-        for key, point, is_front in _validations(records, points)
-        if {x, y} <= set(point.measures)
+        for key, point, is_front in validations
     ]
 
 
-def explored(study: Study, records: Sequence[TrialRecord], points: Sequence[FrontPoint]) -> dict[str, Any]:
+def explored(
+    study: Study, records: Sequence[TrialRecord], validations: Sequence[Validation], points: Sequence[FrontPoint]
+) -> dict[str, Any]:
     """Return what the page's script knows, as plain values.
 
     Returns:
-        `points`, in the order of `front_marks`: label, trial and measures; `trials` by number: settings and files, by
+        `points`, the validations in their order: label, trial and measures; `trials` by number: settings and files, by
         paths from the report; `measures` that axes can show, with what they say; `bounds`: for every bound on the first
         objective that changes the choice, which point `search.pick` would take.
     """
     objectives = study.options.objectives
-    validations = [v for v in _validations(records, points) if {objectives[0], objectives[-1]} <= set(v[1].measures)]
-    names = list(dict.fromkeys([*objectives, *(name for _, point, _ in validations for name in point.measures)]))
     numbers = {key: number for number, (key, _, _) in enumerate(validations)}
     return {
         "points": [
@@ -74,16 +77,17 @@ def explored(study: Study, records: Sequence[TrialRecord], points: Sequence[Fron
             for key, point, _ in validations
         ],
         "trials": {record.number: {"about": _about(record), "files": _files(study, record)} for record in records},
-        "measures": {name: axis_title(name, validations, objectives) for name in names},
+        "measures": {name: plain(title) for name, title in axis_titles(validations, objectives).items()},
         "objectives": [objectives[0], objectives[-1]],
         "bounds": _bounds(points, objectives, numbers),
     }
 
 
-def axis_title(name: str, validations: Iterable[Validation], objectives: Sequence[str]) -> str:
-    """Return what an axis says: the measure, and which end of it is better where that is known."""
+def axis_titles(validations: Sequence[Validation], objectives: Sequence[str]) -> dict[str, str]:
+    """Return what an axis says of each measure: its name, and which end is better where that is known."""
     known = directions_of([point for _, point, _ in validations], objectives)
-    return name if name not in known else f"{name} ({'higher' if known[name] else 'lower'} is better)"
+    names = dict.fromkeys([*objectives, *(name for _, point, _ in validations for name in point.measures)])
+    return {n: f"{n} ({'higher' if known[n] else 'lower'} is better)" if n in known else n for n in names}
 
 
 def _bounds(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from memcontrol.files.redaction import without_paths
+from memcontrol.measures import Point
 from memcontrol.measures.statistics.objective import loss_of
 from memcontrol.reports.page import write_page
 from memcontrol.reports.plots import Plot, as_json
@@ -22,7 +23,7 @@ from memcontrol.reports.study_plots import (
 )
 from memcontrol.search.bayes import PairwiseModel, features
 from memcontrol.search.budget import budget_line
-from memcontrol.search.explorer import axis_title, explored, front_marks
+from memcontrol.search.explorer import Validation, axis_titles, explored, front_marks, validations_of
 from memcontrol.search.front import FrontPoint, volume_over_trials
 from memcontrol.search.options import Bounds
 from memcontrol.search.records import PointId, TrialRecord, TrialState
@@ -41,8 +42,9 @@ def write_report(
 ) -> Path:
     """Write `report.html`; a half-written one is never seen."""
     slots, objectives = study.space.slots, study.options.objectives
+    validations = validations_of(records, points, objectives)
     plots = [
-        _front_plot(records, points, objectives, best),
+        _front_plot(records, validations, points, objectives, best),
         _masks_plot(points, records, slots),
         _importance_plot(records, study.space, objectives),
         volume_plot(volume_over_trials(records)) if points else None,
@@ -58,7 +60,7 @@ def write_report(
         summary=_summary(study, records),
         budget=budget_line(study.trial(record.number) for record in records),
         front=_front(study, points, records),
-        explored=as_json(explored(study, records, points)) if points else None,
+        explored=as_json(explored(study, records, validations, points)) if points else None,
         files=[name for name in FILES if (study.folder / name).exists()],
         plots=[plot for plot in plots if plot is not None],
         trials=_trials(records, objectives, study.paths),
@@ -122,7 +124,7 @@ def _trials(records: Sequence[TrialRecord], objectives: Sequence[str], known: Se
     columns = ["trial", "state", "step", *objectives, "parameters", "mask", "s", "starts"]
     rows = []
     for record in records:
-        told = next((p for p in record.points if record.reported and p.step == record.reported["step"]), None)
+        told = _told(record)
         measured = [told.measures.get(name) if told else None for name in objectives]
         rows.append(
             {
@@ -143,15 +145,25 @@ def _trials(records: Sequence[TrialRecord], objectives: Sequence[str], known: Se
     return {"columns": columns, "rows": rows}
 
 
+def _told(record: TrialRecord) -> Point | None:
+    """Return the validation that the proposer was told of; of a pruned trial, whose growth was added, the last one."""
+    if record.reported is None:
+        return None
+    alike = [point for point in record.points if point.step == record.reported["step"]]
+    return next((p for p in alike if list(p.rewards) == record.reported["rewards"]), alike[-1] if alike else None)
+
+
 def _front_plot(
-    records: Sequence[TrialRecord], points: Sequence[FrontPoint], objectives: Sequence[str], best: FrontPoint | None
+    records: Sequence[TrialRecord],
+    validations: Sequence[Validation],
+    points: Sequence[FrontPoint],
+    objectives: Sequence[str],
+    best: FrontPoint | None,
 ) -> Plot | None:
     """Plot the first objective against the last; None before there is a point."""
     x, y = objectives[0], objectives[-1]
-    marks = front_marks(records, points, best, x, y)
-    found = [(point.id, point.point, True) for point in points]
-    titles = axis_title(x, found, objectives), axis_title(y, found, objectives)
-    return front_plot(marks, *titles, any(point.is_rescored for point in points)) if marks else None
+    marks, titles = front_marks(records, validations, best, x, y), axis_titles(validations, objectives)
+    return front_plot(marks, titles[x], titles[y], any(point.is_rescored for point in points)) if marks else None
 
 
 def _cost_plot(records: Sequence[TrialRecord]) -> Plot | None:

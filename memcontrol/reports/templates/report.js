@@ -182,7 +182,7 @@
       }
       const shapes = axes.x !== measure ? [] : [{
         type: "line", xref: "x", yref: "paper", x0: rounded, x1: rounded, y0: 0, y1: 1,
-        line: { color: "#d55e00", width: 3, dash: "dot" },
+        line: { color: plot.data[RING].marker.color, width: 3, dash: "dot" },
       }];
       Plotly.relayout(plot, { shapes });
     }

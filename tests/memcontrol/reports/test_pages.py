@@ -15,7 +15,7 @@ from memcontrol.reports.comparison_plots import methods_plot, tuning_plot
 from memcontrol.reports.page import write_page
 from tests.browser import needs_browser, opened, overflow
 
-NAMES = ("base (0 %)", "full (100 %)", "lora_r4 (3 %)", "svdiff <b>found</b>")
+NAMES = ("base (0 %)", "full (100 %)", "lora <a href='http://a.b'>r4</a>", "svdiff <b>found</b>")
 
 
 def comparison(folder):
@@ -58,6 +58,9 @@ def test_they_fit_the_window_and_print(make, width, tmp_path):
 def test_names_are_text_and_tables_are_sorted(tmp_path):
     with opened(comparison(tmp_path)) as shown:
         assert "svdiff <b>found</b>" in shown.locator("table").inner_text()
+        legend = shown.locator("#plot-tradeoff .legendtext").all_text_contents()
+        assert "svdiff <b>found</b>" in legend
+        assert shown.locator("svg a").count() == 0  # a name is no link
         shown.locator("th button", has_text="kid").click()
         assert shown.locator("td:nth-child(2)").all_inner_texts() == ["0.9 ± 0.1", "1.5", "10.2", "-"]
 
