@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -127,15 +128,15 @@ def _marks(rows: Sequence[Row], options: CompareOptions) -> list[MethodMark]:
     x, y = options.memorization, options.quality
     marks: list[MethodMark] = []
     seen: set[str] = set()
-    plain: list[str] = []
+    alike: Counter[str] = Counter()
     for row in rows:
         if x not in row.values or y not in row.values:
             continue
         marker, group = _family(row)
         if marker == PLAIN[0]:
-            alike = sum(method_colour(other) == method_colour(row.method) for other in plain)
-            marker = PLAIN[alike % len(PLAIN)]
-            plain.append(row.method)
+            colour = method_colour(row.method)
+            marker = PLAIN[alike[colour] % len(PLAIN)]
+            alike[colour] += 1
         is_minor = group.startswith("random")
         label = None if group in seen else group
         seen |= {group} if is_minor else set()

@@ -58,17 +58,16 @@ def write_overview(
             f"Audit: `memcontrol audit --config {config} --ckpt_path RUN_FOLDER`",
         ],
         plots=[
-            counts_plot(
-                "images", "Images of each patient", [min(n, MOST) for n in people], "images", "patients",
-                f"{MOST} stands for that many and more." if max(people) > MOST else "",
-            ),
-            counts_plot(
-                "words", "Length of captions", [min(n, MOST) for n in words], "words", "images",
-                f"{MOST} stands for that many and more." if max(words) > MOST else "",
-            ),
+            _counts("images", "Images of each patient", people, "images", "patients"),
+            _counts("words", "Length of captions", words, "words", "images"),
             _power(found),
         ],
     )  # fmt: skip
+
+
+def _counts(name: str, title: str, values: Sequence[int], x: str, y: str) -> Plot:
+    note = f"{MOST} stands for that many and more." if max(values) > MOST else ""
+    return counts_plot(name, title, [min(value, MOST) for value in values], x, y, note)
 
 
 def _power(found: Forecast) -> Plot:
