@@ -34,11 +34,12 @@ OTHER_PARTS = {False: 83_653_863 + 123_060_480, True: 83_653_863 + 123_060_480 +
 GIB = 2**30
 
 
-def peak_of(model: dict, batch: int, size: int, precision: str) -> dict[str, float]:
+def peak_of(model: dict, unet: nn.Module, batch: int, size: int, precision: str) -> dict[str, float]:
     """Return GiB by what they are taken for, at the step's peak.
 
     Args:
         model: `init_args` of the module.
+        unet: The U-Net of its base, on the `meta` device.
         batch: Images per step and device.
         size: Height and width in pixels.
         precision: The trainer's.
@@ -47,7 +48,7 @@ def peak_of(model: dict, batch: int, size: int, precision: str) -> dict[str, flo
     values = dict(described.get("init_args") or {})
     kind = {"peft.LoraConfig": "LORA"}.get(described["class_path"], described["class_path"].rpartition(".")[2])
     kind = {"DiffFitConfig": "DIFFFIT", "SelectiveConfig": "SELECTIVE"}.get(kind, kind)
-    unet = build_skeleton(model["base"]).requires_grad_(False).train()
+    unet.requires_grad_(False).train()
     config = unet.config
     layout, mask = resolve_mask(unet, model.get("slots", "paper13"), model.get("mask", "all"))
     adapted = adapt(unet, config_from_plain({"peft_type": kind, **values}), layout, mask)
@@ -57,7 +58,7 @@ def peak_of(model: dict, batch: int, size: int, precision: str) -> dict[str, flo
             unet.enable_gradient_checkpointing()
         optimizer = torch.optim.AdamW(adapted.trainable().values(), foreach=False)
         latents = torch.randn(batch, 4, size // 8, size // 8)
-        xl = is_xl(model["base"])
+        xl = is_xl(unet)
         if xl:
             take_packed(unet, 8)
         states = torch.randn(batch, 77 + xl, config["cross_attention_dim"])
@@ -79,9 +80,9 @@ def peak_of(model: dict, batch: int, size: int, precision: str) -> dict[str, flo
     }
 
 
-def is_xl(base: str) -> bool:
-    """Whether a base has two text encoders and is told sizes."""
-    return build_skeleton(base).config.get("addition_embed_type") == "text_time"
+def is_xl(unet: nn.Module) -> bool:
+    """Whether a U-Net reads two text encoders and is told sizes."""
+    return unet.config.get("addition_embed_type") == "text_time"
 
 
 class _Peak(TorchDispatchMode):
@@ -140,8 +141,9 @@ def main() -> None:
     model, data = config["model"]["init_args"], config["data"]["init_args"]
     batch, size = options.batch_size or data["batch_size"], options.size or data["transform"]["size"]
     precision = config["trainer"].get("precision", "32-true")
-    found = peak_of(model, batch, size, precision)
-    others = 4 * OTHER_PARTS[is_xl(model["base"])] / GIB
+    unet = build_skeleton(model["base"])
+    others = 4 * OTHER_PARTS[is_xl(unet)] / GIB
+    found = peak_of(model, unet, batch, size, precision)
     total = sum(found.values())
     checkpointing = "with" if model.get("gradient_checkpointing") else "without"
     print(f"{options.config}: batch {batch}, {size} px, {precision}, {checkpointing} checkpointing (computed)")

@@ -12,16 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
-ROWS: dict[str, tuple[list[str], float]] = {
-    "svdiff": (["adapter/svdiff.yaml"], 5e-3),
-    "lora_r4": (["compare/methods/lora_r4.yaml"], 1e-3),
-    "full": (["adapter/full.yaml"], 1e-4),
-}
-"""Overlays and learning rate of each row."""
+from private import ROWS
+from private import run as run_command
+
 HELD_OUT = 200
 
 
@@ -45,9 +40,9 @@ def learnt(row: str, patients: int, epsilon: float, options: argparse.Namespace)
             "--trainer.logger.save_dir", str(options.folder), "--trainer.logger.name", name,
             "--trainer.enable_progress_bar", "false",
         ]  # fmt: skip
-        done = subprocess.run([sys.executable, "-m", "memcontrol", *command], capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(f"{name} failed: {done.stderr[-2000:]}")
+        log = options.folder / f"{name}.txt"
+        if run_command(command, log):
+            raise SystemExit(f"{name} failed: see {log}")
     guarantee = json.loads((run / "privacy.json").read_text())["guarantee"]
     return json.loads((run / "heldout.json").read_text()), guarantee["noise_multiplier"]
 
@@ -57,12 +52,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patients", nargs="+", type=int, default=[100, 1000, 10_000])
     parser.add_argument("--epsilons", nargs="+", type=float, default=[10, 1], help="0 is clipping without noise")
-    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=["svdiff", "lora_r4", "full"])
     parser.add_argument("--batch", type=int, default=32, help="patients in a step, on average")
     parser.add_argument("--steps", type=int, default=80)
     parser.add_argument("--folder", type=Path, default=Path("runs/private-curve"))
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    options.folder.mkdir(parents=True, exist_ok=True)
     print(
         "| patients | epsilon | noise | method | loss under the base's |\n| --- | --- | --- | --- | --- |", flush=True
     )

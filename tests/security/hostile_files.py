@@ -567,21 +567,23 @@ def spoil_evidence(room: Path, **values: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
-def cases() -> dict[str, tuple[str, Any]]:
+def cases(kinds: dict[str, dict[str, Spoil]] = KINDS) -> dict[str, tuple[str, Any]]:
     """Return all cases: name of each, its kind and how it is spoilt; the good file of each kind is one."""
     found: dict[str, tuple[str, Any]] = {}
-    for kind, of in KINDS.items():
+    for kind, of in kinds.items():
         found[f"{kind}: good"] = (kind, (kind, None))
         found |= {f"{kind}: {name}": (kind, (kind, spoil)) for name, spoil in of.items()}
     return found
 
 
-def lay_out(case: Any, room: Path, canaries: Path, port: int) -> list[str]:
+def lay_out(
+    case: Any, room: Path, canaries: Path, port: int, good: Callable[[Path, str], list[str]] = lay_good
+) -> list[str]:
     """Write the files of a case, and return the arguments of its command."""
     kind, spoil = case
     (canaries / "secret.txt").write_text("a secret\n")
     (room / "evil.py").write_text("import pathlib\npathlib.Path('../canaries/ran').touch()\n")
-    command = lay_good(room, kind)
+    command = good(room, kind)
     if spoil is not None:
         spoil(room, canaries, f"touch {canaries / 'ran'}")
     return command

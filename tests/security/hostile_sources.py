@@ -21,6 +21,7 @@ import numpy as np
 from tests.memcontrol.data.test_dicom import write_dicom
 from tests.memcontrol.data.test_reports import write_reports
 from tests.memcontrol.data.test_sources import make_mimic
+from tests.security import hostile_files
 from tests.security.hostile_configs import write_pickle
 from tests.security.hostile_files import Spoil, encoded, folder, half, harm, in_json, link, pipe, png, text
 
@@ -243,20 +244,11 @@ KINDS: dict[str, dict[str, Spoil]] = {
 
 
 def cases() -> dict[str, tuple[str, Any]]:
-    """Return all cases: name of each, its kind and how it is spoilt; the good files of each kind are one."""
-    found: dict[str, tuple[str, Any]] = {}
-    for kind, of in KINDS.items():
-        found[f"{kind}: good"] = (kind, (kind, None))
-        found |= {f"{kind}: {name}": (kind, (kind, spoil)) for name, spoil in of.items()}
-    return found
+    """Return all cases, see `hostile_files`."""
+    return hostile_files.cases(KINDS)
 
 
 def lay_out(case: Any, room: Path, canaries: Path, port: int) -> list[str]:
     """Write the files of a case, and return the arguments of its command."""
-    kind, spoil = case
-    (canaries / "secret.txt").write_text("a secret\n")
-    (room / "evil.py").write_text("import pathlib\npathlib.Path('../canaries/ran').touch()\n")
-    told = lay_good(room, kind)
-    if spoil is not None:
-        spoil(room, canaries, f"touch {canaries / 'ran'}")
+    told = hostile_files.lay_out(case, room, canaries, port, lay_good)
     return ["init", "in", "--base", "embedded", "--copies_among", "20", "--output", "mine.yaml", *told]
