@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 
 import datasets
@@ -194,6 +195,15 @@ def test_what_links_lead_to_is_no_caption(tmp_path):
         (root / f"p{number}_1.txt").symlink_to(tmp_path / "secret.key")
     table = ImageFilesDataModule(str(root), patients="name", caption="x", **SHARED).rows()
     assert set(table["text"]) == {"x"}
+
+
+def test_a_pipe_is_refused_and_not_waited_for(saved, tmp_path):
+    os.mkfifo(tmp_path / "train-0.tar")
+    with pytest.raises(DataError, match="is no file"):
+        WebDatasetDataModule(str(tmp_path), **SHARED).rows()
+    os.mkfifo(saved / "data.arrow")
+    with pytest.raises(DataError, match=r"'data\.arrow' is no file"):
+        HuggingFaceDataModule(str(saved), subject_column="patient", **SHARED).rows()
 
 
 def test_tables_that_lie_elsewhere_are_refused_and_formats_do_not_matter(saved, tmp_path):
