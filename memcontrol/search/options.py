@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from memcontrol.errors import SearchError
 from memcontrol.measures.statistics.intervals import Interval
@@ -67,7 +67,7 @@ class SearchOptions:
 
     Args:
         study: Folder of the study; the same command goes on with it.
-        trials: Number of trials, anchors included.
+        trials: Number of trials, starts and anchors included.
         hours: Stop proposing after the study has run for so long, in hours.
         patience: Stop when the hypervolume has not grown for so many trials; a resumed study counts on.
         optimizer: Name in nevergrad's registry; ours is the default.
@@ -79,7 +79,10 @@ class SearchOptions:
         lr: Bounds of the learning rate (log-uniform), or null to leave it alone.
         parameters: Further settings to search.
         measures: What else is measured in each trial; the objectives alone by default, as all else takes time.
-        anchors: What is tried first: `all` bits on, `none` (where that trains something), `single` blocks, `each` value
+        starts: What is tried first of all: values by key, such as `{model.adapter: lora, model.optimizer.lr: 1e-3}` for
+            what you would pick by hand. What a start leaves out has its usual value (the first choice, the middle of a
+            range, all bits on).
+        anchors: What is tried next: `all` bits on, `none` (where that trains something), `single` blocks, `each` value
             of each choice that other parameters depend on (of each choice, if none do), with all bits on.
         pick: Which point of the front is the best: `knee`, `quality` (last objective) or `memorization` (first), or
             bounds: `{at_most: {membership_calibrated: 0.62}}` is the best quality under a leak that is accepted, and
@@ -110,6 +113,7 @@ class SearchOptions:
     search_mask: bool = True
     lr: list[float] | None = field(default_factory=lambda: [1e-4, 1e-2])
     parameters: list[Parameter] = field(default_factory=list)
+    starts: list[dict[str, Any]] = field(default_factory=list)
     anchors: list[Literal["all", "none", "single", "each"]] = field(default_factory=lambda: ["all", "none"])
     pick: Literal["knee", "quality", "memorization"] | Bounds = "knee"
     prune: bool = True

@@ -21,6 +21,7 @@ from memcontrol.jobs.loop import JobLoop
 from memcontrol.jobs.workers import local_workers, num_devices
 from memcontrol.measures import Point
 from memcontrol.module import MemControlModule
+from memcontrol.search.design import initial_design
 from memcontrol.search.front import FrontPoint, archive, pick
 from memcontrol.search.loop import OuterLoop
 from memcontrol.search.options import SearchOptions
@@ -29,7 +30,6 @@ from memcontrol.search.records import PointId, TrialRecord
 from memcontrol.search.report import write_report
 from memcontrol.search.rescore import RescoreSpec, rescore
 from memcontrol.search.results import front_table, write_results
-from memcontrol.search.space import Proposal, SearchSpace
 from memcontrol.search.study import Study, open_study
 from memcontrol.search.tracking import log_front
 
@@ -77,7 +77,7 @@ def search(
     proposer = Proposer(
         study.space,
         options.optimizer,
-        _initial_design(study.space, options, trains_without),
+        initial_design(study.space, options, trains_without),
         options.trials,
         workers,
         len(options.objectives),
@@ -129,34 +129,6 @@ def _slots(model: MemControlModule) -> tuple[bool, tuple[str, ...]]:
     layout, mask = resolve_mask(unet, model.slots, "none")
     adapted = adapt(unet, model.adapter, layout, mask, allow_empty=True)
     return bool(adapted.trainable()), tuple(layout.names)
-
-
-def _initial_design(space: SearchSpace, options: SearchOptions, trains_without: bool) -> list[Proposal]:
-    count, middle = len(space.slots), space.middle
-    found = []
-    for anchor in options.anchors if count or space.categories else []:
-        if anchor == "all":
-            found.append(space.proposal([1] * count, middle))
-        elif anchor == "none" and trains_without:
-            found.append(space.proposal([0] * count, middle))
-        elif anchor == "each":
-            found += [space.proposal([1] * count, units) for units in _each_choice(space)]
-        elif anchor == "single":
-            found += [space.proposal([int(i == j) for j in range(count)], middle) for i in range(count)]
-    return found
-
-
-def _each_choice(space: SearchSpace) -> list[list[float]]:
-    """Return the middle of the space with each value of each choice that other parameters depend on, if any do."""
-    conditions = {key for parameter in space.parameters for key in parameter.when}
-    deciding = [k for k in space.categories if space.parameters[k].key in conditions]
-    found = []
-    for k in deciding or space.categories:
-        for level in range(len(space.parameters[k].choices)):
-            units = list(space.middle)
-            units[k] = space.parameters[k].unit(level)
-            found.append(units)
-    return found
 
 
 def _shares(options: SearchOptions) -> tuple[int, int | None]:

@@ -88,6 +88,27 @@ class Parameter:
         """Return the number in [0, 1] in the middle of what stands for a choice."""
         return (level + 0.5) / len(self.choices)
 
+    def unit_of(self, value: Any) -> float:
+        """Return the number in [0, 1] that stands for a value, or for what a choice is called.
+
+        Raises:
+            SearchError: If it is none of its values.
+        """
+        if self.kind == "choice":
+            if value not in self.labels:
+                raise SearchError(f"`{self.key}` is one of {self.labels}, but got {value!r}.")
+            return self.unit(self.labels.index(value))
+        assert self.low is not None
+        assert self.high is not None
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not self.low <= value <= self.high:
+            raise SearchError(f"`{self.key}` is a number in [{self.low:g}, {self.high:g}], but got {value!r}.")
+        if self.kind == "integer":
+            return (int(value) - int(self.low) + 0.5) / (int(self.high) - int(self.low) + 1)
+        if self.kind == "linear":
+            return float((value - self.low) / (self.high - self.low))
+        return math.log(value / self.low) / math.log(self.high / self.low)
+
     def setting(self, value: Any) -> Any:
         """Return what a value is in the config."""
         return deepcopy(self.choices[value]) if isinstance(self.choices, dict) else value
@@ -165,6 +186,36 @@ class SearchSpace:
         known = zip(self.parameters, numbers.tolist(), matters, strict=True)
         values = {p.key: p.value(unit) for p, unit, is_on in known if is_on}
         return Proposal(bits, tuple(np.where(matters, numbers, 0.5).tolist()), values)
+
+    def start(self, values: Mapping[str, Any]) -> Proposal:
+        """Return the proposal with these values, and the usual ones where none is given.
+
+        Args:
+            values: Values by key, of a choice what it is called; `model.mask`, level by level, is all on unless given.
+
+        Raises:
+            SearchError: If a key is not searched or matters to no parameter here, or a value is none of the space.
+        """
+        units = list(self.middle)
+        mask = values.get("model.mask", [1] * len(self.slots))
+        wrong = [] if isinstance(mask, list) else [mask]
+        if wrong or len(mask) != len(self.slots) or not set(mask) <= set(self.levels):
+            raise SearchError(
+                f"`model.mask` of a start has one of {list(self.levels)} for each of {len(self.slots)} slots, but got "
+                f"{mask}."
+            )
+        for key, value in values.items():
+            if key == "model.mask":
+                continue
+            known = [k for k, parameter in enumerate(self.parameters) if parameter.key == key]
+            matters = self.matters(np.array([units]))[0]
+            found = [k for k in known if matters[k]]
+            if not found:
+                searched = sorted({parameter.key for parameter in self.parameters})
+                why = "does not matter beside what stands before it" if known else f"is not searched; {searched} are"
+                raise SearchError(f"Start {dict(values)} names `{key}`, which {why}. Leave it out, or mend the start.")
+            units[found[0]] = self.parameters[found[0]].unit_of(value)
+        return self.proposal(mask, units)
 
     @cached_property
     def middle(self) -> tuple[float, ...]:

@@ -10,6 +10,7 @@ import pytest
 from memcontrol.errors import SearchError
 from memcontrol.measures.statistics.intervals import Interval
 from memcontrol.search.bayes import features
+from memcontrol.search.design import initial_design
 from memcontrol.search.options import Bounds, SearchOptions
 from memcontrol.search.proposer import Proposer
 from memcontrol.search.space import Parameter, SearchSpace
@@ -127,3 +128,43 @@ def test_bounds():
         SearchOptions(objectives=["membership_auc", "kid"], pick=Bounds(at_most={"fid": 1.0}))
     with pytest.raises(SearchError, match="must bound some of the objectives"):
         SearchOptions(objectives=["membership_auc", "kid"], pick=Bounds())
+
+
+def test_a_start_says_what_one_would_pick_by_hand():
+    start = SPACE.start({"method": "lora", "method.init_args.r": 8, "lr": 2e-5, "model.mask": [1, 0, 1]})
+    assert start.mask == (1, 0, 1)
+    assert start.values == {"method": "lora", "method.init_args.r": 8, "lr": pytest.approx(2e-5, rel=1e-4)}
+    usual = SPACE.start({})
+    assert usual == SPACE.proposal([1, 1, 1], SPACE.middle)
+    assert SPACE.start({"lr": 5e-3}).values == {"method": "svdiff", "lr": pytest.approx(5e-3, rel=1e-4)}
+
+
+@pytest.mark.parametrize("kind", ["log", "linear", "integer"])
+def test_a_start_has_the_number_that_was_asked_for(kind):
+    space = SearchSpace((), (Parameter("x", kind, 1, 9),))
+    for number in range(1, 10):
+        assert space.start({"x": number}).values["x"] == pytest.approx(number, rel=1e-4)
+
+
+@pytest.mark.parametrize(("values", "said"), [
+    ({"method": "dora"}, r"`method` is one of \['svdiff', 'lora'\], but got 'dora'"),
+    ({"lr": 1.0}, r"`lr` is a number in \[0\.001, 0\.01\], but got 1\.0"),
+    ({"lr": "fast"}, "but got 'fast'"),
+    ({"lr": True}, "but got True"),
+    ({"rate": 1e-3}, "`rate`, which is not searched"),
+    ({"method": "svdiff", "method.init_args.r": 4}, "does not matter beside"),
+    ({"model.mask": [1, 1]}, "for each of 3 slots"),
+    ({"model.mask": "all"}, "but got all"),
+])  # fmt: skip
+def test_a_start_outside_the_space_is_refused(values, said):
+    with pytest.raises(SearchError, match=said):
+        SPACE.start(values)
+
+
+def test_starts_come_before_anchors_and_count_once():
+    options = SearchOptions(starts=[{"method": "lora"}, {}], anchors=["all", "none"])
+    found = initial_design(SPACE, options, trains_without=True)
+    assert [p.values["method"] for p in found] == ["lora", "svdiff", "svdiff", "svdiff"]
+    assert [p.bits for p in found] == ["bits:111", "bits:111", "bits:111", "bits:000"]
+    proposer = Proposer(SPACE, "PairwiseThompson", found, 8, 1, 2, 0)
+    assert [proposer.ask() for _ in range(3)] == [found[0], found[1], found[3]]
