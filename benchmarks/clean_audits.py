@@ -27,7 +27,7 @@ from memcontrol import load_pipeline
 from memcontrol.audit.sample_cache import CachedModel
 from memcontrol.audit.verdict import Patients, judge
 from memcontrol.cli import build
-from memcontrol.diffusion.components import load_components
+from memcontrol.diffusion.bases import load_components
 from memcontrol.files.checkpoints import find_checkpoint
 from memcontrol.measures import Evidence, RealImages, Sampled, Samples, ScoringOptions, measure, score
 from memcontrol.measures.copies import CopyFinder, Match

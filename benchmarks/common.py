@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
 
-from memcontrol.diffusion.components import build_skeleton
+from memcontrol.diffusion.bases import build_skeleton
 
 __all__ = ["SIZES", "clock", "interleave", "machine", "make_unet", "show"]
 

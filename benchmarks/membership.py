@@ -21,7 +21,7 @@ import yaml
 from memcontrol import load_pipeline
 from memcontrol.audit import ShadowOptions, ShadowTraining
 from memcontrol.cli import build
-from memcontrol.diffusion.components import load_components
+from memcontrol.diffusion.bases import load_components
 from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint
 from memcontrol.files.run_folder import CONFIG, find_run

@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves
 
 from memcontrol.adapters.configs import config_from_plain
 from memcontrol.adapters.inject import adapt, resolve_mask
-from memcontrol.diffusion.components import build_skeleton
+from memcontrol.diffusion.bases import build_skeleton
 from memcontrol.diffusion.conditions import take_packed
 from memcontrol.files.configs import find_config
 

@@ -20,7 +20,7 @@ from scipy.stats import spearmanr
 
 from memcontrol import load_pipeline
 from memcontrol.cli import build
-from memcontrol.diffusion.components import load_components
+from memcontrol.diffusion.bases import load_components
 from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.files.checkpoints import find_checkpoint
 from memcontrol.files.run_folder import CONFIG, find_run

@@ -20,7 +20,7 @@ import yaml
 from memcontrol import MemControlModule
 from memcontrol.adapters import SVDiffConfig
 from memcontrol.adapters.inject import adapt, resolve_mask
-from memcontrol.diffusion.components import load_components
+from memcontrol.diffusion.bases import load_components
 from memcontrol.jobs.job import Job, overlay_of
 from memcontrol.jobs.run import run_job
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from memcontrol.cli import build
-from memcontrol.diffusion.components import load_components
+from memcontrol.diffusion.bases import load_components
 from memcontrol.jobs.job import Job, overlay_of
 from memcontrol.jobs.run import run_job
 from memcontrol.measures.encoders import ThumbnailEncoder

@@ -15,9 +15,10 @@ from memcontrol.adapters import AdaptedUNet, LayoutName, adapt, resolve_mask
 from memcontrol.adapters.configs import config_from_plain, config_to_plain
 from memcontrol.adapters.slots import DEFAULT_LAYOUT, Layout
 from memcontrol.denoising import Denoising
+from memcontrol.diffusion.bases import build_skeleton
 from memcontrol.diffusion.cached_base import is_cached, load_base
 from memcontrol.diffusion.codecs import LatentCodec
-from memcontrol.diffusion.components import Components, Pipeline, build_skeleton
+from memcontrol.diffusion.components import Components, Pipeline
 from memcontrol.diffusion.losses import min_snr_weights
 from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.diffusion.texts import TextCodec
@@ -393,7 +394,7 @@ class MemControlModule(Denoising):
     def card(self) -> Card:
         """Return what a checkpoint of this module belongs to."""
         return Card(
-            base=str(Path(self.base).resolve()) if Path(self.base).is_dir() else self.base,
+            base=str(Path(self.base).resolve()) if Path(self.base).exists() else self.base,
             base_fingerprint=self.base_fingerprint,
             random_init=self.random_init,
             seed=self.seed,

@@ -15,7 +15,8 @@ from memcontrol.adapters import adapt, resolve_mask
 from memcontrol.adapters.configs import config_from_plain, read_peft_config
 from memcontrol.adapters.inject import base_weights
 from memcontrol.adapters.kinds import REFUSALS
-from memcontrol.diffusion.components import Components, Pipeline, build_skeleton, load_components
+from memcontrol.diffusion.bases import build_skeleton, load_components
+from memcontrol.diffusion.components import Components, Pipeline
 from memcontrol.errors import CheckpointError
 from memcontrol.files.card import Card
 from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint

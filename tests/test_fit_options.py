@@ -12,8 +12,8 @@ import torch
 
 from memcontrol.adapters import SVDiffConfig, adapt, resolve_mask
 from memcontrol.cli import build, main
+from memcontrol.diffusion.bases import build_skeleton
 from memcontrol.diffusion.codecs import LatentCodec
-from memcontrol.diffusion.components import build_skeleton
 from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.diffusion.texts import TextCodec
 from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint

@@ -13,7 +13,7 @@ from PIL import Image
 
 from memcontrol import load_pipeline
 from memcontrol.cli import main
-from memcontrol.diffusion.components import load_components
+from memcontrol.diffusion.bases import load_components
 from memcontrol.errors import CheckpointError
 from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint
 from tests.conf import short_run

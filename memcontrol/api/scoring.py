@@ -9,7 +9,8 @@ from memcontrol.api.results import Run, Scores
 from memcontrol.audit.sources import Load, open_source
 from memcontrol.data.base import CaptionedImageDataModule
 from memcontrol.devices import device_named
-from memcontrol.diffusion.components import ALIASES, Pipeline, load_components
+from memcontrol.diffusion.bases import ALIASES, load_components
+from memcontrol.diffusion.components import Pipeline
 from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.errors import CheckpointError
 from memcontrol.measures import ScoredModel, ScoringOptions

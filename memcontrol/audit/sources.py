@@ -11,7 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from memcontrol.data.tables import name_columns, read_table, tidy
-from memcontrol.diffusion.components import Pipeline, load_components
+from memcontrol.diffusion.bases import load_components
+from memcontrol.diffusion.components import Pipeline
 from memcontrol.errors import CheckpointError
 from memcontrol.files.card import Card
 from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint

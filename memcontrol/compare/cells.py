@@ -15,7 +15,7 @@ from memcontrol.compare.evidence import Candidate, CellEvidence, Extracted
 from memcontrol.compare.options import CompareOptions
 from memcontrol.data.features import split_pixels
 from memcontrol.devices import device_named
-from memcontrol.diffusion.components import load_components
+from memcontrol.diffusion.bases import load_components
 from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.errors import SearchError
 from memcontrol.files import worker_cache

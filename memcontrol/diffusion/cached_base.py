@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from memcontrol.diffusion.components import Components, load_components
+from memcontrol.diffusion.bases import load_components
+from memcontrol.diffusion.components import Components
 from memcontrol.files import worker_cache
 
 __all__ = ["is_cached", "load_base"]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from memcontrol.errors import SearchError
 from memcontrol.measures.statistics.intervals import Interval
@@ -113,7 +113,7 @@ class SearchOptions:
     search_mask: bool = True
     lr: list[float] | None = field(default_factory=lambda: [1e-4, 1e-2])
     parameters: list[Parameter] = field(default_factory=list)
-    starts: list[dict[str, Any]] = field(default_factory=list)
+    starts: list[dict[str, int | float | str | list[int]]] = field(default_factory=list)
     anchors: list[Literal["all", "none", "single", "each"]] = field(default_factory=lambda: ["all", "none"])
     pick: Literal["knee", "quality", "memorization"] | Bounds = "knee"
     prune: bool = True

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from memcontrol.callbacks import RewardsCallback
 from memcontrol.devices import device_named
-from memcontrol.diffusion.components import load_components
+from memcontrol.diffusion.bases import load_components
 from memcontrol.files import worker_cache
 from memcontrol.jobs.cuda_errors import dying_of_cuda_errors
 from memcontrol.jobs.entry import load_entry

@@ -11,7 +11,7 @@ from typing import Any, Final
 from tqdm import tqdm
 
 from memcontrol.adapters import adapt, resolve_mask
-from memcontrol.diffusion.components import build_skeleton
+from memcontrol.diffusion.bases import build_skeleton
 from memcontrol.errors import SearchError
 from memcontrol.files.checkpoints import checkpoint_of
 from memcontrol.files.configs import ResolvedConfig

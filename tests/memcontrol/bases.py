@@ -25,7 +25,7 @@ from transformers import (
     CLIPTokenizer,
 )
 
-from memcontrol.diffusion.components import ALIASES
+from memcontrol.diffusion.bases import ALIASES
 
 __all__ = ["KINDS", "make_base"]
 
@@ -58,12 +58,13 @@ def _vae(scaling: float = 0.18215) -> AutoencoderKL:
     )
 
 
-def _clip(kind: type = CLIPTextModel, **options: object) -> CLIPTextModel:
+def _clip(kind: type = CLIPTextModel, width: int = 32, **options: object) -> CLIPTextModel:
     tokenizer = _tokenizer()
     return kind(
         CLIPTextConfig(
-            hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, vocab_size=len(tokenizer),
-            max_position_embeddings=48, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+            hidden_size=width, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+            vocab_size=len(tokenizer), max_position_embeddings=48,
+            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
             **options,
         )
     )  # fmt: skip
@@ -131,7 +132,7 @@ def _sdxl(folder: Path) -> None:
     unet = UNet2DConditionModel(
         block_out_channels=(32, 32, 32), down_block_types=("DownBlock2D", *("CrossAttnDownBlock2D",) * 2),
         up_block_types=(*("CrossAttnUpBlock2D",) * 2, "UpBlock2D"), transformer_layers_per_block=[1, 1, 2],
-        attention_head_dim=[2, 2, 4], layers_per_block=2, cross_attention_dim=64, norm_num_groups=16, sample_size=8,
+        attention_head_dim=[2, 2, 4], layers_per_block=2, cross_attention_dim=80, norm_num_groups=16, sample_size=8,
         addition_embed_type="text_time", addition_time_embed_dim=8, projection_class_embeddings_input_dim=24 + 6 * 8,
         use_linear_projection=True,
     )  # fmt: skip
@@ -139,7 +140,7 @@ def _sdxl(folder: Path) -> None:
         unet=unet,
         vae=_vae(0.13025),
         text_encoder=_clip(),
-        text_encoder_2=_clip(CLIPTextModelWithProjection, projection_dim=24, hidden_act="gelu"),
+        text_encoder_2=_clip(CLIPTextModelWithProjection, 48, projection_dim=24, hidden_act="gelu"),
         tokenizer=_tokenizer(),
         tokenizer_2=_tokenizer(pad_token="!"),
         scheduler=EulerDiscreteScheduler(**BETAS, timestep_spacing="leading", steps_offset=1),

@@ -18,7 +18,7 @@ from memcontrol.adapters.inject import adapt, resolve_mask
 from memcontrol.adapters.slots import find_layout
 from memcontrol.cli import main
 from memcontrol.cli.commands.export import export
-from memcontrol.diffusion.components import build_skeleton, load_components
+from memcontrol.diffusion.bases import build_skeleton, load_components
 from memcontrol.diffusion.sampling import SamplingOptions, sample
 from memcontrol.diffusion.texts import TextCodec
 from memcontrol.errors import BaseModelError, CheckpointError
@@ -187,7 +187,7 @@ def test_parts_that_are_missing_or_strange_are_named(bases, tmp_path):
     with pytest.raises(BaseModelError, match="must be CLIP's text model or BERT"):
         load_components(str(tmp_path / "t5"))
     (tmp_path / "one.safetensors").write_bytes(b"")
-    with pytest.raises(BaseModelError, match="from_single_file"):
+    with pytest.raises(BaseModelError, match="cannot be read as safetensors"):
         load_components(str(tmp_path / "one.safetensors"))
 
 

@@ -19,7 +19,7 @@ from memcontrol.data.discover import Source, discover
 from memcontrol.data.features import split_pixels
 from memcontrol.data.images import Transform
 from memcontrol.data.splits import SPLITS
-from memcontrol.diffusion.components import build_skeleton, locate
+from memcontrol.diffusion.bases import build_skeleton, locate
 from memcontrol.errors import BaseModelError, ConfigError, DataError
 from memcontrol.files.atomic import write_text
 from memcontrol.measures.copies import ALIKE, CopyEncoder, groups_of_copies

@@ -11,7 +11,7 @@ from torchvision.transforms.functional import to_pil_image
 
 from memcontrol.data.tables import need_columns, read_table, tidy
 from memcontrol.devices import device_named
-from memcontrol.diffusion.components import load_components
+from memcontrol.diffusion.bases import load_components
 from memcontrol.diffusion.sampling import SamplingOptions, sample_batches
 from memcontrol.errors import PromptError
 from memcontrol.files.sheet import write_sheet

@@ -9,7 +9,7 @@ from torch import nn
 from memcontrol.adapters import AdaptedUNet
 from memcontrol.adapters.inject import adapt
 from memcontrol.adapters.plan import make_plan
-from memcontrol.diffusion.components import build_skeleton
+from memcontrol.diffusion.bases import build_skeleton
 
 __all__ = ["count_by_slot", "slots_table"]
 

@@ -6,7 +6,7 @@ import pytest
 
 from memcontrol.adapters import DiffFitConfig, SelectiveConfig, SVDiffConfig, adapt, resolve_mask
 from memcontrol.cli.commands.slots import count_by_slot, slots_table
-from memcontrol.diffusion.components import build_skeleton
+from memcontrol.diffusion.bases import build_skeleton
 
 
 def put(config, slots, mask):

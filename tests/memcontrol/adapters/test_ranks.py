@@ -12,7 +12,7 @@ from memcontrol import load_pipeline
 from memcontrol.adapters import adapt, resolve_mask
 from memcontrol.adapters.configs import named_by
 from memcontrol.cli import main
-from memcontrol.diffusion.components import build_skeleton
+from memcontrol.diffusion.bases import build_skeleton
 from memcontrol.errors import AdapterError
 from memcontrol.files.checkpoints import read_checkpoint
 from tests.conf import short_run

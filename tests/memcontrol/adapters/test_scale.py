@@ -8,7 +8,7 @@ from peft import LoraConfig
 
 from memcontrol.adapters import DiffFitConfig, SelectiveConfig, SVDiffConfig, adapt, resolve_mask
 from memcontrol.adapters.inject import base_weights
-from memcontrol.diffusion.components import load_components
+from memcontrol.diffusion.bases import load_components
 
 
 @pytest.mark.parametrize("config", [LoraConfig(r=2), SVDiffConfig(), DiffFitConfig(), SelectiveConfig(tune="full")])

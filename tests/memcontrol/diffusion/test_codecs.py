@@ -7,7 +7,7 @@ import logging
 import pytest
 import torch
 
-from memcontrol.diffusion.components import load_components
+from memcontrol.diffusion.bases import load_components
 from memcontrol.diffusion.texts import TextCodec
 
 LONG = "no acute finding " * 60

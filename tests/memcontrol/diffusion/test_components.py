@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 from huggingface_hub.utils import filter_repo_objects
 
-from memcontrol.diffusion.components import ALIASES, PARTS, build_skeleton, load_components, locate
+from memcontrol.diffusion.bases import ALIASES, build_skeleton, load_components, locate
+from memcontrol.diffusion.layout import PARTS
 from memcontrol.errors import BaseModelError
 
 

@@ -8,7 +8,7 @@ from peft import LoraConfig
 
 from memcontrol.adapters import SVDiffConfig, adapt
 from memcontrol.adapters.inject import resolve_mask
-from memcontrol.diffusion.components import load_components
+from memcontrol.diffusion.bases import load_components
 from memcontrol.diffusion.gradients import gradient_norms
 from memcontrol.diffusion.losses import denoising_errors
 from memcontrol.diffusion.noising import noise_latents, sample_timesteps

@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
-from memcontrol.diffusion.components import load_components
+from memcontrol.diffusion.bases import load_components
 from memcontrol.diffusion.probes import Denoiser, denoising_losses, noise_norm, pia, secmi, sima
 from memcontrol.diffusion.prompt_optimization import PromptOptimization, optimise
 from memcontrol.diffusion.texts import TextCodec

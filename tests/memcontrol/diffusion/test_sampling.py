@@ -11,7 +11,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
-from memcontrol.diffusion.components import ALIASES, load_components
+from memcontrol.diffusion.bases import ALIASES, load_components
 from memcontrol.diffusion.prompt_optimization import PromptOptimization
 from memcontrol.diffusion.sampling import SAMPLERS, SamplingOptions, _sampler, sample, sample_batches
 from memcontrol.errors import PromptError

@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 from memcontrol.adapters import DiffFitConfig, SelectiveConfig, SVDiffConfig
 from memcontrol.cli.commands.export import export
-from memcontrol.diffusion.components import load_components
+from memcontrol.diffusion.bases import load_components
 from memcontrol.errors import CheckpointError
 from memcontrol.files.card import CARD_KEY
 from memcontrol.module import MemControlModule

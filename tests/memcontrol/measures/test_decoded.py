@@ -10,7 +10,7 @@ from torchvision.transforms.functional import gaussian_blur
 
 from memcontrol.cli import main
 from memcontrol.data.features import split_pixels
-from memcontrol.diffusion.components import load_components
+from memcontrol.diffusion.bases import load_components
 from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.measures import RealImages, Sampled, Samples, Scene, ScoredModel, ScoringOptions, collect
 from memcontrol.measures.decoded import Decoded, KIDDecoded

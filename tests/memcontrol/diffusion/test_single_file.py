@@ -1,0 +1,159 @@
+"""A base in one file, in Stability's layout: the same weights and pictures as its folder's."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from memcontrol.cli import main
+from memcontrol.diffusion.bases import build_skeleton, load_components, locate
+from memcontrol.diffusion.single_file import folder_of_file
+from memcontrol.errors import BaseModelError
+from memcontrol.pipeline import load_pipeline
+from tests.conf import short_run
+from tests.memcontrol.bases import make_base
+from tests.memcontrol.original import write_single_file
+
+KINDS = ("sd15", "sd21", "sdxl")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Bases of each kind, and a file of each."""
+    found = {}
+    for kind in KINDS:
+        room = tmp_path_factory.mktemp(kind)
+        folder = make_base(kind, room / "base")
+        found[kind] = folder, write_single_file(load_components(str(folder)), room / "site.safetensors")
+    return found
+
+
+def laid_out(made, kind, room):
+    """Return a base's folder and a copy of its file, with configs and tokenizer beside it."""
+    folder, file = made[kind]
+    shutil.copytree(folder, room / "site", ignore=shutil.ignore_patterns("*.safetensors", "model_index.json"))
+    return folder, shutil.copy(file, room / file.name)
+
+
+def parts_of(base):
+    parts = load_components(str(base))
+    return {name: part for name, part in vars(parts).items() if isinstance(part, torch.nn.Module)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_weights_are_the_folders(made, tmp_path, kind):
+    folder, file = laid_out(made, kind, tmp_path)
+    expected, found = parts_of(folder), parts_of(file)
+    assert expected.keys() == found.keys()
+    for name, part in expected.items():
+        weights = part.state_dict()
+        assert weights.keys() == found[name].state_dict().keys()
+        assert all(torch.equal(weight, found[name].state_dict()[key]) for key, weight in weights.items()), name
+    loaded, original = load_components(str(file)), load_components(str(folder))
+    assert loaded.tokenizer("PA CXR").input_ids == original.tokenizer("PA CXR").input_ids
+    assert loaded.scheduler.config["prediction_type"] == original.scheduler.config["prediction_type"]
+    assert [p.shape for p in build_skeleton(str(file)).parameters()] == [p.shape for p in original.unet.parameters()]
+
+
+def test_it_is_made_once_for_the_owner_alone_and_again_when_the_file_changes(made, tmp_path):
+    _, file = laid_out(made, "sd15", tmp_path)
+    made = folder_of_file(file)
+    assert stat.S_IMODE(made.parents[1].stat().st_mode) == 0o700
+    before = {path: path.stat().st_mtime_ns for path in made.rglob("*")}
+    assert locate(str(file)) == made
+    assert {path: path.stat().st_mtime_ns for path in made.rglob("*")} == before
+    weights = load_file(file)
+    key = "model.diffusion_model.out.2.bias"
+    save_file({**weights, key: weights[key] + 1}, file)
+    os.utime(file, ns=(1, 1))
+    assert folder_of_file(file) != made
+    assert torch.equal(load_components(str(file)).unet.conv_out.bias, weights[key] + 1)
+
+
+def test_half_precision_stays_so_on_disk(made, tmp_path):
+    _, file = laid_out(made, "sd15", tmp_path)
+    save_file({k: v.half() if v.is_floating_point() else v for k, v in load_file(file).items()}, file)
+    kept = load_file(folder_of_file(file) / "unet" / "diffusion_pytorch_model.safetensors")
+    assert {weight.dtype for weight in kept.values()} == {torch.float16}
+    assert load_components(str(file)).unet.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("spoil", "said"), [
+    (lambda file, _: file.write_bytes(b"no safetensors"), "cannot be read as safetensors"),
+    (lambda file, _: save_file({"lora_unet_x.lora_down.weight": torch.zeros(1)}, file), "holds no U-Net"),
+    (lambda file, beside: shutil.rmtree(beside / "vae"), r"lacks \['vae'\]"),
+    (lambda file, beside: shutil.rmtree(beside / "tokenizer"), r"lacks \['tokenizer'\]"),
+    (lambda file, _: save_file({k: v for k, v in load_file(file).items() if ".out.2." not in k}, file), "out"),
+])  # fmt: skip
+def test_what_does_not_belong_together_is_refused_and_nothing_is_left(made, tmp_path, spoil, said):
+    _, file = laid_out(made, "sd15", tmp_path)
+    spoil(file, tmp_path / "site")
+    with pytest.raises(BaseModelError, match=said):
+        load_components(str(file))
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_dir() and path.name.startswith("site")]
+
+
+def test_sizes_of_another_model_are_refused(made, tmp_path):
+    _, file = laid_out(made, "sd15", tmp_path)
+    path = tmp_path / "site" / "unet" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "block_out_channels": [32, 64, 64, 64]}))
+    with pytest.raises(BaseModelError, match="does not fit the configs in"):
+        load_components(str(file))
+
+
+def test_without_configs_the_hub_is_asked_for_those_of_its_kind(made, tmp_path, monkeypatch):
+    folder, file = made["sd15"]
+    asked = []
+
+    def hub(model, allow_patterns, local_files_only):
+        asked.append((model, local_files_only))
+        return str(folder)
+
+    monkeypatch.setattr("memcontrol.diffusion.single_file.snapshot_download", hub)
+    lora = tmp_path / "lora.safetensors"
+    save_file({"lora_unet_x.lora_down.weight": torch.zeros(1)}, lora)
+    with pytest.raises(BaseModelError, match="takes it for"):
+        load_components(str(lora))
+    assert load_components(str(file), online=False).unet.config["cross_attention_dim"] == 32
+    assert asked == [("stable-diffusion-v1-5/stable-diffusion-v1-5", True)]
+
+
+def test_a_hub_that_cannot_be_reached_is_told_with_the_way_out(made, monkeypatch):
+    _, file = made["sd15"]
+
+    def hub(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("memcontrol.diffusion.single_file.snapshot_download", hub)
+    with pytest.raises(BaseModelError, match=r"no route to host Put them \(unet/config.json"):
+        load_components(str(file))
+
+
+def test_pickles_are_refused_unread(tmp_path):
+    (tmp_path / "old.ckpt").write_bytes(b"")
+    with pytest.raises(BaseModelError, match="a pickle"):
+        load_components(str(tmp_path / "old.ckpt"))
+
+
+def test_a_run_on_a_file_is_resumed_and_reloaded_from_elsewhere(made, tmp_path, monkeypatch):
+    laid_out(made, "sd15", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    few = ("--model.base=site.safetensors", "--trainer.max_steps=2", "--trainer.val_check_interval=2")
+    main(short_run(tmp_path, *few))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    pipe = load_pipeline(tmp_path / "demo" / "version_0")
+    assert pipe("PA CXR", num_inference_steps=2, output_type="np").images.shape == (1, 64, 64, 3)
+    card = json.loads((tmp_path / "demo" / "version_0" / "adapter" / "memcontrol.json").read_text())
+    assert card["base"] == "site.safetensors"  # no path of this machine
