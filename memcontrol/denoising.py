@@ -18,6 +18,7 @@ from memcontrol.diffusion.probes import Denoiser
 from memcontrol.diffusion.sampling import SamplingOptions, draw_latents
 from memcontrol.errors import MemControlError
 from memcontrol.seeds import derive_seed
+from memcontrol.sizes import Size
 from memcontrol.types import Batch
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Denoising(Described, LightningModule):
     timesteps: TimestepOptions
     mitigations: list[Mitigation]
     seed: int
-    image_size: int
+    image_size: Size
     eval_draws: int
     caption_dropout: float
     noise_offset: float

@@ -18,7 +18,7 @@ from memcontrol.denoising import Denoising
 from memcontrol.diffusion.bases import build_skeleton
 from memcontrol.diffusion.cached_base import is_cached, load_base
 from memcontrol.diffusion.codecs import LatentCodec
-from memcontrol.diffusion.components import Components, Pipeline
+from memcontrol.diffusion.components import Components, Pipeline, drawn_size
 from memcontrol.diffusion.losses import min_snr_weights
 from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.diffusion.texts import TextCodec
@@ -42,6 +42,7 @@ from memcontrol.privacy import PrivacyOptions, PrivateTraining
 from memcontrol.ranges import check_ranges
 from memcontrol.recipe import RECIPE_KEY, check_recipe, recipe_of
 from memcontrol.seeds import derive_seed
+from memcontrol.sizes import Size
 from memcontrol.types import Batch
 
 __all__ = ["MemControlModule"]
@@ -149,7 +150,7 @@ class MemControlModule(Denoising):
         self.random_init = random_init
         self.truncation_side = truncation_side
         self.seed = seed
-        self.image_size = 0
+        self.image_size: Size = 0
         self.is_averaged = False
         """Whether checkpoints hold an average of the weights; the callback that averages says so."""
         self.strict_loading = False
@@ -196,7 +197,7 @@ class MemControlModule(Denoising):
         self._parts = [parts]
         self.latent_codec = LatentCodec(parts.vae)
         self.text_codec = TextCodec.of(parts)
-        self.image_size = self.image_size or parts.unet.config["sample_size"] * self.latent_codec.factor
+        self.image_size = self.image_size or drawn_size(parts.unet, self.latent_codec.factor)
 
     @property
     def _trains(self) -> bool:

@@ -16,7 +16,7 @@ from memcontrol.adapters.configs import config_from_plain, read_peft_config
 from memcontrol.adapters.inject import base_weights
 from memcontrol.adapters.kinds import REFUSALS
 from memcontrol.diffusion.bases import build_skeleton, load_components
-from memcontrol.diffusion.components import Components, Pipeline
+from memcontrol.diffusion.components import Components, Pipeline, register_drawn_size
 from memcontrol.errors import CheckpointError
 from memcontrol.files.card import Card
 from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint
@@ -225,5 +225,5 @@ def _load_base(card: Card, base: str | None) -> Components:
             "weights. Give the base that it was trained on."
         )
     factor = 2 ** (len(parts.vae.config["block_out_channels"]) - 1)
-    parts.unet.register_to_config(sample_size=card.image_size // factor)
+    register_drawn_size(parts.unet, card.image_size, factor)
     return parts

@@ -35,7 +35,7 @@ class CachedModel(ScoredModel):
     label: str = "model"
 
     def sample(self, prompts: Sequence[str], seeds: Sequence[int], progress: bool = False) -> Iterator[Tensor]:
-        """Sample batches of images as 8-bit pictures, with shape `(B, 3, size, size)`, values in [0, 1]."""
+        """Sample batches of images as 8-bit pictures, with shape `(B, 3, height, width)`, values in [0, 1]."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         files = [self._file(self.weights, prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
         missing = [i for i, file in enumerate(files) if not file.is_file()]

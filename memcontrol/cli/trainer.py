@@ -28,6 +28,7 @@ from memcontrol.measures.encoders import Encoder
 from memcontrol.search.options import SearchOptions
 from memcontrol.search.run import search as run_search
 from memcontrol.search.tables import Form, convert_study
+from memcontrol.sizes import Size
 
 __all__ = ["COMMANDS", "Command", "MemControlTrainer"]
 
@@ -139,7 +140,7 @@ class MemControlTrainer(Trainer):
         prompt_column: str = "text",
         images_per_prompt: int = 1,
         sampling: SamplingOptions | None = None,
-        size: int | None = None,
+        size: Size | None = None,
         output: str = "samples",
         seed: int = 0,
         device: str = "auto",
@@ -156,7 +157,7 @@ class MemControlTrainer(Trainer):
             prompt_column: Its column of prompts.
             images_per_prompt: Images per prompt.
             sampling: Steps, guidance, scheduler, batch size; by default the model's.
-            size: Height and width in pixels; by default what was trained on.
+            size: Height and width in pixels, one number for a square; by default what was trained on.
             output: Folder for the images and `prompts.csv`.
             seed: Seed; each prompt's number is mixed in, so an image does not depend on the batch.
             device: Where to draw: `auto`, `cpu`, `cuda`, `cuda:1`, ...

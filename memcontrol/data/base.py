@@ -33,6 +33,7 @@ from memcontrol.described import Described
 from memcontrol.errors import DataError
 from memcontrol.files import worker_cache
 from memcontrol.ranges import check_ranges
+from memcontrol.sizes import height_and_width
 from memcontrol.types import ImageEncoder, TextEncoder
 
 __all__ = ["CaptionedImageDataModule"]
@@ -401,8 +402,10 @@ class CaptionedImageDataModule(Described, LightningDataModule):
         lost = [self.transform.cut_off(*look.size) for look in looks]
         if lost and max(lost) > SHARE_SAID:
             log.warning(
-                "Square crops cut off %.0f %% of the pictures on average, and up to %.0f %%. To keep all of them, set "
-                "`data.transform.fit` to `pad` or `squash`.",
+                "Crops to %d x %d cut off %.0f %% of the pictures on average, and up to %.0f %%. To keep more of them, "
+                "give `data.transform.size` as [height, width] of their shape, or set `data.transform.fit` to `pad` or "
+                "`squash`.",
+                *height_and_width(self.transform.size),
                 100 * sum(lost) / len(lost),
                 100 * max(lost),
             )
@@ -465,7 +468,7 @@ class CaptionedImageDataModule(Described, LightningDataModule):
     def _cached_latents(self, dataset: CaptionedImages, images: ImageEncoder, batch_size: int) -> Cached:
         size = self.transform.size
         digest = key_of(images.digest, str(size)).hex()
-        store = open_store(self.cache, "latents", digest, images.record_shape(size, size))
+        store = open_store(self.cache, "latents", digest, images.record_shape(*height_and_width(size)))
         keys = dataset.image_keys()
         num_variants = len(dataset.variants)
 

@@ -25,7 +25,7 @@ def split_pixels(data: CaptionedImageDataModule, split: str, rows: list[int]) ->
     """Return images of a split as they are trained on, without random crop or flip.
 
     Returns:
-        Images with shape `(B, 3, size, size)`, values in [0, 1].
+        Images with shape `(B, 3, height, width)`, values in [0, 1].
     """
     dataset = data.datasets[split]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -40,7 +40,7 @@ def file_pixels(paths: list[str], transform: Transform) -> Tensor:
         transform: Cuts them, without random crop or flip.
 
     Returns:
-        Images with shape `(B, 3, size, size)`, values in [0, 1].
+        Images with shape `(B, 3, height, width)`, values in [0, 1].
 
     Raises:
         DataError: If one of them cannot be used.

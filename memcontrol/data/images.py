@@ -14,6 +14,7 @@ from memcontrol.data.augment import Augment
 from memcontrol.errors import DataError
 from memcontrol.ranges import check_ranges
 from memcontrol.seeds import derive_seed, generator
+from memcontrol.sizes import Size, check_size, height_and_width
 
 __all__ = ["Transform", "Variant", "to_pixels"]
 
@@ -38,21 +39,21 @@ class Transform:
     """How an image is resized, cropped and flipped.
 
     Args:
-        size: Height and width in pixels, a multiple of 8.
-        fit: What becomes of an image that is not square: `crop` cuts off what lies beyond the square, `pad` adds black
-            beside it, `squash` changes its proportions.
+        size: Height and width in pixels, a multiple of 8; of pictures that are not square, `[height, width]`.
+        fit: What becomes of an image of another shape: `crop` cuts off what lies beyond, `pad` adds black beside it,
+            `squash` changes its proportions.
         crop: `center`, or `random` for training images.
         crop_variants: With random crops: how many per image are encoded once and kept; 0 draws a new one
             each time and encodes as it goes.
-        random_crop_scale: With random crops: the shorter side is resized to this multiple of `size`.
+        random_crop_scale: With random crops: the image is resized to cover this multiple of `size`.
         flip: Whether training images are mirrored half of the time. Off by default: hearts lie on the left.
         augment: Small changes of training images.
 
     Raises:
-        DataError: If the size is not a positive multiple of 8, or another number is out of range.
+        DataError: If a side is not a positive multiple of 8, or another number is out of range.
     """
 
-    size: int = 512
+    size: Size = 512
     fit: Literal["crop", "pad", "squash"] = "crop"
     crop: Literal["center", "random"] = "center"
     crop_variants: int = 4
@@ -62,9 +63,8 @@ class Transform:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.size < 8 or self.size % 8:
-            raise DataError(f"Argument `transform.size` must be a positive multiple of 8, but got {self.size}.")
-        ranges = {"size": "[8, 8192]", "crop_variants": "[0, inf)", "random_crop_scale": "[1, 16]"}
+        object.__setattr__(self, "size", check_size(DataError, "transform.size", self.size))
+        ranges = {"crop_variants": "[0, inf)", "random_crop_scale": "[1, 16]"}
         check_ranges(DataError, "transform", self, ranges)
 
     @property
@@ -96,7 +96,11 @@ class Transform:
 
     def cut_off(self, width: int, height: int) -> float:
         """Return the share of an image's area that a centre crop cuts off, in [0, 1)."""
-        return 1 - min(width, height) / max(width, height) if self.fit == "crop" else 0.0
+        if self.fit != "crop":
+            return 0.0
+        to_height, to_width = height_and_width(self.size)
+        wide, wide_wanted = width * to_height, height * to_width
+        return 1 - min(wide, wide_wanted) / max(wide, wide_wanted)
 
     def fresh(self, seed: int) -> Variant:
         """Return a variant that is not kept: a fresh crop, a fresh change."""
@@ -113,25 +117,25 @@ class Transform:
             variant: Which crop, flip and change.
 
         Returns:
-            Pixels with shape `(3, size, size)`, values in [-1, 1].
+            Pixels with shape `(3, height, width)`, values in [-1, 1].
         """
-        shorter = self.size if variant.crop < 0 else round(self.size * self.random_crop_scale)
-        image = self._resized(image, shorter)
-        width, height = image.size
-        left, top = self._corner(width - self.size, height - self.size, variant)
-        image = image.crop((left, top, left + self.size, top + self.size))
+        height, width = height_and_width(self.size)
+        image = self._resized(image, 1.0 if variant.crop < 0 else self.random_crop_scale)
+        left, top = self._corner(image.width - width, image.height - height, variant)
+        image = image.crop((left, top, left + width, top + height))
         if variant.change >= 0:
             image = self.augment.apply(image, variant.change)
         return to_pixels(ImageOps.mirror(image) if variant.flipped else image)
 
-    def _resized(self, image: Image.Image, shorter: int) -> Image.Image:
-        """Return the image with its shorter side of so many pixels; a padded or squashed one is square."""
+    def _resized(self, image: Image.Image, scale: float) -> Image.Image:
+        """Return the image so that it covers a multiple of the size; a padded or squashed one has just that size."""
+        to_height, to_width = (round(side * scale) for side in height_and_width(self.size))
         if self.fit == "pad":
-            return ImageOps.pad(image, (shorter, shorter), Image.Resampling.LANCZOS, color=0)
+            return ImageOps.pad(image, (to_width, to_height), Image.Resampling.LANCZOS, color=0)
         if self.fit == "squash":
-            return image.resize((shorter, shorter), Image.Resampling.LANCZOS)
-        ratio = shorter / min(image.size)
-        width, height = (max(self.size, round(side * ratio)) for side in image.size)
+            return image.resize((to_width, to_height), Image.Resampling.LANCZOS)
+        ratio = max(to_width / image.width, to_height / image.height)
+        width, height = max(to_width, round(image.width * ratio)), max(to_height, round(image.height * ratio))
         return image.resize((width, height), Image.Resampling.LANCZOS)
 
     def _corner(self, spare_x: int, spare_y: int, variant: Variant) -> tuple[int, int]:

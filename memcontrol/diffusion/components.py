@@ -30,9 +30,12 @@ from memcontrol.diffusion.layout import PARTS, SECOND, check_together, is_clip, 
 from memcontrol.errors import BaseModelError
 from memcontrol.plain import read_mapping
 from memcontrol.seeds import scoped_seed
+from memcontrol.sizes import Size, height_and_width, size_of
 
 __all__ = [
-    "Components", "Pipeline", "Vae", "build_parts", "is_xl", "load_parts", "load_scheduler", "load_tokenizer",
+    "Components", "Pipeline", "Vae", "build_parts", "drawn_size", "is_xl", "load_parts", "load_scheduler",
+    "load_tokenizer",
+    "register_drawn_size",
 ]  # fmt: skip
 
 Vae: TypeAlias = AutoencoderKL | AutoencoderTiny
@@ -99,6 +102,36 @@ class Components:
             feature_extractor=None,
             requires_safety_checker=False,
         )
+
+
+def drawn_size(unet: Any, factor: int) -> Size:
+    """Return what a pipeline draws unless it is told otherwise, in pixels.
+
+    Args:
+        unet: Its U-Net.
+        factor: Pixels per latent, along one side.
+    """
+    found = unet.config["sample_size"]
+    height, width = (found, found) if isinstance(found, int) else found
+    return size_of(height * factor, width * factor)
+
+
+def register_drawn_size(unet: Any, size: Size, factor: int) -> None:
+    """Let a pipeline of diffusers draw this size unless it is told otherwise, and write it into the U-Net's config.
+
+    Diffusers' pipeline of Stable Diffusion XL knows squares only; of another shape it draws one with the longer side,
+    unless it is given `height` and `width`.
+
+    Args:
+        unet: Its U-Net.
+        size: Height and width, in pixels.
+        factor: Pixels per latent, along one side.
+    """
+    height, width = (side // factor for side in height_and_width(size))
+    sides: Any = [height, width]
+    if height == width or unet.config["addition_embed_type"] == "text_time":
+        sides = max(sides)
+    unet.register_to_config(sample_size=sides)
 
 
 def is_xl(pipeline: Any) -> bool:

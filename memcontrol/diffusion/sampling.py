@@ -29,6 +29,7 @@ from memcontrol.diffusion.trajectory import walk
 from memcontrol.errors import DivergedError, PromptError
 from memcontrol.ranges import check_ranges
 from memcontrol.seeds import generator, normal_like_seeds
+from memcontrol.sizes import Size, height_and_width
 
 __all__ = ["SamplingOptions", "draw_latents", "sample", "sample_batches", "scheduler_named"]
 
@@ -153,7 +154,7 @@ def sample(
     prompts: Sequence[str],
     seeds: Sequence[int],
     options: SamplingOptions,
-    size: int,
+    size: Size,
     progress: bool = True,
 ) -> Tensor:
     """Draw one image per prompt.
@@ -163,11 +164,11 @@ def sample(
         prompts: Captions.
         seeds: One seed per prompt; it alone decides the noise.
         options: Steps, guidance, scheduler.
-        size: Height and width, in pixels.
+        size: Height and width, in pixels; one number for a square.
         progress: Whether to show a bar.
 
     Returns:
-        Images with shape `(B, 3, size, size)`, values in [0, 1], single precision, on the CPU.
+        Images with shape `(B, 3, height, width)`, values in [0, 1], single precision, on the CPU.
     """
     return torch.cat(list(sample_batches(pipeline, prompts, seeds, options, size, progress)))
 
@@ -177,7 +178,7 @@ def draw_latents(
     prompts: Sequence[str],
     seeds: Sequence[int],
     options: SamplingOptions,
-    size: int,
+    size: Size,
     progress: bool = True,
 ) -> Tensor:
     """Draw one latent per prompt, as the U-Net sees it, with shape `(B, C, h, w)` on the CPU: see `sample`."""
@@ -190,7 +191,7 @@ def sample_batches(
     prompts: Sequence[str],
     seeds: Sequence[int],
     options: SamplingOptions,
-    size: int,
+    size: Size,
     progress: bool = True,
     decode: bool = True,
 ) -> Iterator[Tensor]:
@@ -241,7 +242,7 @@ def _sample_plain(
     null: Tensor,
     seeds: list[int],
     options: SamplingOptions,
-    size: int,
+    size: Size,
     decode: bool,
 ) -> Tensor:
     null = null.expand(len(states), -1, -1)
@@ -250,10 +251,11 @@ def _sample_plain(
         (given, pooled), (without, pooled_without) = (split_packed(pipeline.unet, each) for each in (states, null))
         embeds = {"prompt_embeds": given, "negative_prompt_embeds": without}
         embeds |= {"pooled_prompt_embeds": pooled, "negative_pooled_prompt_embeds": pooled_without}
+    height, width = height_and_width(size)
     output = pipeline(
         **embeds,
-        height=size,
-        width=size,
+        height=height,
+        width=width,
         num_inference_steps=options.steps,
         guidance_scale=options.guidance_scale,
         generator=[generator(seed, "picture") for seed in seeds],
@@ -269,12 +271,12 @@ def _sample_mitigated(
     null: Tensor,
     seeds: list[int],
     options: SamplingOptions,
-    size: int,
+    size: Size,
     decode: bool,
 ) -> Tensor:
     unet, scheduler = pipeline.unet, pipeline.scheduler
     denoiser = Denoiser(lambda x, t, condition: unet(x, t, condition).sample, scheduler)
-    shape = (unet.config.in_channels, size // pipeline.vae_scale_factor, size // pipeline.vae_scale_factor)
+    shape = (unet.config.in_channels, *(side // pipeline.vae_scale_factor for side in height_and_width(size)))
     states, null = states.to(unet.dtype), null.to(unet.dtype)
     scheduler.set_timesteps(options.steps, device=states.device)
     noise = normal_like_seeds(seeds, shape, "picture").to(states) * scheduler.init_noise_sigma

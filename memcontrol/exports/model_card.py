@@ -17,6 +17,7 @@ from memcontrol.measures.measurement import Measurement
 from memcontrol.measures.score_log import read_scores
 from memcontrol.measures.statistics.intervals import Interval
 from memcontrol.privacy.guarantee import NO_GUARANTEE, guarantee_of
+from memcontrol.sizes import height_and_width
 
 __all__ = ["write_model_card"]
 
@@ -98,7 +99,7 @@ def _facts(card: Card) -> Iterator[tuple[str, str]]:
     yield "steps", f"{card.step:,}"
     if card.scale != 1:
         yield "scale", f"{card.scale:g} of the way from the base to what was trained"
-    yield "pictures", f"{card.image_size} x {card.image_size}"
+    yield "pictures", " x ".join(map(str, height_and_width(card.image_size)))
     if card.images is not None:
         yield "trained on", f"{card.images:,} images of {card.patients:,} patients"
     elif card.patients is not None:

@@ -12,6 +12,7 @@ from memcontrol.errors import CheckpointError
 from memcontrol.files.atomic import write_json
 from memcontrol.files.run_folder import CARD
 from memcontrol.plain import read_plain
+from memcontrol.sizes import Size
 
 __all__ = ["CARD_KEY", "Card", "check_fits", "check_value_range"]
 
@@ -35,6 +36,10 @@ def _is_in(low: int, high: int) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
+def _is_side(value: Any) -> bool:
+    return _is_in(8, 8192)(value) and value % 8 == 0
+
+
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
@@ -47,7 +52,7 @@ RULES: Final[dict[str, Callable[[Any], bool]]] = {
     "seed": _is_in(0, 2**63),
     "adapter": lambda value: value is None or isinstance(value, dict),
     "mask": _is_mask,
-    "image_size": lambda value: _is_in(8, 8192)(value) and value % 8 == 0,
+    "image_size": lambda value: all(map(_is_side, value if isinstance(value, tuple) and len(value) == 2 else [value])),
     "step": _is_in(0, 2**63),
     "version": _is_text,
     "training_set": lambda value: value is None or isinstance(value, str),
@@ -71,7 +76,7 @@ class Card:
         seed: Seed of the run (and of random weights).
         adapter: PEFT config before the mask chose its targets, or None.
         mask: Layout, slot names and bits.
-        image_size: Height and width that were trained on, in pixels.
+        image_size: Height and width that were trained on, in pixels; one number for a square.
         step: Optimizer steps.
         version: Version of memcontrol.
         format: Version of this record.
@@ -92,7 +97,7 @@ class Card:
     seed: int
     adapter: dict[str, Any] | None
     mask: dict[str, Any]
-    image_size: int
+    image_size: Size
     step: int
     version: str
     format: int = FORMAT
@@ -124,7 +129,8 @@ class Card:
                 "written by memcontrol, or by a newer one?"
             )
         try:
-            card = cls(**values)
+            size = values.get("image_size")
+            card = cls(**{**values, "image_size": tuple(size) if isinstance(size, list) else size})
         except TypeError as error:
             raise CheckpointError(f"{source} holds an incomplete record of memcontrol: {error}") from error
         wrong = sorted(name for name, is_valid in RULES.items() if not is_valid(getattr(card, name)))

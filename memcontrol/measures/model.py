@@ -16,6 +16,7 @@ from memcontrol.diffusion.components import Pipeline
 from memcontrol.diffusion.probes import Denoiser
 from memcontrol.diffusion.sampling import SamplingOptions, sample_batches
 from memcontrol.diffusion.texts import TextCodec
+from memcontrol.sizes import Size
 
 __all__ = ["ScoredModel"]
 
@@ -28,18 +29,18 @@ class ScoredModel:
 
     Args:
         pipeline: Samples images.
-        size: Height and width of an image, in pixels.
+        size: Height and width of an image, in pixels; one number for a square.
         sampling: Steps, guidance and scheduler.
         precision: Opens the context that the U-Net runs in.
     """
 
     pipeline: Pipeline
-    size: int
+    size: Size
     sampling: SamplingOptions
     precision: Callable[[], AbstractContextManager[object]] = field(default=nullcontext)
 
     def sample(self, prompts: Sequence[str], seeds: Sequence[int], progress: bool = False) -> Iterator[Tensor]:
-        """Sample batches of images with shape `(B, 3, size, size)`, values in [0, 1], one seed per image.
+        """Sample batches of images with shape `(B, 3, height, width)`, values in [0, 1], one seed per image.
 
         An image depends on its prompt and seed alone.
         """
@@ -72,7 +73,7 @@ class ScoredModel:
         """Return what the autoencoder makes of images: a drawn picture has gone through it too.
 
         Args:
-            images: Images with shape `(B, 3, size, size)`, values in [0, 1].
+            images: Images with shape `(B, 3, height, width)`, values in [0, 1].
 
         Returns:
             Images of the same shape, values in [0, 1].

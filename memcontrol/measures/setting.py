@@ -9,11 +9,12 @@ from memcontrol.diffusion.sampling import SamplingOptions
 from memcontrol.files.digests import digest_of
 from memcontrol.measures.options import ScoringOptions
 from memcontrol.measures.real import RealImages
+from memcontrol.sizes import Size
 
 __all__ = ["setting_digest"]
 
 
-def setting_digest(real: RealImages, options: ScoringOptions, sampling: SamplingOptions, size: int) -> str:
+def setting_digest(real: RealImages, options: ScoringOptions, sampling: SamplingOptions, size: Size) -> str:
     """Return the digest.
 
     Args:

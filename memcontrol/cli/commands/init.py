@@ -20,6 +20,7 @@ from memcontrol.data.features import split_pixels
 from memcontrol.data.images import Transform
 from memcontrol.data.splits import SPLITS
 from memcontrol.diffusion.bases import build_skeleton, locate
+from memcontrol.diffusion.components import drawn_size
 from memcontrol.errors import BaseModelError, ConfigError, DataError
 from memcontrol.files.atomic import write_text
 from memcontrol.measures.copies import ALIKE, CopyEncoder, groups_of_copies
@@ -27,6 +28,7 @@ from memcontrol.measures.forecast import forecast
 from memcontrol.plain import read_mapping
 from memcontrol.ranges import check_ranges
 from memcontrol.seeds import derive_seed
+from memcontrol.sizes import Size, height_and_width, size_of
 
 __all__ = ["describe_folder"]
 
@@ -41,6 +43,8 @@ MANY: Final = 3000
 FEW: Final = (0.6, 0.2, 0.2)
 ENOUGH: Final = (0.8, 0.1, 0.1)
 """Shares of patients to train on, to validate, and to test by."""
+SQUARE_ENOUGH: Final = 0.1
+"""Share of a picture that a square crop may cut off before another shape is proposed."""
 USUAL: Final = 512
 """Height and width of a base of which nothing is known here, in pixels."""
 NAMED: Final = re.compile(r"^(\s*\d+ x [^:]+): .+$", re.S)
@@ -264,9 +268,9 @@ def _copies(data: CaptionedImageDataModule, among: int) -> list[str]:
 
 
 def _config(source: Source, data: CaptionedImageDataModule, base: str, output: Path, findings: list[str]) -> str:
-    size, parameters = _base(base)
+    side, parameters = _base(base)
     shorter = int(np.median(data.sizes.min(axis=1)))
-    size = min(size, max(64, shorter // 64 * 64))
+    size = _size_like(data.sizes, min(side, max(64, shorter // 64 * 64)))
     images = len(data.datasets["train"])
     is_large = parameters > LARGE
     batch = max(1, min(16, images // 4))
@@ -276,7 +280,7 @@ def _config(source: Source, data: CaptionedImageDataModule, base: str, output: P
         "batch_size": batch,
         **({"num_workers": 4} if is_large else {}),
         "transform": {
-            "size": size,
+            "size": size if isinstance(size, int) else list(size),
             "augment": {"rotation": 3, "shift": 0.04, "scale": 0.06, "brightness": 0.1, "contrast": 0.1, "variants": 8},
         },
     }
@@ -297,6 +301,21 @@ def _config(source: Source, data: CaptionedImageDataModule, base: str, output: P
     )
 
 
+def _size_like(sizes: np.ndarray, side: int) -> Size:
+    """Return a square with this side, or a size with its area and the shape of most images where a square loses much.
+
+    Args:
+        sizes: Width and height of each image, with shape `(n, 2)`.
+        side: Side of the square, in pixels.
+    """
+    shape = float(np.median(sizes[:, 0] / sizes[:, 1]))
+    if 1 - min(shape, 1 / shape) <= SQUARE_ENOUGH:
+        return side
+    step = min(64, max(8, side // 8))  # what the U-Net's levels halve without a rest
+    height, width = (max(step, round(side * stretch / step) * step) for stretch in (shape**-0.5, shape**0.5))
+    return size_of(height, width)
+
+
 def _one_line(text: str) -> str:
     """Return a text that ends no comment."""
     return " ".join(text.split())
@@ -308,7 +327,8 @@ def _base(base: str) -> tuple[int, int]:
         unet = build_skeleton(base, online=False)
         folder = locate(base, download=False, online=False)
         channels = read_mapping(Path(folder) / "vae" / "config.json", BaseModelError).get("block_out_channels", [0] * 4)
-        return int(unet.config["sample_size"]) * 2 ** (len(channels) - 1), sum(p.numel() for p in unet.parameters())
+        side = max(height_and_width(drawn_size(unet, 2 ** (len(channels) - 1))))
+        return side, sum(p.numel() for p in unet.parameters())
     except BaseModelError:
         log.warning("The base %s is not on this machine; the config reckons with Stable Diffusion's size", base)
         return USUAL, 10 * LARGE

@@ -12,16 +12,18 @@ from torchvision.transforms.functional import to_pil_image
 from memcontrol.data.tables import need_columns, read_table, tidy
 from memcontrol.devices import device_named
 from memcontrol.diffusion.bases import load_components
+from memcontrol.diffusion.components import drawn_size
 from memcontrol.diffusion.sampling import SamplingOptions, sample_batches
 from memcontrol.errors import PromptError
 from memcontrol.files.sheet import write_sheet
 from memcontrol.pipeline import load_pipeline
 from memcontrol.ranges import check_ranges
 from memcontrol.seeds import derive_seed
+from memcontrol.sizes import Size, check_size
 
 __all__ = ["sample_prompts"]
 
-RANGES: Final = {"images_per_prompt": "[1, inf)", "seed": "[0, 4294967295]", "size": "[8, 8192]"}
+RANGES: Final = {"images_per_prompt": "[1, inf)", "seed": "[0, 4294967295]"}
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +36,7 @@ def sample_prompts(
     prompt_column: str,
     images_per_prompt: int,
     sampling: SamplingOptions,
-    size: int | None,
+    size: Size | None,
     output: Path,
     seed: int,
     device: str,
@@ -50,14 +52,13 @@ def sample_prompts(
         PromptError: If there are no prompts, or not as described.
     """
     texts = _read_prompts(prompts, prompts_file, prompt_column)
-    given = {"images_per_prompt": images_per_prompt, "seed": seed, "size": size}
+    given = {"images_per_prompt": images_per_prompt, "seed": seed}
     check_ranges(PromptError, "", given, RANGES)
     if source is None and scale is not None:
         raise PromptError(
             f"Argument `scale` is {scale}, but without `ckpt_path` the base draws. Name a run, or leave the scale out."
         )
-    if size is not None and size % 8:
-        raise PromptError(f"Argument `size` must be a multiple of 8, but got {size}.")
+    size = None if size is None else check_size(PromptError, "size", size)
     pipeline = load_pipeline(source, moved_base, scale=scale) if source else load_components(base).pipeline()
     pipeline.to(device_named(device))
     rows = [
@@ -65,7 +66,7 @@ def sample_prompts(
         for i, text in enumerate(texts)
         for k in range(images_per_prompt)
     ]
-    size = size or pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+    size = size or drawn_size(pipeline.unet, pipeline.vae_scale_factor)
     output.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not (output / ".gitignore").exists():
         (output / ".gitignore").write_text("*\n")  # what a private model draws is no part of a repository

@@ -15,6 +15,7 @@ from memcontrol.data.phantom.reports import findings, report
 from memcontrol.data.phantom.sites import site_named
 from memcontrol.data.readers import ImageReader
 from memcontrol.errors import DataError
+from memcontrol.sizes import height_and_width
 
 __all__ = ["PhantomDataModule", "PhantomReader"]
 
@@ -89,7 +90,7 @@ class PhantomDataModule(CaptionedImageDataModule):
     @property
     def reader(self) -> PhantomReader:
         """Draw instead of reading."""
-        return PhantomReader(self.drawing_seed, self.transform.size)
+        return PhantomReader(self.drawing_seed, max(height_and_width(self.transform.size)))
 
     def rows(self) -> pd.DataFrame:
         """List the studies with their reports; label is the most urgent finding."""

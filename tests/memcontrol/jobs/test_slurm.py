@@ -130,32 +130,41 @@ def test_a_killed_controller_leaves_no_job_behind_and_goes_on(tmp_path):
     check(tmp_path)
 
 
-def test_a_requeued_fit_ends_as_an_undisturbed_one(tmp_path):
-    slow = "--trainer.callbacks+={class_path: tests.killer.Slow, init_args: {seconds: 3}}"
-    args = short_run(tmp_path / "requeued", slow, "--trust-config")
-    script = tmp_path / "job.sh"
+def submit(folder: Path, ranks: int, *extra: str) -> str:
+    """Submit a short `fit` on so many ranks; returns the job's number."""
+    args = short_run(folder, "--trust-config", "--trainer.accelerator=cpu", f"--trainer.devices={ranks}", *extra)
+    folder.mkdir()
+    script = folder / "job.sh"
     script.write_text(
-        "#!/bin/bash\n#SBATCH --partition=cpu --ntasks=1 --requeue --open-mode=append "
-        f"--output={tmp_path / 'out.txt'}\n"
+        f"#!/bin/bash\n#SBATCH --partition=cpu --ntasks={ranks} --ntasks-per-node={ranks} --requeue "
+        f"--open-mode=append --output={folder / 'out.txt'}\n"
         f"cd {Path.cwd()}\nexport OMP_NUM_THREADS=1\nsrun {sys.executable} train.py "
         + " ".join(f"'{arg}'" for arg in args)
         + "\n"
     )
-    job = subprocess.run(["sbatch", "--parsable", script], capture_output=True, text=True, check=True).stdout.strip()
-    wait_until(lambda: list(tmp_path.glob("requeued/demo/*/checkpoints/step*.ckpt")), 240)
-    subprocess.run(["scancel", "--signal=USR1", job], check=True)
+    return subprocess.run(["sbatch", "--parsable", script], capture_output=True, text=True, check=True).stdout.strip()
 
+
+def wait_for_job(number: str, seconds: float) -> None:
     def state() -> str:
-        found = subprocess.run(["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True, check=False)
+        found = subprocess.run(["squeue", "-h", "-j", number, "-o", "%T"], capture_output=True, text=True, check=False)
         return found.stdout.strip()
 
-    wait_until(lambda: not state(), 400)
-    said = (tmp_path / "out.txt").read_text()
-    assert "Requeuing" in said or "requeue" in said.casefold(), said[-2000:]
-    main(short_run(tmp_path / "calm"))
-    (run,) = (tmp_path / "requeued" / "demo").iterdir()  # it goes on in its folder
-    calm = tmp_path / "calm" / "demo" / "version_0"
+    wait_until(lambda: not state(), seconds)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_requeued_fit_ends_as_an_undisturbed_one(tmp_path, ranks):
+    requeued, calm = tmp_path / "requeued", tmp_path / "calm"
+    job = submit(requeued, ranks, "--trainer.callbacks+={class_path: tests.killer.Slow, init_args: {seconds: 3}}")
+    wait_until(lambda: list(requeued.glob("demo/*/checkpoints/step*.ckpt")), 240)
+    subprocess.run(["scancel", "--signal=USR1", job], check=True)
+    wait_for_job(job, 400)
+    said = (requeued / "out.txt").read_text()
+    assert "requeu" in said.casefold(), said[-2000:]
+    wait_for_job(submit(calm, ranks), 400)
+    (run,), (other,) = (requeued / "demo").iterdir(), (calm / "demo").iterdir()  # it goes on in its folder
     _, found = read_checkpoint(find_checkpoint(run))
-    _, expected = read_checkpoint(find_checkpoint(calm))
+    _, expected = read_checkpoint(find_checkpoint(other))
     assert all(torch.equal(found[name], expected[name]) for name in expected)
-    pd.testing.assert_frame_equal(pd.read_csv(run / "metrics.csv"), pd.read_csv(calm / "metrics.csv"))
+    pd.testing.assert_frame_equal(pd.read_csv(run / "metrics.csv"), pd.read_csv(other / "metrics.csv"))
