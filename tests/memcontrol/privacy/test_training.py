@@ -330,15 +330,16 @@ def test_two_processes_add_the_noise_once(tmp_path):
     key = ("--trust-config", "--trainer.callbacks+=tests.killer.SameKey", "--trainer.gradient_clip_val=null")
     plain = ("--model.optimizer.lr=1e-3", *key)
     ranks = ("--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=2")
-    main(private_run(tmp_path / "one", *plain, "--model.privacy.epsilon=.inf"))
-    for name, epsilon in (("two", ".inf"), ("noisy", "0.05")):
-        args = private_run(tmp_path / name, *plain, *ranks, f"--model.privacy.epsilon={epsilon}")
+    once = ("--model.privacy.epsilon=.inf", "--trainer.max_steps=1", "--trainer.val_check_interval=1")
+    main(private_run(tmp_path / "one", *plain, *once))
+    for name, extra in (("two", once), ("noisy", ("--model.privacy.epsilon=0.05",))):
+        args = private_run(tmp_path / name, *plain, *ranks, *extra)
         subprocess.run([sys.executable, "train.py", *args], check=True, capture_output=True, timeout=300)
     one, two, noisy = (weights_of(tmp_path / name) for name in ("one", "two", "noisy"))
     assert one[CARD_KEY]["privacy"] == two[CARD_KEY]["privacy"]
     states = [checkpoint["optimizer_states"][0]["state"] for checkpoint in (one, two, noisy)]
     moments = [torch.cat([part["exp_avg"].flatten() for part in state.values()]).double() for state in states]
-    assert float((moments[0] - moments[1]).norm()) <= 1e-4 * float(moments[0].norm())  # mean gradients of all steps
+    assert float((moments[0] - moments[1]).norm()) <= 1e-5 * float(moments[0].norm())  # of one step: its gradient
     found = moments[2].std()
     of_step = (
         noisy[CARD_KEY]["privacy"]["noise_multiplier"] * noisy[CARD_KEY]["privacy"]["clip"] / 4
