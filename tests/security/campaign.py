@@ -20,13 +20,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tests.security import bad_inputs, hostile_configs, hostile_files, hostile_sources
+from tests.security import bad_inputs, hostile_bases, hostile_configs, hostile_files, hostile_sources
 from tests.security.sandbox import Outcome, watched
 
 Cases = dict[str, tuple[str, Any]]
 PARTS: dict[str, Any] = {
     "configs": hostile_configs,
     "files": hostile_files,
+    "bases": hostile_bases,
     "sources": hostile_sources,
     "inputs": bad_inputs,
 }

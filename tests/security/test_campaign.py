@@ -6,7 +6,7 @@ import pytest
 
 from tests.security import campaign
 
-SAMPLES = {"configs": 8, "files": 5, "sources": 3, "inputs": 10}
+SAMPLES = {"configs": 8, "files": 4, "bases": 2, "sources": 3, "inputs": 10}
 
 
 def chosen():
@@ -26,7 +26,8 @@ def test_no_harm_is_done(part, name):
 
 
 @pytest.mark.parametrize(
-    ("part", "number", "kinds"), [("configs", 120, 12), ("files", 60, 7), ("sources", 80, 5), ("inputs", 250, 12)]
+    ("part", "number", "kinds"),
+    [("configs", 120, 12), ("files", 60, 7), ("bases", 30, 1), ("sources", 80, 5), ("inputs", 250, 12)],
 )
 def test_there_are_enough_cases(part, number, kinds):
     cases = campaign.PARTS[part].cases()
