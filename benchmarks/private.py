@@ -4,7 +4,7 @@
 
 Nothing is chosen by any of the figures: rates are those of the rows without a bound, batch and steps are fixed, and
 what is printed is measured once, on held-out patients who chose nothing. What is there is not run again. `--plan`
-prints the runs.
+prints the runs, `--compare` also by how much svdiff and found lie above attention and LoRA at equal epsilon, paired.
 
 Rows: full, attention, LoRA of rank 4, SVDiff, and the mask that a search without a bound found (LoRA 2, 21 of 24
 slots).
@@ -13,6 +13,7 @@ slots).
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -28,6 +29,9 @@ ROWS: dict[str, tuple[list[str], float]] = {
     "full": (["adapter/full.yaml"], 1e-4),
 }
 """Overlays and learning rate of each row."""
+MASKED = ("svdiff", "found")
+RIVALS = ("attention", "lora_r4")
+"""What trains less by a mask or by singular values, and what it is to be better than."""
 MEASURES = ("kid_decoded", "heldout_loss", "membership_calibrated")
 
 
@@ -42,9 +46,7 @@ def cell(row: str, epsilon: float | None, seed: int, options: argparse.Namespace
     """Train and audit one fine-tuning, unless that was done; return its measures."""
     name = f"{row}-{'none' if epsilon is None else f'{epsilon:g}'}-{seed}"
     folder = options.folder / name
-    data = ["--config", "cxr.yaml", "--config", "compare/wide_data.yaml", "--data.search_fraction", "0"]
-    data += ["--data.root", str(options.root), "--model.base", str(options.base), "--data.test_pool", "0"]
-    data += ["--data.where", options.where] if options.where else []
+    data = data_options(options)
     audit = folder / "audit" / "audit.json"
     if not audit.is_file():
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,13 +64,8 @@ def cell(row: str, epsilon: float | None, seed: int, options: argparse.Namespace
             f"{{class_path: lightning.pytorch.loggers.CSVLogger, init_args: {{save_dir: {folder}, name: run}}}}",
             "--trainer.enable_progress_bar", "false", "--seed_everything", str(seed), "--model.eval_draws", "0",
         ]  # fmt: skip
-        scoring = f"{{measures: [{', '.join(MEASURES)}], num_images: {options.images}, num_probes: 0, draws: 4}}"
-        sampling = "{steps: 10, guidance_scale: 2.0, scheduler: DPMSolverMultistepScheduler, batch_size: 64}"
-        ask = [
-            "audit", *data, "--data.transform", "{size: 64}", "--ckpt_path", str(folder / "run"), "--output",
-            str(folder / "audit"), "--options.scoring", scoring, "--options.scoring.sampling", sampling,
-            "--options.extraction.prompts", "0",
-        ]  # fmt: skip
+        ask = ["audit", *data, *audit_options(options), "--ckpt_path", str(folder / "run"), "--output",
+               str(folder / "audit")]  # fmt: skip
         log = folder / "log.txt"
         codes = [run(fit, log), run(ask, log)]
         if codes[0] or codes[1] not in (0, 3, 4):
@@ -77,6 +74,35 @@ def cell(row: str, epsilon: float | None, seed: int, options: argparse.Namespace
     values = {m["name"]: m["value"] for m in found["measures"] if m["value"]}
     base = {m["name"]: m["null"] for m in found["measures"] if m["null"]}
     return {"row": row, "epsilon": epsilon, "guarantee": found["guarantee"], "base": base, **values}
+
+
+def data_options(options: argparse.Namespace) -> list[str]:
+    """Return what says the data and the base."""
+    data = ["--config", "cxr.yaml", "--config", "compare/wide_data.yaml", "--data.search_fraction", "0"]
+    data += ["--data.root", str(options.root), "--model.base", str(options.base), "--data.test_pool", "0"]
+    return data + (["--data.where", options.where] if options.where else [])
+
+
+def audit_options(options: argparse.Namespace) -> list[str]:
+    """Return what an audit measures."""
+    scoring = f"{{measures: [{', '.join(MEASURES)}], num_images: {options.images}, num_probes: 0, draws: 4}}"
+    sampling = "{steps: 10, guidance_scale: 2.0, scheduler: DPMSolverMultistepScheduler, batch_size: 64}"
+    return ["--data.transform", "{size: 64}", "--options.scoring", scoring, "--options.scoring.sampling", sampling,
+            "--options.extraction.prompts", "0"]  # fmt: skip
+
+
+def compared(rival: str, epsilon: float | None, seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return by how much the masked rows lie above a rival at equal epsilon, paired, in what both were measured by."""
+    names = [f"{row}-{'none' if epsilon is None else f'{epsilon:g}'}-{seed}" for row in (rival, *MASKED)]
+    output = options.folder / f"{rival}-compared-{names[0].partition('-')[2]}"
+    if not (output / "audit.json").is_file():
+        runs = [str(options.folder / name / "run") for name in names]
+        ask = ["audit", *data_options(options), *audit_options(options), "--ckpt_path", *runs, "--output", str(output)]
+        if run(ask, options.folder / "compared.txt") not in (0, 3, 4):
+            raise SystemExit(f"An audit failed: see {options.folder / 'compared.txt'}")
+    found: list[dict[str, Any]] = json.loads((output / "audit.json").read_text())["differences"]
+    of_row = len(found) // len(MASKED)  # one row after the other
+    return [{**gap, "row": MASKED[number // of_row]} for number, gap in enumerate(found)]
 
 
 def main() -> None:
@@ -94,6 +120,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=2)
     parser.add_argument("--delta", type=float, default=1e-3)
     parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--compare", action="store_true", help="compare masked rows with their rivals, paired")
     parser.add_argument("--plan", action="store_true")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -108,6 +135,13 @@ def main() -> None:
         noise = found["guarantee"]["noise_multiplier"]
         print(f"| {row} | {epsilon or 'none'} | {noise:.3g} | {' | '.join(values)} |", flush=True)
     print("base:", dict(found["base"].items()))
+    if options.compare:
+        print("\n| epsilon | row | against | measure | difference |\n| --- | --- | --- | --- | --- |")
+        for seed, epsilon, rival in itertools.product(options.seeds, options.epsilons, RIVALS):
+            for gap in compared(rival, epsilon or None, seed, options):
+                value = gap["value"]
+                said = f"{value['value']:+.3f} [{value['low']:+.3f}, {value['high']:+.3f}]"
+                print(f"| {epsilon or 'none'} | {gap['row']} | {rival} | {gap['name']} | {said} |", flush=True)
 
 
 if __name__ == "__main__":

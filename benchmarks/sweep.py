@@ -4,8 +4,9 @@
     python benchmarks/sweep.py [--runs 8] [--agents 2] [--weights 0.3 0.7] [--folder runs/sweep-benchmark]
 
 Carries out `configs/sweep.yaml` as it stands, with W&B's own proposals (the package `sweeps`, which their server runs),
-once for each weight of quality in `reward/both`; agents run its command with an offline client. Printed are, after so
-many runs of both sweeps, the front's extremes and its hypervolume over the untouched base, in units of the base's.
+once for each weight of quality in `reward/both`; agents run its command with an offline client. Printed are, run by run
+in turns of both sweeps, the front's extremes (gains over the untouched base, in units of it) and its hypervolume, as a
+share of the last one. The folder must be new.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def read_scores(room: Path) -> dict[str, float]:
 
 
 def report(found: list[dict[str, Any]]) -> pd.DataFrame:
-    """Return extremes and hypervolume of the front after each pair of runs, one of each sweep."""
+    """Return extremes and hypervolume of the front after each run, taken from the sweeps in turn."""
     gains = np.array([[run["memorization"], run["quality"]] for run in found])
     reference = np.minimum(gains.min(axis=0), 0) - 1e-3
     total = hypervolume_of(gains, reference)
@@ -116,6 +117,8 @@ def main() -> None:
     parser.add_argument("--weights", nargs="+", type=float, default=[0.3, 0.7])
     parser.add_argument("--folder", type=Path, default=Path("runs/sweep-benchmark"))
     options = parser.parse_args()
+    if options.folder.exists():
+        parser.error(f"{options.folder} is there already; give a new folder")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with tqdm(total=options.runs * len(options.weights), unit="run") as bar:
         sweeps = [Controller(weight, options.folder / f"{weight:g}", bar) for weight in options.weights]

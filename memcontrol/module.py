@@ -72,7 +72,7 @@ class MemControlModule(Denoising):
     """Fine-tunes a masked, adapted U-Net to predict noise.
 
     Args:
-        base: Base model: `embedded`, `sd15` (configs only), a diffusers folder, or a hub id.
+        base: Base model: `embedded`, `sd15` (configs only), a diffusers folder, a `.safetensors` file, or a hub id.
         adapter: PEFT config of the method, or null to run the base alone.
         slots: Slot layout, see `memcontrol.adapters.slots`.
         mask: Which slots are adapted: `all`, `none`, a list of 0 and 1, `bits:0110...`, a YAML file, or slot

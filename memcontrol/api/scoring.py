@@ -38,7 +38,7 @@ def score(
         split: Held-out patients: `validate` or `test`.
         options: Which measures, how much is drawn, and in which features.
         sampling: How pictures are drawn, where the options do not say.
-        base: The model before fine-tuning, a folder or hub id: the null of every measure. By default the run's.
+        base: The model before fine-tuning, a folder, file or hub id: the null of every measure. By default the run's.
         device: Where to draw: `auto`, `cpu`, `cuda`, ...
         progress: Whether to show bars.
 

@@ -25,9 +25,8 @@ def _of_tone(change: Callable[[Image.Image], Image.Image]) -> Change:
 
 
 def _placed(image: Image.Image, scale: float, left: float, top: float) -> Image.Image:
-    """Return what a frame of a size sees, with its corner at a place; all as shares of the image's width."""
-    width = image.width
-    matrix = (scale, 0, left * width, 0, scale, top * width)
+    """Return what a frame of a size sees, with its corner at a place; all as shares of the image's height and width."""
+    matrix = (scale, 0, left * image.width, 0, scale, top * image.height)
     return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC)
 
 
@@ -44,11 +43,11 @@ def _rotation(degrees: float) -> Change:
 
 
 def _half(image: Image.Image, other: Image.Image, rng: np.random.Generator) -> Image.Image:
-    half = image.width // 2
-    box = [(0, 0, half, image.height), (half, 0, image.width, image.height)][rng.integers(2)]
-    turned = rng.integers(2)  # an upper or lower half instead
+    second, turned = rng.integers(2), rng.integers(2)  # which half; an upper or lower one instead
     if turned:
         image, other = image.transpose(Image.Transpose.ROTATE_90), other.transpose(Image.Transpose.ROTATE_90)
+    half = image.width // 2
+    box = (half, 0, image.width, image.height) if second else (0, 0, half, image.height)
     mixed = other.copy()
     mixed.paste(image.crop(box), box[:2])
     return mixed.transpose(Image.Transpose.ROTATE_270) if turned else mixed

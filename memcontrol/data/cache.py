@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from memcontrol.data.store import ArrayStore, key_of
 from memcontrol.errors import CacheError
+from memcontrol.files.private_folder import keep_private
 from memcontrol.ranges import check_ranges
 
 __all__ = ["VERDICTS", "CacheOptions", "clear_cache", "fill", "open_store"]
@@ -75,33 +76,10 @@ def open_store(options: CacheOptions, kind: str, digest: str, shape: tuple[int, 
         shape: Shape of one record.
     """
     name = f"{kind}-{key_of(digest, str(shape), options.dtype).hex()[:16]}"
-    _keep_private(options.path)
+    keep_private(options.path, CacheError, "Argument `cache.folder`", "Or name another folder.")
     store = ArrayStore(options.path / name, shape, options.dtype)
     os.utime(store.folder)
     return store
-
-
-def _keep_private(folder: Path) -> None:
-    """Make the cache folder, or refuse one that others could read or have put something into.
-
-    Raises:
-        CacheError: If it cannot be made, belongs to somebody else, or is open to others.
-    """
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = folder.stat()
-    except OSError as error:
-        raise CacheError(
-            f"Argument `cache.folder` is {str(folder)!r}, which is no folder that can be used: {error.strerror}. Name "
-            "another one."
-        ) from error
-    if status.st_uid not in (os.getuid(), 0) or status.st_mode & 0o077:
-        owner = "yours" if status.st_uid == os.getuid() else f"of the user {status.st_uid}"
-        raise CacheError(
-            f"Argument `cache.folder` is {str(folder)!r}, which is {owner} and has the mode {status.st_mode & 0o777:o}"
-            f": others could read patients' images in it, or change them. Run `chmod 700 {folder}` if it is yours, or "
-            "name another folder."
-        )
 
 
 def clear_cache(options: CacheOptions) -> None:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 
 from memcontrol.diffusion.components import ASSETS, EMBEDDED, Components, build_parts, load_parts
 from memcontrol.diffusion.layout import check_folder, check_unet
-from memcontrol.diffusion.single_file import folder_of_file
+from memcontrol.diffusion.single_file import configs_of_file, folder_of_file
 from memcontrol.errors import BaseModelError
 from memcontrol.plain import read_mapping
 
@@ -37,7 +37,8 @@ def locate(base: str, download: bool = True, online: bool = True) -> Path | str:
         base: `embedded` (the phantom model that comes with memcontrol), `sd15` (Stable Diffusion 1.5's
             configs, without weights), a diffusers folder, a single `.safetensors` file (see
             `memcontrol.diffusion.single_file`), or a hub id.
-        download: Whether a hub id is fetched; if not, the id itself is returned.
+        download: Whether a hub id is fetched, and a single file made a folder; if not, the id itself is returned, or a
+            folder with the configs of the file alone.
         online: Whether it may be fetched over the network; if not, only what is in the cache is taken.
 
     Returns:
@@ -52,7 +53,9 @@ def locate(base: str, download: bool = True, online: bool = True) -> Path | str:
     if folder.is_dir():
         return folder
     if folder.suffix == ".safetensors" and folder.is_file():
-        return folder_of_file(folder, online)
+        return folder_of_file(folder, online) if download else configs_of_file(folder, online)
+    if folder.suffix == ".safetensors":
+        raise BaseModelError(f"Argument `base` is {base!r}, and there is no such file. Check the path.")
     if folder.suffix in (".ckpt", ".pt", ".bin"):
         raise BaseModelError(
             f"Argument `base` is {base!r}, a pickle, which can run code when it is read. Convert it to `.safetensors` "

@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from memcontrol.diffusion.conditions import take_packed
-from memcontrol.diffusion.layout import PARTS, SECOND, check_together, is_clip, needs_second
+from memcontrol.diffusion.layout import CAN_RUN, PARTS, SECOND, check_together, is_clip, needs_second
 from memcontrol.errors import BaseModelError
 from memcontrol.plain import read_mapping
 from memcontrol.seeds import scoped_seed
@@ -42,6 +42,8 @@ Vae: TypeAlias = AutoencoderKL | AutoencoderTiny
 Pipeline: TypeAlias = StableDiffusionPipeline | StableDiffusionXLPipeline
 
 ASSETS: Final = Path(__file__).parents[1] / "assets"
+DRAWN: Final = "drawn_size"
+"""Where the config of a U-Net of Stable Diffusion XL keeps height and width, in latents, that are not square."""
 EMBEDDED: Final = ASSETS / "phantom-sd"
 """The phantoms' base, which comes with the package."""
 
@@ -111,7 +113,7 @@ def drawn_size(unet: Any, factor: int) -> Size:
         unet: Its U-Net.
         factor: Pixels per latent, along one side.
     """
-    found = unet.config["sample_size"]
+    found = unet.config.get(DRAWN) or unet.config["sample_size"]
     height, width = (found, found) if isinstance(found, int) else found
     return size_of(height * factor, width * factor)
 
@@ -119,8 +121,8 @@ def drawn_size(unet: Any, factor: int) -> Size:
 def register_drawn_size(unet: Any, size: Size, factor: int) -> None:
     """Let a pipeline of diffusers draw this size unless it is told otherwise, and write it into the U-Net's config.
 
-    Diffusers' pipeline of Stable Diffusion XL knows squares only; of another shape it draws one with the longer side,
-    unless it is given `height` and `width`.
+    Diffusers' pipeline of Stable Diffusion XL knows squares only, so that another shape must be asked for there by
+    `height` and `width`; `drawn_size` knows it nevertheless.
 
     Args:
         unet: Its U-Net.
@@ -128,10 +130,12 @@ def register_drawn_size(unet: Any, size: Size, factor: int) -> None:
         factor: Pixels per latent, along one side.
     """
     height, width = (side // factor for side in height_and_width(size))
-    sides: Any = [height, width]
-    if height == width or unet.config["addition_embed_type"] == "text_time":
-        sides = max(sides)
-    unet.register_to_config(sample_size=sides)
+    if height == width:
+        unet.register_to_config(sample_size=height)
+    elif unet.config["addition_embed_type"] == "text_time":
+        unet.register_to_config(sample_size=max(height, width), **{DRAWN: [height, width]})
+    else:
+        unet.register_to_config(sample_size=[height, width])
 
 
 def is_xl(pipeline: Any) -> bool:
@@ -151,9 +155,13 @@ def load_scheduler(folder: Path) -> DDPMScheduler:
     """Return the noise schedule of a base's folder.
 
     Raises:
-        BaseModelError: If the model predicts neither noise nor velocity.
+        BaseModelError: If the model predicts neither noise nor velocity, or is one of EDM's.
     """
     config = read_mapping(folder / "scheduler" / "scheduler_config.json", BaseModelError)
+    if "EDM" in str(config.get("_class_name")):
+        raise BaseModelError(
+            f"The scheduler is {config['_class_name']}, whose U-Net is given preconditioned inputs (EDM). {CAN_RUN}"
+        )
     scheduler = DDPMScheduler.from_config(config)
     if scheduler.config["prediction_type"] not in ("epsilon", "v_prediction"):
         raise BaseModelError(

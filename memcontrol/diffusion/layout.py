@@ -161,9 +161,12 @@ def check_unet(config: dict[str, Any], base: str) -> None:
             f"{config.get('out_channels', 4)}: it needs more than a latent (inpainting models, a mask and the masked "
             f"picture). {CAN_RUN}"
         )
-    size = config.get("sample_size")
-    if isinstance(size, list | tuple) and len(size) != 2:
-        raise BaseModelError(f"The U-Net of {base!r} draws a `sample_size` of {size}, which is no height and width.")
+    size = config.get("sample_size", 64)
+    sides = size if isinstance(size, list | tuple) and len(size) == 2 else [size]
+    if not all(isinstance(side, int) and not isinstance(side, bool) for side in sides):
+        raise BaseModelError(
+            f"The U-Net of {base!r} has a `sample_size` of {size}, but it must be a whole number, or height and width."
+        )
     blocks = [*config.get("down_block_types", ()), *config.get("up_block_types", ())]
     if not any("CrossAttn" in block for block in blocks):
         raise BaseModelError(

@@ -67,7 +67,7 @@ def write_model_card(folder: Path, card: Card, run: Path | None = None, form: st
     parts = [
         f"# {title}",
         f"A fine-tuning of {_code(base)} on private images, made by memcontrol {card.version}.",
-        "```python\n" + HOW[form].format(base=base.replace('"', "")) + "\n```",
+        "```python\n" + HOW[form].format(base=base.replace('"', "")) + _shape(card) + "\n```",
         "## What it is",
         _table(["", ""], _facts(card)),
         "## What was measured",
@@ -79,6 +79,12 @@ def write_model_card(folder: Path, card: Card, run: Path | None = None, form: st
     ]
     text = str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(parts)))
     write_text(folder / "README.md", text)
+
+
+def _shape(card: Card) -> str:
+    """Return how to ask for pictures that are not square, which not every pipeline of diffusers knows of itself."""
+    height, width = height_and_width(card.image_size)
+    return "" if height == width else f"\n# pictures: pipeline(prompt, height={height}, width={width})"
 
 
 def _facts(card: Card) -> Iterator[tuple[str, str]]:

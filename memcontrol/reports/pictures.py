@@ -13,8 +13,11 @@ __all__ = ["grid_of", "picture"]
 
 
 def picture(image: Tensor, blurred: bool, side: int = 128) -> bytes:
-    """Return an image with shape `(3, H, W)`, values in [0, 1], as a small picture."""
-    drawn = to_pil_image(image.clamp(0, 1)).resize((side, side), Image.Resampling.BICUBIC)
+    """Return an image with shape `(3, H, W)`, values in [0, 1], as a small picture whose longer side is `side`."""
+    height, width = image.shape[-2:]
+    ratio = side / max(height, width)
+    size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
+    drawn = to_pil_image(image.clamp(0, 1)).resize(size, Image.Resampling.BICUBIC)
     if blurred:
         drawn = drawn.filter(ImageFilter.GaussianBlur(side / 16))
     buffer = io.BytesIO()
@@ -26,7 +29,7 @@ def grid_of(images: Tensor, blurred: bool, columns: int = 8) -> bytes:
     """Return images with shape `(n, 3, H, W)` as one picture."""
     drawn = to_pil_image(make_grid(images.clamp(0, 1), nrow=columns, padding=2, pad_value=1.0))
     if blurred:
-        drawn = drawn.filter(ImageFilter.GaussianBlur(images.shape[-1] / 16))
+        drawn = drawn.filter(ImageFilter.GaussianBlur(max(images.shape[-2:]) / 16))
     buffer = io.BytesIO()
     drawn.save(buffer, format="PNG")
     return buffer.getvalue()

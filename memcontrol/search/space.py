@@ -103,6 +103,8 @@ class Parameter:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not self.low <= value <= self.high:
             raise SearchError(f"`{self.key}` is a number in [{self.low:g}, {self.high:g}], but got {value!r}.")
+        if self.kind == "integer" and value != int(value):
+            raise SearchError(f"`{self.key}` is a whole number, but got {value!r}.")
         if self.kind == "integer":
             return (int(value) - int(self.low) + 0.5) / (int(self.high) - int(self.low) + 1)
         if self.kind == "linear":
@@ -194,7 +196,8 @@ class SearchSpace:
             values: Values by key, of a choice what it is called; `model.mask`, level by level, is all on unless given.
 
         Raises:
-            SearchError: If a key is not searched or matters to no parameter here, or a value is none of the space.
+            SearchError: If a key is not searched or does not matter beside the others, a value is none of the space, or
+                nothing would be trained.
         """
         units = list(self.middle)
         mask = values.get("model.mask", [1] * len(self.slots))
@@ -204,18 +207,19 @@ class SearchSpace:
                 f"`model.mask` of a start has one of {list(self.levels)} for each of {len(self.slots)} slots, but got "
                 f"{mask}."
             )
-        for key, value in values.items():
-            if key == "model.mask":
-                continue
-            known = [k for k, parameter in enumerate(self.parameters) if parameter.key == key]
-            matters = self.matters(np.array([units]))[0]
-            found = [k for k in known if matters[k]]
-            if not found:
-                searched = sorted({parameter.key for parameter in self.parameters})
-                why = "does not matter beside what stands before it" if known else f"is not searched; {searched} are"
-                raise SearchError(f"Start {dict(values)} names `{key}`, which {why}. Leave it out, or mend the start.")
-            units[found[0]] = self.parameters[found[0]].unit_of(value)
-        return self.proposal(mask, units)
+        left = {key: value for key, value in values.items() if key != "model.mask"}
+        for k, parameter in enumerate(self.parameters):  # what a parameter depends on stands before it
+            if parameter.key in left and self.matters(np.array([units]))[0, k]:
+                units[k] = parameter.unit_of(left.pop(parameter.key))
+        if left:
+            searched = {parameter.key for parameter in self.parameters}
+            key = next(iter(left))
+            why = "does not matter beside the others" if key in searched else f"is not searched; {sorted(searched)} are"
+            raise SearchError(f"Start {dict(values)} names `{key}`, which {why}. Leave it out, or mend the start.")
+        found = self.proposal(mask, units)
+        if not self.trains(found):
+            raise SearchError(f"Start {dict(values)} turns all slots off, with which nothing is trained. Turn one on.")
+        return found
 
     @cached_property
     def middle(self) -> tuple[float, ...]:

@@ -83,6 +83,13 @@ KINDS: dict[str, dict[str, Spoil]] = {
         "another tensor": header(x={"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}),
         "a dtype": header(x={"dtype": "evil", "shape": [2], "data_offsets": [0, 8]}),
         "NaN": weights(lambda found: found.update({k: v * float("nan") for k, v in found.items() if v.ndim > 1})),
+        "a tensor called state_dict": weights(lambda found: found.update(state_dict=torch.ones(1))),
+        "weights of one dimension": weights(
+            lambda found: found.update({"model.diffusion_model.input_blocks.0.0.weight": torch.ones(4)})
+        ),
+        "groups of nothing": in_json(UNET, norm_num_groups=0),
+        "a size of halves": in_json(UNET, sample_size=8.5),
+        "no size": in_json(UNET, sample_size=None),
         "a tensor less": weights(lambda found: found.pop("model.diffusion_model.out.2.weight")),
         "shapes of another": weights(lambda found: found.update({"model.diffusion_model.out.2.bias": torch.ones(5)})),
         "a name that leads out": weights(lambda found: found.update({"model.diffusion_model.../../x": torch.ones(1)})),

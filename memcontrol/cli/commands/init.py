@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections import Counter
 from pathlib import Path
@@ -311,7 +312,7 @@ def _size_like(sizes: np.ndarray, side: int) -> Size:
     shape = float(np.median(sizes[:, 0] / sizes[:, 1]))
     if 1 - min(shape, 1 / shape) <= SQUARE_ENOUGH:
         return side
-    step = min(64, max(8, side // 8))  # what the U-Net's levels halve without a rest
+    step = min(64, max(8, side // 64 * 8))  # coarse enough that sides stay alike, and a multiple of 8
     height, width = (max(step, round(side * stretch / step) * step) for stretch in (shape**-0.5, shape**0.5))
     return size_of(height, width)
 
@@ -327,7 +328,8 @@ def _base(base: str) -> tuple[int, int]:
         unet = build_skeleton(base, online=False)
         folder = locate(base, download=False, online=False)
         channels = read_mapping(Path(folder) / "vae" / "config.json", BaseModelError).get("block_out_channels", [0] * 4)
-        side = max(height_and_width(drawn_size(unet, 2 ** (len(channels) - 1))))
+        height, width = height_and_width(drawn_size(unet, 2 ** (len(channels) - 1)))
+        side = max(8, round(math.sqrt(height * width) / 8) * 8)  # of a square of this area
         return side, sum(p.numel() for p in unet.parameters())
     except BaseModelError:
         log.warning("The base %s is not on this machine; the config reckons with Stable Diffusion's size", base)

@@ -46,6 +46,23 @@ def laid_out(made, kind, room):
     return folder, shutil.copy(file, room / file.name)
 
 
+def with_weight(file, name, weight):
+    save_file({**load_file(file), f"model.diffusion_model.{name}": weight}, file)
+
+
+def without(file, part):
+    save_file({k: v for k, v in load_file(file).items() if part not in k}, file)
+
+
+def with_config(folder, name="config.json", **values):
+    path = folder / name
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def with_scheduler(beside, **values):
+    with_config(beside / "scheduler", "scheduler_config.json", **values)
+
+
 def parts_of(base):
     parts = load_components(str(base))
     return {name: part for name, part in vars(parts).items() if isinstance(part, torch.nn.Module)}
@@ -77,7 +94,12 @@ def test_it_is_made_once_for_the_owner_alone_and_again_when_the_file_changes(mad
     key = "model.diffusion_model.out.2.bias"
     save_file({**weights, key: weights[key] + 1}, file)
     os.utime(file, ns=(1, 1))
-    assert folder_of_file(file) != made
+    newer = folder_of_file(file)
+    assert newer != made
+    assert not made.exists()  # what no file stands for takes no space
+    with_scheduler(tmp_path / "site", prediction_type="v_prediction")
+    assert load_components(str(file)).scheduler.config["prediction_type"] == "v_prediction"
+    assert not newer.exists()
     assert torch.equal(load_components(str(file)).unet.conv_out.bias, weights[key] + 1)
 
 
@@ -89,16 +111,59 @@ def test_half_precision_stays_so_on_disk(made, tmp_path):
     assert load_components(str(file)).unet.dtype == torch.float32
 
 
+def test_parts_keep_their_own_precision(made, tmp_path):
+    _, file = laid_out(made, "sd15", tmp_path)
+    weights = load_file(file)
+    tiny = {k: v.to(torch.float8_e4m3fn) if k.startswith("model.") else v for k, v in weights.items()}
+    save_file(tiny, file)
+    folder, key = folder_of_file(file), "decoder.conv_in.weight"
+    kept = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
+    assert {weight.dtype for weight in kept.values()} == {torch.float16}
+    autoencoder = load_file(folder / "vae" / "diffusion_pytorch_model.safetensors")
+    assert torch.equal(autoencoder[key], weights[f"first_stage_model.{key}"])
+
+
+def test_a_cache_that_others_can_write_to_is_refused(made, tmp_path):
+    _, file = laid_out(made, "sd15", tmp_path)
+    folder_of_file(file)
+    (tmp_path / "cache" / "memcontrol" / "bases").chmod(0o777)
+    with pytest.raises(BaseModelError, match=r"chmod 700 .*bases"):
+        load_components(str(file))
+
+
+def test_a_skeleton_needs_the_configs_alone(made, tmp_path):
+    _, file = laid_out(made, "sd15", tmp_path)
+    assert build_skeleton(str(file)).config["cross_attention_dim"] == 32
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_file_that_is_not_there_is_no_model_of_the_hub():
+    with pytest.raises(BaseModelError, match="there is no such file"):
+        locate("models/cxr.safetensors", download=False)
+
+
 @pytest.mark.parametrize(("spoil", "said"), [
     (lambda file, _: file.write_bytes(b"no safetensors"), "cannot be read as safetensors"),
+    (lambda file, _: save_file({**load_file(file), "state_dict": torch.ones(1)}, file), None),
+    (lambda file, _: with_weight(file, "input_blocks.0.0.weight", torch.ones(4)), "cannot be read as safetensors"),
+    (lambda file, _: with_weight(file, "out.2.bias", torch.ones(9)), "does not fit the configs"),
+    (lambda file, beside: with_config(beside / "unet", norm_num_groups=0), "does not fit the configs"),
+    (lambda file, beside: with_config(beside / "unet", sample_size=8.5), "must be a whole number"),
+    (lambda file, beside: with_config(beside / "unet", sample_size=[8, 8, 8]), "must be a whole number"),
+    (lambda file, beside: with_config(beside / "unet", sample_size=None), "must be a whole number"),
+    (lambda file, beside: with_scheduler(beside, _class_name="EDMEulerScheduler"), "EDM"),
     (lambda file, _: save_file({"lora_unet_x.lora_down.weight": torch.zeros(1)}, file), "holds no U-Net"),
     (lambda file, beside: shutil.rmtree(beside / "vae"), r"lacks \['vae'\]"),
     (lambda file, beside: shutil.rmtree(beside / "tokenizer"), r"lacks \['tokenizer'\]"),
-    (lambda file, _: save_file({k: v for k, v in load_file(file).items() if ".out.2." not in k}, file), "out"),
+    (lambda file, _: without(file, ".out.2."), "weights of unet are missing"),
+    (lambda file, _: without(file, "text_model.final"), "weights of text_encoder are missing"),
 ])  # fmt: skip
 def test_what_does_not_belong_together_is_refused_and_nothing_is_left(made, tmp_path, spoil, said):
     _, file = laid_out(made, "sd15", tmp_path)
     spoil(file, tmp_path / "site")
+    if said is None:
+        load_components(str(file))
+        return
     with pytest.raises(BaseModelError, match=said):
         load_components(str(file))
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_dir() and path.name.startswith("site")]
@@ -114,6 +179,7 @@ def test_sizes_of_another_model_are_refused(made, tmp_path):
 
 def test_without_configs_the_hub_is_asked_for_those_of_its_kind(made, tmp_path, monkeypatch):
     folder, file = made["sd15"]
+    (file.parent / "site").mkdir(exist_ok=True)  # of pictures, say
     asked = []
 
     def hub(model, allow_patterns, local_files_only):
@@ -136,7 +202,7 @@ def test_a_hub_that_cannot_be_reached_is_told_with_the_way_out(made, monkeypatch
         raise OSError("no route to host")
 
     monkeypatch.setattr("memcontrol.diffusion.single_file.snapshot_download", hub)
-    with pytest.raises(BaseModelError, match=r"no route to host Put them \(unet/config.json"):
+    with pytest.raises(BaseModelError, match=r"no route to host. Put them \(unet/config.json"):
         load_components(str(file))
 
 

@@ -136,6 +136,8 @@ def test_a_start_says_what_one_would_pick_by_hand():
     assert start.values == {"method": "lora", "method.init_args.r": 8, "lr": pytest.approx(2e-5, rel=1e-4)}
     usual = SPACE.start({})
     assert usual == SPACE.proposal([1, 1, 1], SPACE.middle)
+    swapped = SPACE.start({"lr": 2e-5, "method.init_args.r": 8, "model.mask": [1, 0, 1], "method": "lora"})
+    assert swapped == start  # in whatever order it is written
     assert SPACE.start({"lr": 5e-3}).values == {"method": "svdiff", "lr": pytest.approx(5e-3, rel=1e-4)}
 
 
@@ -155,10 +157,14 @@ def test_a_start_has_the_number_that_was_asked_for(kind):
     ({"method": "svdiff", "method.init_args.r": 4}, "does not matter beside"),
     ({"model.mask": [1, 1]}, "for each of 3 slots"),
     ({"model.mask": "all"}, "but got all"),
+    ({"count": 2.5}, "`count` is a whole number, but got 2.5"),
+    ({"model.mask": [0, 0, 0]}, "turns all slots off"),
 ])  # fmt: skip
 def test_a_start_outside_the_space_is_refused(values, said):
+    count = Parameter("count", "integer", 1, 9)
+    space = SearchSpace(SPACE.slots, (*SPACE.parameters, count), may_be_empty=False)
     with pytest.raises(SearchError, match=said):
-        SPACE.start(values)
+        space.start(values)
 
 
 def test_starts_come_before_anchors_and_count_once():
