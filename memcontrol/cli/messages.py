@@ -21,6 +21,7 @@ TYPES: Final = {
     "bool": "`true` or `false`",
     "str": "a text",
     "list": "a list",
+    "tuple": "a list of them",
 }
 KEY: Final = re.compile(r'Parser key "([^"]+)"')
 DENIED: Final = re.compile(r"Importing '([^']+)' is not allowed")
@@ -29,7 +30,7 @@ NOT_ACCEPTED: Final = re.compile(r"Option '([^']+)' is not accepted")
 NO_CLASS: Final = re.compile(r"Expected a dot import path string: (.+)$", re.M)
 WRONG: Final = re.compile(r"Expected a (typing\.Literal\[.*?\]|<class '[\w.]+'>)\. Got value: (.*)$", re.M)
 NO_KEY: Final = re.compile(r"does not accept option '([^']+)'")
-ANY_OF: Final = re.compile(r"- Expected a (<class '[\w.]+'>)$.*Given value: (.*)$", re.M | re.S)
+ANY_OF: Final = re.compile(r"- Expected a (<class '[\w.]+'>)$.*?Given value: ([^\n]*)", re.M | re.S)
 NO_CHOICE: Final = re.compile(r"invalid choice: '([^']+)' \(choose from (.*)\)")
 UNREADABLE: Final = ("Unexpected config", "Problems parsing config", "codec can't decode")
 MOST: Final = 500
@@ -66,8 +67,9 @@ def explained(text: str, configs: Sequence[str] = ()) -> str:
         return f"{at} must be {_allowed(wrong[1])}, but got {wrong[2].strip()!r}."
     if name := NO_CLASS.search(text):
         return f"{at} is {name[1]!r}, which is no class that is known.{_near(name[1].rpartition('.')[2], _classes())}"
-    if given := ANY_OF.search(text):
-        allowed = re.findall(r"- Expected a (<class '[\w.]+'>)$", text, re.M)
+    inner = text[max(0, text.rfind("Subtypes:")) :]  # of types within types, the one that was meant
+    if given := ANY_OF.search(inner):
+        allowed = re.findall(r"- Expected a (<class '[\w.]+'>)$", inner[: given.start(2)], re.M)
         return f"{at} must be {' or '.join(dict.fromkeys(map(_allowed, allowed)))}, but got {given[2].strip()!r}."
     return " ".join(text.split())[:MOST]
 

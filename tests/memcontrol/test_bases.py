@@ -114,7 +114,8 @@ def test_prediction_by_us_is_the_pipeline_s(bases, kind):
             assert not torch.equal(parts.unet(x, t, changed).sample, found)
 
 
-@pytest.mark.parametrize("kind", [KINDS[0], *(pytest.param(kind, marks=pytest.mark.whole) for kind in KINDS[1:])])
+@pytest.mark.whole
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(bases, runs, kind, tmp_path):
     fit(bases[kind], tmp_path, 10)
     fit(bases[kind], tmp_path, 20, f"--ckpt_path={tmp_path / 'demo' / 'version_0'}")

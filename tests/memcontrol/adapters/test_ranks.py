@@ -50,6 +50,7 @@ def test_patterns_that_cannot_be_compared_are_refused(pattern):
         named_by(pattern, ["a" * 200])
 
 
+@pytest.mark.whole
 def test_ranks_survive_checkpoint_adapter_and_pipeline(tmp_path):
     adapter = {"class_path": "peft.LoraConfig", "init_args": {"r": 4, "rank_pattern": PATTERN}}
     main(short_run(tmp_path, "--trainer.max_steps=2", "--model.slots=parts", f"--model.adapter={json.dumps(adapter)}"))

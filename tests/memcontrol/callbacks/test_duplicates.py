@@ -37,6 +37,7 @@ def test_one_image_is_its_own_group(images):
     assert groups_of_copies(CopyEncoder().encode(images[:1]), 0.98).tolist() == [0]
 
 
+@pytest.mark.whole
 def test_their_errors_count_for_less(tmp_path):
     """With all images in one group of k, the loss of a step is a k-th of what it was."""
     losses = []

@@ -11,7 +11,10 @@ from memcontrol.cli import main
     ("options", "said"),
     [
         (["--trainer.max_steps=x"], "Argument `trainer.max_steps` must be a whole number, but got 'x'."),
-        (["--data.transform.size=1.5"], "Argument `data.transform.size` must be a whole number, but got '1.5'."),
+        (
+            ["--data.transform.size=1.5"],
+            "Argument `data.transform.size` must be a whole number or a list of them, but got '1.5'.",
+        ),
         (["--data.captions=all"], "Argument `data.captions` must be one of ['first', 'any'], but got 'all'."),
         (
             ["--seed_everything=x"],

@@ -56,6 +56,7 @@ def test_it_is_said_before_the_first_trial_and_nothing_is_left(tmp_path, stand_i
     assert sum(event["event"] == "ask" for event in events) == 8
 
 
+@pytest.mark.whole
 def test_a_study_that_goes_on_is_not_rehearsed_again(tmp_path, stand_in):
     with inline_workers():
         main(arguments(tmp_path, 8))
