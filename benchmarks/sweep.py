@@ -40,7 +40,7 @@ class Controller:
     """
 
     def __init__(self, weight: float, folder: Path, bar: Any) -> None:
-        self.config = yaml.safe_load(find_config("sweep.yaml").read_text())
+        self.config = yaml.safe_load(Path(find_config("sweep.yaml")).read_text())
         self.config["method"] = "bayes"
         self.config["parameters"]["trainer.callbacks.weight"] = {"value": weight}
         self.command = [part for part in self.config.pop("command") if part not in ("${env}", "${args}")]
