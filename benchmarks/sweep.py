@@ -61,11 +61,11 @@ class Controller:
         room = self.folder / str(number)
         room.mkdir(parents=True, exist_ok=True)
         arguments = [f"--{name}={value}" for name, value in values.items()]
-        own = [f"--trainer.logger.save_dir={room}", "--trainer.enable_progress_bar=false"]
+        own = ["--trainer.enable_progress_bar=false"]
         environment = {**os.environ, "WANDB_MODE": "offline"}
         command = [sys.executable, "-m", *self.command, *arguments, *own]
         with (room / "log.txt").open("w") as log:
-            ended = subprocess.run(command, env=environment, stdout=log, stderr=log)
+            ended = subprocess.run(command, cwd=room, env=environment, stdout=log, stderr=log)
         if ended.returncode:
             raise SystemExit(f"A run failed: see {room / 'log.txt'}")
         scores = read_scores(room)
