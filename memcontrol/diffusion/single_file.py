@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -62,7 +63,7 @@ def configs_of_file(file: Path, online: bool = True) -> Path:
     """
     kind = _kind(file)
     beside = file.with_suffix("")
-    if (beside / "unet" / PARTS["unet"]).is_file():
+    if os.path.lexists(beside / "unet" / PARTS["unet"]):  # whatever it is: what is meant is not fetched instead
         configs, where = beside, f"{beside.name}/ beside it"
     else:
         where = DIFFUSERS_DEFAULT_PIPELINE_PATHS[kind]["pretrained_model_name_or_path"]
