@@ -3,10 +3,10 @@
     pip install sweeps
     python benchmarks/sweep.py [--runs 8] [--agents 2] [--weights 0.3 0.7] [--folder runs/sweep-benchmark]
 
-Carries out `configs/sweep.yaml` as it stands, with W&B's own proposals (the package `sweeps`, which their server runs),
-once for each weight of quality in `reward/both`; agents run its command with an offline client. Printed are, run by run
-in turns of both sweeps, the front's extremes (gains over the untouched base, in units of it) and its hypervolume, as a
-share of the last one. The folder must be new.
+Carries out `configs/sweep.yaml` with the method `bayes`, by W&B's own proposals (the package `sweeps`, which their
+server runs), once for each weight of quality in `reward/both`; agents run its command with an offline client. Printed
+are, run by run in turns of both sweeps, the front's extremes (gains over the untouched base, in units of it) and its
+hypervolume, as a share of the last one. The folder must be new.
 """
 
 from __future__ import annotations

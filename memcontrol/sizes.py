@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from memcontrol.errors import MemControlError
 from memcontrol.ranges import is_in_range
 
-__all__ = ["SIDE", "Size", "check_size", "height_and_width", "size_of"]
+__all__ = ["SIDE", "Size", "check_size", "height_and_width", "is_size", "size_of"]
 
 Size: TypeAlias = int | tuple[int, int]
 SIDE = "[8, 8192]"
@@ -40,10 +40,15 @@ def check_size(kind: type[MemControlError], name: str, size: Any) -> Size:
     Raises:
         MemControlError: Of that kind, if a side is no multiple of 8 in the range of sides.
     """
-    sides = list(size) if isinstance(size, list | tuple) else [size, size]
-    whole = all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
-    if len(sides) != 2 or not whole or not all(is_in_range(side, SIDE) and side % 8 == 0 for side in sides):
+    if not is_size(size):
         raise kind(
             f"Argument `{name}` must be a multiple of 8 in {SIDE}, or two of them, height and width, but got {size}."
         )
-    return size_of(*sides)
+    return size if isinstance(size, int) else size_of(*size)
+
+
+def is_size(size: Any) -> bool:
+    """Whether something is a size: a multiple of 8 in the range of sides, or two of them, height and width."""
+    sides = list(size) if isinstance(size, list | tuple) else [size, size]
+    whole = all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
+    return len(sides) == 2 and whole and all(is_in_range(side, SIDE) and side % 8 == 0 for side in sides)

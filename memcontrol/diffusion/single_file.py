@@ -64,7 +64,7 @@ def configs_of_file(file: Path, online: bool = True) -> Path:
     kind = _kind(file)
     beside = file.with_suffix("")
     if os.path.lexists(beside / "unet" / PARTS["unet"]):  # whatever it is: what is meant is not fetched instead
-        configs, where = beside, f"{beside.name}/ beside it"
+        configs = beside
     else:
         where = DIFFUSERS_DEFAULT_PIPELINE_PATHS[kind]["pretrained_model_name_or_path"]
         try:
@@ -76,8 +76,7 @@ def configs_of_file(file: Path, online: bool = True) -> Path:
                 f"(unet/config.json, vae/config.json, text_encoder/config.json, scheduler/, tokenizer/) into {beside}."
             ) from error
     check_configs(configs, str(file))
-    prediction = load_scheduler(configs).config["prediction_type"]
-    log.info("%s is of the kind %s; its configs are those of %s (%s)", file.name, kind, where, prediction)
+    load_scheduler(configs)  # refuses one that cannot be run
     return configs
 
 
@@ -100,8 +99,9 @@ def folder_of_file(file: Path, online: bool = True) -> Path:
     configs = configs_of_file(file, online)
     status = file.stat()
     digest = hashlib.sha256(f"{status.st_size} {status.st_mtime_ns}".encode())
-    for path in sorted(path for part in PARTS | SECOND for path in (configs / part).glob("*.[jt][sx][ot]*")):
-        digest.update(f"{path.relative_to(configs)} ".encode() + path.read_bytes())
+    for path in sorted(path for part in PARTS | SECOND for path in (configs / part).glob("*")):
+        if path.suffix in (".json", ".txt") and path.is_file():  # a pipe would be waited for
+            digest.update(f"{path.relative_to(configs)} ".encode() + path.read_bytes())
     place = f"{file.stem}-{hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]}"
     folder = cache / "bases" / f"{place}-{digest.hexdigest()[:16]}"
     with FileLock(cache / "bases" / f"{place}.lock"):  # of several ranks, one makes it
@@ -139,7 +139,9 @@ def _make(file: Path, configs: Path, folder: Path) -> None:
             f"The base {str(file)!r} is to become a folder in {folder.parent}, which needs {size / 2**30:.1f} GiB, but "
             f"{free / 2**30:.1f} GiB are free. Make room, or set XDG_CACHE_HOME to a folder of a larger disk."
         )
-    log.info("Making a diffusers folder of %s, once (%.1f GiB)", file.name, size / 2**30)
+    prediction = load_scheduler(configs).config["prediction_type"]
+    said = "Making a diffusers folder of %s, once (%.1f GiB), with the configs of %s (%s)"
+    log.info(said, file.name, size / 2**30, configs, prediction)
     unfinished = folder.with_name(f"{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:

@@ -12,7 +12,7 @@ from memcontrol.errors import CheckpointError
 from memcontrol.files.atomic import write_json
 from memcontrol.files.run_folder import CARD
 from memcontrol.plain import read_plain
-from memcontrol.sizes import Size
+from memcontrol.sizes import Size, is_size
 
 __all__ = ["CARD_KEY", "Card", "check_fits", "check_value_range"]
 
@@ -36,10 +36,6 @@ def _is_in(low: int, high: int) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
-def _is_side(value: Any) -> bool:
-    return _is_in(8, 8192)(value) and value % 8 == 0
-
-
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
@@ -52,7 +48,7 @@ RULES: Final[dict[str, Callable[[Any], bool]]] = {
     "seed": _is_in(0, 2**63),
     "adapter": lambda value: value is None or isinstance(value, dict),
     "mask": _is_mask,
-    "image_size": lambda value: all(map(_is_side, value if isinstance(value, tuple) and len(value) == 2 else [value])),
+    "image_size": is_size,
     "step": _is_in(0, 2**63),
     "version": _is_text,
     "training_set": lambda value: value is None or isinstance(value, str),
