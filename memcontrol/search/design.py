@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from memcontrol.errors import SearchError
 from memcontrol.search.options import SearchOptions
 from memcontrol.search.space import Proposal, SearchSpace
 
@@ -20,7 +21,12 @@ def initial_design(space: SearchSpace, options: SearchOptions, trains_without: b
         SearchError: If a start is no point of the space.
     """
     count, middle = len(space.slots), space.middle
-    found = [space.start(values) for values in options.starts]
+    try:
+        found = [space.start(values) for values in options.starts]
+    except SearchError as error:
+        raise SearchError(
+            f"Argument `search.starts` names what is no point of the space: {error} Mend it, or widen the space."
+        ) from error
     for anchor in options.anchors if count or space.categories else []:
         if anchor == "all":
             found.append(space.proposal([1] * count, middle))

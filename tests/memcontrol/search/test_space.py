@@ -167,6 +167,11 @@ def test_a_start_outside_the_space_is_refused(values, said):
         space.start(values)
 
 
+def test_a_wrong_start_names_the_option():
+    with pytest.raises(SearchError, match=r"Argument `search.starts` .*`lr` is a number in .* but got 5"):
+        initial_design(SPACE, SearchOptions(starts=[{"lr": 5}]), trains_without=True)
+
+
 def test_starts_come_before_anchors_and_count_once():
     options = SearchOptions(starts=[{"method": "lora"}, {}], anchors=["all", "none"])
     found = initial_design(SPACE, options, trains_without=True)
