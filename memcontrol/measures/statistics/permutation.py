@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.stats import norm, rankdata
 
@@ -125,6 +126,10 @@ def p_gap(
 ) -> float:
     """Return the one-sided p-value of "the mean of the first group lies above that of the second".
 
+    Each patient counts with as many of its values, from the first, as every patient has. Pictures are drawn in a number
+    for each group, so that patients of the smaller group have more of them; with all their values, patients of both
+    groups could not be exchanged, and rare values (one picture of twenty that hugs an image) raised false alarms.
+
     Args:
         inside: Values of the first group, with shape `(n,)`.
         outside: Values of the second group, with shape `(k,)`.
@@ -132,7 +137,13 @@ def p_gap(
         outside_of: Patient of each value of the second group.
         seed: Seed of the labelings.
     """
-    pooled = Pooled.of(inside, outside, inside_of, outside_of)
+    groups = [
+        pd.DataFrame({"value": np.asarray(values, dtype=np.float64), "patient": np.asarray(names, dtype=str)})
+        for values, names in ((inside, inside_of), (outside, outside_of))
+    ]
+    enough = min(int(group["patient"].value_counts().min()) for group in groups)
+    a, b = (group.groupby("patient").head(enough) for group in groups)
+    pooled = Pooled.of(a["value"], b["value"], a["patient"].tolist(), b["patient"].tolist())
     return p_labels(pooled, pooled.gap, seed)
 
 

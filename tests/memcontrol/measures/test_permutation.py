@@ -48,6 +48,29 @@ def test_false_alarms_are_as_rare_as_they_say(test, monkeypatch):
     assert np.mean(np.array(found) <= 0.5) > 0.3  # and they are not afraid of their shadow
 
 
+@pytest.mark.parametrize(("trained", "held_out"), [((54, 1), (19, 3)), ((20, 3), (60, 1))])
+def test_groups_with_more_pictures_of_each_patient_raise_no_more_alarms(trained, held_out, monkeypatch):
+    """As many pictures are drawn for the few held-out patients as for the many others; one in twenty hugs an image."""
+    monkeypatch.setattr(permutation, "LABELINGS", 499)
+    rng, found = np.random.default_rng(0), []
+    names = [[f"p{i}" for i in range(number) for _ in range(each)] for number, each in (trained, held_out)]
+    for seed in range(200):
+        inside, outside = (np.float64(rng.random(len(of)) < 0.05) for of in names)
+        found.append(p_gap(inside, outside, *names, seed))
+    for level in (0.01, 0.05, 0.2):
+        assert np.mean(np.array(found) <= level) <= level + 3 * np.sqrt(level * (1 - level) / 200)
+
+
+def test_a_patient_counts_with_as_many_values_as_every_patient_has():
+    names = ["a", "a", "a", "b", "b"]
+    others = ["c", "d", "d", "c", "c"]
+    cut = p_gap([1.0, 2.0, 5.0, 4.0], [0.5], [*names[:2], *names[3:]], ["c"], 0)
+    assert p_gap([1.0, 2.0, 9.0, 5.0, 4.0], [0.5, 3.0, 1.0, 2.5, 7.0], names, others, 0) == p_gap(
+        [1.0, 2.0, 5.0, 4.0], [0.5, 3.0, 1.0, 2.5], [*names[:2], *names[3:]], others[:4], 0
+    )
+    assert cut == p_gap([1.0, 5.0], [0.5], ["a", "b"], ["c"], 0)
+
+
 def test_it_equals_scipy_s():
     rng = np.random.default_rng(0)
     a, b = rng.normal(0.5, 1, 20), rng.normal(0, 1, 30)
