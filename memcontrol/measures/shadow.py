@@ -10,7 +10,7 @@ from memcontrol.measures.functional.lira import likelihood_ratios
 from memcontrol.measures.measure import Measure, Scene, register
 from memcontrol.measures.membership import LOW_NOISE, TINY
 from memcontrol.measures.needs import Evidence
-from memcontrol.measures.probes import Probe, Probed
+from memcontrol.measures.probes import Probed
 
 __all__ = ["LiRAAUC"]
 
@@ -36,24 +36,27 @@ class LiRAAUC(Measure):
     is_reward = False
 
     def values(self, evidence: Evidence, scene: Scene) -> Values | None:
-        """Return the likelihood ratios of both sides, or None where there are no shadow models."""
+        """Return the likelihood ratios of both sides, or None where there are no shadow models.
+
+        Images that all shadow models were trained on, or none, are left out.
+        """
         if not scene.shadows:
             return None
-        (inside, names), (outside, others) = (self._ratios(need, evidence, scene) for need in self.needs)
-        return Values(inside, names, outside, others)
+        scores = np.concatenate([_scores(evidence[need]) for need in self.needs])
+        names = np.array([name for need in self.needs for name in evidence[need].subjects])
+        shadows = [np.concatenate([_scores(shadow.evidence[need]) for need in self.needs]) for shadow in scene.shadows]
+        members = np.array([[name in shadow.members for shadow in scene.shadows] for name in names])
+        inside = members.sum(axis=1)
+        kept = (inside > 0) & (inside < len(scene.shadows))
+        # Both sides at once: what is estimated from one side alone would tell its images from the other's.
+        ratios = torch.from_numpy(likelihood_ratios(scores[kept], np.stack(shadows, axis=1)[kept], members[kept]))
+        trained = int(kept[: len(evidence[self.needs[0]].subjects)].sum())
+        names = names[kept]
+        return Values(ratios[:trained], names[:trained].tolist(), ratios[trained:], names[trained:].tolist())
 
     def note(self, ours: Values, scene: Scene, note: str) -> str:
         """Say how many shadow models there were."""
         return f"by {len(scene.shadows)} shadow models; {note}"
-
-    def _ratios(self, need: Probe, evidence: Evidence, scene: Scene) -> tuple[torch.Tensor, list[str]]:
-        """Return the ratios of those images that some shadow models were trained on, and others not; and patients."""
-        subjects = evidence[need].subjects
-        shadows = np.stack([_scores(shadow.evidence[need]) for shadow in scene.shadows], axis=1)
-        members = np.array([[name in shadow.members for shadow in scene.shadows] for name in subjects])
-        kept = members.any(axis=1) & ~members.all(axis=1)
-        ratios = likelihood_ratios(_scores(evidence[need])[kept], shadows[kept], members[kept])
-        return torch.from_numpy(ratios), [subjects[row] for row in np.flatnonzero(kept)]
 
 
 def _scores(probed: Probed) -> np.ndarray:

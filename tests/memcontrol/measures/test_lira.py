@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
+from memcontrol.measures import Evidence
 from memcontrol.measures.functional.lira import likelihood_ratios
+from memcontrol.measures.measure import Scene, Shadow
+from memcontrol.measures.membership import LOW_NOISE
+from memcontrol.measures.probes import Probed
+from memcontrol.measures.shadow import LiRAAUC
+from memcontrol.measures.statistics import permutation
 
 
 def world(images, shadows, seed, spread=1.0, memorability=1.0):
@@ -56,3 +65,37 @@ def test_where_nothing_was_learnt_it_is_chance():
         scores, shadows = rng.normal(size=400), rng.normal(size=(400, 4))
         areas.append(roc_auc_score(rng.random(400) < 0.5, likelihood_ratios(scores, shadows, members)))
     assert np.mean(areas) == pytest.approx(0.5, abs=0.02)
+
+
+def scene_of(seed, patients=40, shadows=8):
+    """Return what LiRA is told of a model that learnt nobody, and of shadows, whose losses lie elsewhere as a whole."""
+    rng = np.random.default_rng(seed)
+    names = [[f"{side}{i}" for i in range(patients)] for side in ("trained", "held-out")]
+    difficulty = rng.normal(size=2 * patients)
+
+    def evidence(level):
+        losses = np.exp(-(difficulty + level + 0.3 * rng.normal(size=2 * patients)))
+        sides = torch.from_numpy(losses).view(2, patients, 1)
+        probed = [Probed(list(range(patients)), of, scores) for of, scores in zip(names, sides, strict=True)]
+        return Evidence(dict(zip(LOW_NOISE, probed, strict=True)))
+
+    everyone = {*names[0], *names[1]}
+    halves = [set(rng.permutation(sorted(everyone))[:patients]) for _ in range(shadows // 2)]
+    members = [half for first in halves for half in (first, everyone - first)]
+    scene = Scene(None, SimpleNamespace(seed=seed), None, [Shadow(evidence(0.1 * rng.normal()), of) for of in members])
+    return evidence(0.1 * rng.normal()), evidence(-1.0), scene
+
+
+def test_a_model_whose_losses_lie_elsewhere_as_a_whole_raises_no_alarm(monkeypatch):
+    """A model that is more private than its shadows, or trained a little less, and a base far from both."""
+    monkeypatch.setattr(permutation, "LABELINGS", 299)
+    found, areas = [], []
+    for seed in range(100):
+        model, base, scene = scene_of(seed)
+        (alone,) = LiRAAUC().measure(model, scene, None)
+        (paired,) = LiRAAUC().measure(model, scene, base)
+        found.append([alone.p, paired.p])
+        areas.append(alone.value.value)
+    for level in (0.05, 0.2):
+        assert (np.mean(np.array(found) <= level, axis=0) <= level + 3 * np.sqrt(level * (1 - level) / 100)).all()
+    assert 0.25 < min(areas) <= max(areas) < 0.75
