@@ -16,7 +16,7 @@ import torch
 from memcontrol.measures import Evidence, RealImages
 from memcontrol.measures.probes import LossProbe
 from memcontrol.measures.statistics.intervals import owners
-from memcontrol.measures.statistics.permutation import Labels, Pooled, p_labels
+from memcontrol.measures.statistics.permutation import Labels, Pooled, exchangeable, p_labels
 from memcontrol.seeds import derive_seed
 
 __all__ = ["Exchangeability", "exchangeability"]
@@ -76,6 +76,8 @@ def exchangeability(real: RealImages, base: Evidence | None, seed: int = 0) -> E
         return Exchangeability(at_random=True)
     patients = [real.subjects(split) for split in ("train", real.heldout_split)]
     kept = [_some(names, seed) for names in patients]
+    even = exchangeable(*([of[row] for row in rows] for of, rows in zip(patients, kept, strict=True)))
+    kept = [rows[of] for rows, of in zip(kept, even, strict=True)]
     sides = [values[rows] for values, rows in zip(_described(real, base), kept, strict=True)]
     names = [[of[row] for row in rows] for of, rows in zip(patients, kept, strict=True)]
     (owner_a, num_a), (owner_b, num_b) = map(owners, names)
@@ -93,7 +95,9 @@ def exchangeability(real: RealImages, base: Evidence | None, seed: int = 0) -> E
 
     said = told @ np.repeat([1.0, 0.0], [len(side) for side in sides])
     pooled = Pooled.of(said[: len(sides[0])], said[len(sides[0]) :], *names)
-    return Exchangeability(False, float(pooled.auc(pooled.labels)[0]), p_labels(pooled, separation, seed))
+    return Exchangeability(
+        False, float(pooled.auc(pooled.labels)[0]), p_labels(pooled, separation, seed, is_normal=True)
+    )
 
 
 def _described(real: RealImages, base: Evidence | None) -> list[np.ndarray]:

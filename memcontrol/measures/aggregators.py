@@ -28,7 +28,15 @@ from memcontrol.measures.functional.membership import hits_at_fpr, tpr_of_labels
 from memcontrol.measures.statistics.areas import auc_deviations, auc_interval
 from memcontrol.measures.statistics.intervals import Z95, Interval, mean_interval
 from memcontrol.measures.statistics.jackknife import Deviations, Statistic, by_groups, of_mean
-from memcontrol.measures.statistics.permutation import Labels, Pooled, p_gap, p_labels, p_mean, spread_of_labels
+from memcontrol.measures.statistics.permutation import (
+    Labels,
+    Pooled,
+    exchangeable,
+    p_gap,
+    p_labels,
+    p_mean,
+    spread_of_labels,
+)
 from memcontrol.measures.statistics.shares import is_share, share_interval
 
 __all__ = [
@@ -236,18 +244,18 @@ class GroupAUC(Aggregator):
     def summarize(self, ours: Values, base: Values | None, worse: int, seed: int) -> Summary:
         """Return the area against the base's on the same images, or against chance."""
         found = _area(ours)
-        pooled = _pooled(ours)
+        pooled = _pooled(_exchangeable(ours))
         if base is None:
-            p, spread = p_labels(pooled, pooled.auc, seed, two_sided=True), spread_of_labels(pooled, pooled.auc, seed)
-            return Summary(found, 0.5, p, "null: chance", spread)
-        theirs = _pooled(base)
+            p = p_labels(pooled, pooled.auc, seed, two_sided=True, is_normal=True)
+            return Summary(found, 0.5, p, "null: chance", spread_of_labels(pooled, pooled.auc, seed))
+        theirs = _pooled(_exchangeable(base))
 
         def rise(labels: Labels) -> np.ndarray:
             found: np.ndarray = pooled.auc(labels) - theirs.auc(labels)
             return found
 
-        p, spread = p_labels(pooled, rise, seed, two_sided=True), spread_of_labels(pooled, rise, seed)
-        return Summary(found, _area(base), p, "null: the base, paired", spread)
+        p = p_labels(pooled, rise, seed, two_sided=True, is_normal=True)
+        return Summary(found, _area(base), p, "null: the base, paired", spread_of_labels(pooled, rise, seed))
 
     def replicates(self, values: Values, seed: int) -> np.ndarray:
         """Return replicates of the area, patient by patient."""
@@ -274,10 +282,11 @@ class TPRAtFPR(Aggregator):
         assert ours.outside is not None
         if not self._is_estimable(ours):
             return Summary(None, self.fpr, None, f"needs {10 / self.fpr:.0f} held-out images, has {len(ours.outside)}")
-        found, pooled, share = self._share(ours), _pooled(ours), self._of_labels(ours)
+        found, tested = self._share(ours), _exchangeable(ours)
+        pooled, share = _pooled(tested), self._of_labels(tested)
         if base is None:
             return Summary(found, self.fpr, p_labels(pooled, share, seed), "null: chance")
-        theirs = self._of_labels(base)
+        theirs = self._of_labels(_exchangeable(base))
         p = p_labels(pooled, lambda labels: share(labels) - theirs(labels), seed)
         return Summary(found, self._share(base), p, "null: the base, paired")
 
@@ -407,6 +416,14 @@ def _mean(values: Tensor, patients: Sequence[str], seed: int) -> Interval:
 def _area(values: Values) -> Interval:
     assert values.outside is not None
     return auc_interval(values.inside, values.outside, values.patients, values.outside_patients)
+
+
+def _exchangeable(values: Values) -> Values:
+    """Return the values with which patients of both sides can be exchanged, see `exchangeable`."""
+    assert values.outside is not None
+    a, b = exchangeable(values.patients, values.outside_patients)
+    names = [values.patients[row] for row in a], [values.outside_patients[row] for row in b]
+    return Values(values.inside[a], names[0], values.outside[b], names[1])
 
 
 def _pooled(values: Values) -> Pooled:

@@ -80,13 +80,15 @@ def tpr_of_labels(
         `memcontrol.measures.statistics.permutation.Pooled`; lower is less memorized.
     """
     (owner_in, num_in), (owner_out, _) = owners(member_subjects), owners(other_subjects)
-    order = np.argsort(-np.concatenate([members, others]), kind="stable")
-    owner = np.concatenate([owner_in, num_in + owner_out])[order]
+    scores = -np.concatenate([members, others])
+    order = np.argsort(scores, kind="stable")
+    owner, scores = np.concatenate([owner_in, num_in + owner_out])[order], scores[order]
+    last = np.searchsorted(scores, scores, side="right") - 1  # of those that share a score, none comes first
 
     def share(labels: Labels) -> np.ndarray:
         inside = labels[:, owner]
         alarms = np.cumsum(~inside, axis=1, dtype=np.int32)
-        kept = inside & (alarms <= (fpr * alarms[:, -1:] + 1e-9).astype(np.int32))
+        kept = inside & (alarms[:, last] <= (fpr * alarms[:, -1:] + 1e-9).astype(np.int32))
         found: np.ndarray = kept.sum(axis=1) / inside.sum(axis=1)
         return found
 

@@ -18,18 +18,20 @@ from typing import Final
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import norm, rankdata
+from scipy.stats import mannwhitneyu, norm, rankdata
 
 from memcontrol.measures.statistics.intervals import owners
 from memcontrol.seeds import derive_seed
 
-__all__ = ["Pooled", "p_gap", "p_labels", "p_mean", "spread_of_labels"]
+__all__ = ["Pooled", "as_many_of_each", "exchangeable", "p_gap", "p_labels", "p_mean", "spread_of_labels"]
 
 LABELINGS: Final = 9999
 """Random labelings of a p-value, whose smallest value is then 0.0001."""
 MANY: Final = 2000
-"""Patients from which the statistic counts as normal, with mean and spread from fewer labelings."""
+"""Patients from which an area counts as normal, with mean and spread from fewer labelings."""
 FEWER: Final = 400
+UNLIKE: Final = 0.01
+"""P-value of a Mann-Whitney test under which patients of two groups do not have as many values each."""
 AT_ONCE: Final = 2**22
 """Labels that are drawn at once."""
 
@@ -91,7 +93,34 @@ class Pooled:
         return gap
 
 
-def p_labels(pooled: Pooled, statistic: Callable[[Labels], np.ndarray], seed: int, two_sided: bool = False) -> float:
+def as_many_of_each(inside_of: Sequence[str], outside_of: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of either group that are the first ones of their patients, as many as every patient has."""
+    sides = [pd.Series(np.asarray(names, dtype=str)) for names in (inside_of, outside_of)]
+    enough = min(int(side.value_counts().min()) for side in sides)
+    a, b = (side.groupby(side).head(enough).index.to_numpy(copy=True) for side in sides)
+    return a, b
+
+
+def exchangeable(inside_of: Sequence[str], outside_of: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of either group with which their patients can be exchanged.
+
+    All, where patients of both groups have about as many: those whom a split was drawn from by chance. Where they have
+    not (a hospital's own test split of one image each, images that were cut off), a mean of many values beside a mean
+    of few would raise false alarms, and as many of each patient are compared.
+    """
+    counts = [pd.Series(np.asarray(names, dtype=str)).value_counts() for names in (inside_of, outside_of)]
+    if mannwhitneyu(*counts).pvalue < UNLIKE:
+        return as_many_of_each(inside_of, outside_of)
+    return np.arange(len(inside_of)), np.arange(len(outside_of))
+
+
+def p_labels(
+    pooled: Pooled,
+    statistic: Callable[[Labels], np.ndarray],
+    seed: int,
+    two_sided: bool = False,
+    is_normal: bool = False,
+) -> float:
     """Return the p-value of a statistic being as large as it is.
 
     Args:
@@ -99,15 +128,21 @@ def p_labels(pooled: Pooled, statistic: Callable[[Labels], np.ndarray], seed: in
         statistic: Maps labels with shape `(B, P)` to numbers with shape `(B,)`.
         seed: Seed of the labelings.
         two_sided: Whether it may also lie as far below its mean under the null.
+        is_normal: Whether it counts as normal with more than 2,000 patients, with mean and spread from fewer labelings:
+            an area, and no count of what is rare.
 
     Returns:
-        The p-value, at least 1 / 10,000 with up to 2,000 patients; a normal approximation with more.
+        The p-value, at least 1 / 10,000 where it does not count as normal; NaN if the statistic is no number.
     """
-    observed, found = float(statistic(pooled.labels)[0]), _of_labelings(pooled, statistic, seed)
+    is_normal = is_normal and len(pooled.counts) > MANY
+    observed = float(statistic(pooled.labels)[0])
+    if not np.isfinite(observed):
+        return float("nan")
+    found = _of_labelings(pooled, statistic, seed, FEWER if is_normal else LABELINGS)
     if two_sided:
         middle = float(found.mean())
         observed, found = abs(observed - middle), np.abs(found - middle)
-    if len(pooled.counts) <= MANY:
+    if not is_normal:
         return float((1 + (found >= observed - 1e-12).sum()) / (1 + len(found)))
     middle = 0.0 if two_sided else float(found.mean())
     spread = float(np.sqrt(np.mean((found - middle) ** 2)))
@@ -136,14 +171,14 @@ def p_gap(
         inside_of: Patient of each value of the first group.
         outside_of: Patient of each value of the second group.
         seed: Seed of the labelings.
+
+    Returns:
+        The p-value; NaN if a mean is no number.
     """
-    groups = [
-        pd.DataFrame({"value": np.asarray(values, dtype=np.float64), "patient": np.asarray(names, dtype=str)})
-        for values, names in ((inside, inside_of), (outside, outside_of))
-    ]
-    enough = min(int(group["patient"].value_counts().min()) for group in groups)
-    a, b = (group.groupby("patient").head(enough) for group in groups)
-    pooled = Pooled.of(a["value"], b["value"], a["patient"].tolist(), b["patient"].tolist())
+    a, b = as_many_of_each(inside_of, outside_of)
+    pooled = Pooled.of(
+        np.asarray(inside)[a], np.asarray(outside)[b], [inside_of[row] for row in a], [outside_of[row] for row in b]
+    )
     return p_labels(pooled, pooled.gap, seed)
 
 
@@ -154,12 +189,14 @@ def p_mean(values: ArrayLike, subjects: Sequence[str], seed: int) -> float:
         values: Differences, with shape `(n,)`.
         subjects: Patient of each.
         seed: Seed of the signs.
+
+    Returns:
+        The p-value; NaN if a difference is no number.
     """
     owner, num_patients = owners(subjects)
     sums = np.bincount(owner, weights=np.asarray(values, dtype=np.float64), minlength=num_patients)
-    if num_patients > MANY:
-        spread = float(np.sqrt((sums**2).sum()))
-        return float(norm.sf(sums.sum() / spread)) if spread else 1.0
+    if not np.isfinite(sums).all():
+        return float("nan")
     rng, above = np.random.default_rng(derive_seed(seed, "signs")), 0
     for count in _parts(LABELINGS, num_patients):
         signs = 2.0 * rng.integers(0, 2, size=(count, num_patients)) - 1
@@ -167,11 +204,8 @@ def p_mean(values: ArrayLike, subjects: Sequence[str], seed: int) -> float:
     return (1 + above) / (1 + LABELINGS)
 
 
-def _of_labelings(
-    pooled: Pooled, statistic: Callable[[Labels], np.ndarray], seed: int, count: int | None = None
-) -> np.ndarray:
+def _of_labelings(pooled: Pooled, statistic: Callable[[Labels], np.ndarray], seed: int, count: int) -> np.ndarray:
     patients = len(pooled.counts)
-    count = count or (LABELINGS if patients <= MANY else FEWER)
     rng = np.random.default_rng(derive_seed(seed, "labels"))
     found = []
     for part in _parts(count, patients):

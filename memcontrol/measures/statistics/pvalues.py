@@ -26,8 +26,13 @@ def p_exceed(
         calibration: Values of the calibration patients, with shape `(k,)`.
         calibration_subjects: Their patients.
         rank: Which of the largest calibration values is the threshold, from 1.
+
+    Returns:
+        The p-value; NaN if a value is no number.
     """
     tested, reference = _first(values, subjects), _first(calibration, calibration_subjects)
+    if np.isnan(tested).any() or np.isnan(reference).any():
+        return float("nan")
     threshold = np.sort(reference)[-rank]
     above = int((tested > threshold).sum())
     return float(nhypergeom.sf(above - 1, len(tested) + len(reference), len(tested), rank))

@@ -29,14 +29,15 @@ def p_beyond(values: np.ndarray, null: np.ndarray) -> np.ndarray:
 
     Above the largest fifth, excesses are taken to be exponential (the peaks-over-threshold model with shape 0, which
     lighter tails such as the normal one's stay below) and their unknown mean is integrated out: the excess over its
-    estimate follows an F distribution, so that few values give large p-values.
+    estimate follows an F distribution, so that few values give large p-values. The tail begins at a value of the null
+    itself, so a further one lies above it with a probability of one rank more than the tail has.
 
     Args:
         values: Values with shape `(n,)`; higher is more suspicious.
         null: Values of the null, one per patient, with shape `(m,)`.
 
     Returns:
-        P-values in (0, 1], with shape `(n,)`.
+        P-values in (0, 1], with shape `(n,)`; NaN where a value is no number.
 
     References:
         Coles, "An introduction to statistical modeling of extreme values", Springer 2001 (chapter 4).
@@ -48,8 +49,8 @@ def p_beyond(values: np.ndarray, null: np.ndarray) -> np.ndarray:
     if mean <= 0:
         return np.asarray(ranks)
     excess = np.maximum(values - start, 0)
-    rare = f.sf(excess / mean, 2, 2 * number) * number / (len(ordered) + 1)
-    return np.where(values > start, rare, ranks)
+    rare = f.sf(excess / mean, 2, 2 * number) * (number + 1) / (len(ordered) + 1)
+    return np.where(np.isnan(values), np.nan, np.where(values > start, rare, ranks))
 
 
 def beyond(p: float, null: np.ndarray) -> float:
@@ -58,7 +59,7 @@ def beyond(p: float, null: np.ndarray) -> float:
     number, start, mean = _tail(ordered)
     if mean <= 0:
         return float("inf")
-    return float(start + mean * f.isf(min(1.0, p * (len(ordered) + 1) / number), 2, 2 * number))
+    return float(start + mean * f.isf(min(1.0, p * (len(ordered) + 1) / (number + 1)), 2, 2 * number))
 
 
 def _tail(ordered: np.ndarray) -> tuple[int, float, float]:

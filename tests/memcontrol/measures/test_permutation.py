@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import permutation_test
 
-from memcontrol.measures.functional.membership import tpr_of_labels
+from memcontrol.measures.aggregators import GroupAUC, TPRAtFPR, Values
+from memcontrol.measures.functional.membership import hits_at_fpr, tpr_of_labels
 from memcontrol.measures.statistics import permutation
-from memcontrol.measures.statistics.permutation import Pooled, p_gap, p_labels, p_mean
+from memcontrol.measures.statistics.permutation import Pooled, exchangeable, p_gap, p_labels, p_mean
+from memcontrol.measures.statistics.pvalues import p_exceed
+from memcontrol.measures.statistics.tails import p_beyond
 
 
 def patients(rng, count, prefix):
@@ -105,7 +109,74 @@ def test_many_patients_count_as_normal(monkeypatch):
     rng, names = np.random.default_rng(0), [str(i) for i in range(600)]
     values = rng.normal(0, 1, 600)
     values[:300] += 0.15
-    exact = [auc_p(values[:300], values[300:], names[:300], names[300:], 0), p_mean(values[:300], names[:300], 0)]
+    pooled = Pooled.of(values[:300], values[300:], names[:300], names[300:])
+    exact = p_labels(pooled, pooled.auc, 0, two_sided=True, is_normal=True)
     monkeypatch.setattr(permutation, "MANY", 100)
-    fast = [auc_p(values[:300], values[300:], names[:300], names[300:], 0), p_mean(values[:300], names[:300], 0)]
+    fast = p_labels(pooled, pooled.auc, 0, two_sided=True, is_normal=True)
     assert fast == pytest.approx(exact, rel=0.3, abs=2e-3)
+    assert fast != exact
+
+
+def test_rare_hits_never_count_as_normal(monkeypatch):
+    """Of 3,000 patients few lie beyond the threshold, and their number is skewed."""
+    monkeypatch.setattr(permutation, "LABELINGS", 199)
+    rng, found = np.random.default_rng(0), []
+    names = [[f"{side}{i}" for i in range(1500)] for side in ("a", "b")]
+    for seed in range(100):
+        inside, outside = rng.normal(size=(2, 1500))
+        share = tpr_of_labels(inside, outside, *names, 0.005)
+        found.append(p_labels(Pooled.of(inside, outside, *names), share, seed))
+    assert np.mean(np.array(found) <= 0.05) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
+    assert min(found) * 200 == pytest.approx(round(min(found) * 200))  # counted, not computed
+
+
+@pytest.mark.parametrize("counts", [((10, 1), (60, 5)), ((40, 1), (40, 5)), ((120, 6), (20, 1))])
+def test_areas_with_other_numbers_of_images_on_either_side_raise_no_more_alarms(counts, monkeypatch):
+    """A hospital's own test split of one image of each patient, or few images that were repeated on purpose."""
+    monkeypatch.setattr(permutation, "LABELINGS", 299)
+    rng, found = np.random.default_rng(0), []
+    names = [
+        [f"{side}{i}" for i in range(number) for _ in range(each)]
+        for side, (number, each) in zip("ab", counts, strict=True)
+    ]
+    for seed in range(200):
+        sides = [
+            torch.from_numpy(np.repeat(0.4 * rng.normal(size=number), each) + rng.normal(size=number * each))
+            for number, each in counts
+        ]
+        found.append(GroupAUC().summarize(Values(sides[0], names[0], sides[1], names[1]), None, 1, seed).p)
+    for level in (0.05, 0.2):
+        assert np.mean(np.array(found) <= level) <= level + 3 * np.sqrt(level * (1 - level) / 200)
+
+
+def test_all_images_count_where_patients_have_about_as_many():
+    rng = np.random.default_rng(0)
+    a, b = patients(rng, 40, "a"), patients(rng, 25, "b")
+    rows = exchangeable(a, b)
+    assert [len(side) for side in rows] == [len(a), len(b)]
+    rows = exchangeable(a, [f"b{i}" for i in range(25)])
+    assert [a[row] for row in rows[0]] == sorted(set(a), key=a.index)
+    assert len(rows[1]) == 25
+
+
+def test_what_all_share_gives_no_member_away():
+    """The untouched base's scores are all the same, and nothing of them is found; the model's are told from it."""
+    rng = np.random.default_rng(0)
+    names = [[f"{side}{i}" for i in range(number)] for side, number in (("a", 200), ("b", 1000))]
+    ours = Values(torch.from_numpy(rng.normal(4, 1, 200)), names[0], torch.from_numpy(rng.normal(0, 1, 1000)), names[1])
+    base = Values(torch.zeros(200), names[0], torch.zeros(1000), names[1])
+    labels = Pooled.of(base.inside, base.outside, *names).labels
+    assert tpr_of_labels(base.inside.numpy(), base.outside.numpy(), *names, 0.01)(labels) == 0
+    hits = hits_at_fpr(ours.inside.numpy(), ours.outside.numpy(), 0.01)
+    assert tpr_of_labels(ours.inside.numpy(), ours.outside.numpy(), *names, 0.01)(labels) == hits.mean()
+    assert TPRAtFPR(0.01).summarize(ours, base, 1, 0).p == pytest.approx(1e-4)
+
+
+def test_what_is_no_number_is_neither_a_leak_nor_clean():
+    names = [[f"{side}{i}" for i in range(20)] for side in "ab"]
+    values = np.arange(20.0)
+    broken = np.where(values == 3, np.nan, values)
+    assert np.isnan(p_gap(broken, values, *names, 0))
+    assert np.isnan(p_mean(broken, names[0], 0))
+    assert np.isnan(p_exceed(torch.from_numpy(values), names[0], torch.from_numpy(broken), names[1], 1))
+    assert np.isnan(p_beyond(broken, values)).sum() == 1
