@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from memcontrol.audit.attack import Extraction
 from memcontrol.audit.audited import Audited
 from memcontrol.audit.verdict import Status
 from memcontrol.files.card import Card
@@ -182,8 +183,8 @@ def attack_classes(item: Audited, about: Mapping[str, Any], level: float) -> lis
             "control": "pictures for held-out captions",
             "power": UNKNOWN,
             "tests": int(np.isfinite(p)),
-            "result": f"{len(one.extracted)} training images came out" + (f" (p = {p:.2g})" if np.isfinite(p) else ""),
-            "found": p < level if np.isfinite(p) else True if one.extracted else None,
+            "result": _came_out(one, p, level),
+            "found": p < level if np.isfinite(p) else None,
         }
     found = [AttackClass(attack.name, attack.asks, **(ran.get(i) or {})) for i, attack in enumerate(classes)]
     return [attack for attack in found if attack.ran or attack.name != "further tests"]
@@ -215,6 +216,15 @@ def _ran(
         "result": result + (f" (smallest p = {least:.2g}, {nearest})" if judged else ""),
         "found": bool(found) if judged else None,
     }
+
+
+def _came_out(extraction: Extraction, p: float, level: float) -> str:
+    """Return what the attack has found; that pictures lie near some training images is no find by itself."""
+    number = len(extraction.extracted)
+    if p < level:
+        return f"{number or 'parts of'} training images came out (p = {p:.2g})"
+    near = f"pictures that kept coming back lay near {number} training images" if number else "none came out"
+    return near + (f", no more than chance gives (p = {p:.2g})" if np.isfinite(p) else ", not judged")
 
 
 def _worst(ranked: pd.DataFrame | None) -> str:

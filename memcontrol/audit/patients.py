@@ -23,20 +23,23 @@ FEWEST: Final = 5
 """Patients of a group that is shown: fewer would be told who is meant."""
 
 
-def patients_at_risk(scene: Scene, evidence: Evidence, extraction: Extraction | None) -> pd.DataFrame:
+def patients_at_risk(
+    scene: Scene, evidence: Evidence, extraction: Extraction | None, beyond_chance: bool
+) -> pd.DataFrame:
     """Rank the training patients by the strongest evidence that the model knows them.
 
     Args:
         scene: Real images, options, and the base's evidence.
         evidence: What the model sampled and how it scored images.
         extraction: Outcome of the extraction attack.
+        beyond_chance: Whether its test found a leak; of a model that knows nobody, some picture lies nearest, too.
 
     Returns:
         One row per training patient, the most exposed first: `patient`, `pseudonym` (in the report), `images`,
         `repeated` (whether some are, on purpose), `chance` (how often a held-out patient's loss would fall as far, in
         (0, 1]; lower is worse), `copy` (agreement of the most similar picture with the patient's images, in [-1, 1];
-        higher is worse), `extracted` (whether the extraction attack gave an image away), and what the table tells of
-        the first image.
+        higher is worse), `extracted` (whether the extraction attack gave an image away, beyond chance), and what the
+        table tells of the first image.
     """
     real = scene.real
     table, subjects = real.data.table("train"), np.asarray(real.subjects("train"))
@@ -46,7 +49,7 @@ def patients_at_risk(scene: Scene, evidence: Evidence, extraction: Extraction | 
     found["repeated"] = [name in repeated for name in names]
     found["chance"] = _chances(scene, evidence).reindex(names).to_numpy()
     found["copy"] = _copies(scene, evidence, extraction).reindex(names).to_numpy()
-    given_away = {subjects[row] for row in extraction.extracted} if extraction else set()
+    given_away = {subjects[row] for row in extraction.extracted} if extraction and beyond_chance else set()
     found["extracted"] = [name in given_away for name in names]
     for column in TOLD:
         if column in table:

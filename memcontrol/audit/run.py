@@ -165,12 +165,15 @@ def _audit_one(
         evidence = _evidence_of_pictures(source, real)
         measurements = measure(evidence, real, scoring, before)
     sampled = evidence[Samples("train")]
+    others = evidence.get(Samples("heldout"))
     leaking = leaking_patients(sampled, real, scoring.alpha)
     patients = Patients(
         training=len(set(real.subjects("train"))),
         heldout=len(set(real.subjects(real.heldout_split))),
         sampled=len(set(sampled.subjects)),
         calibration=len(set(real.calibration_subjects())),
+        control=len(set(others.subjects)) if others is not None else 0,
+        beside_base=before is not None and before.holds([Samples("train")]),
         near_copies=len(real.near_copies),
     )
     fairness = exchangeability(real, before, scoring.seed)
@@ -179,7 +182,7 @@ def _audit_one(
         log.warning("%s: %s", source.path, OTHER_SET)
         verdict = replace(verdict, details=[OTHER_SET, *verdict.details])
     scene = Scene(real, scoring, before, shadows)
-    ranked = patients_at_risk(scene, evidence, extraction)
+    ranked = patients_at_risk(scene, evidence, extraction, verdict.adjusted.get("extraction", 1.0) < options.level)
     guarantee = guarantee_of(source.card) if source.card is not None else None
     used = lower_bound(evidence, scene, guarantee.delta) if guarantee is not None else lower_bound(evidence, scene)
     return Audited(

@@ -46,6 +46,8 @@ class Patients:
         heldout: Held-out patients.
         sampled: Training patients whose prompts were drawn.
         calibration: Held-out patients that set the threshold of copies.
+        control: Held-out patients whose prompts were drawn.
+        beside_base: Whether the untouched base drew the same prompts.
         near_copies: Held-out images that are copies of training images.
     """
 
@@ -53,7 +55,14 @@ class Patients:
     heldout: int
     sampled: int
     calibration: int
+    control: int = 0
+    beside_base: bool = False
     near_copies: int = 0
+
+    def detectable(self, alpha: float, level: float) -> float:
+        """Return the smallest share of copies that is found at a level, see `detectable_share`."""
+        sizes = (self.calibration, *([self.control] if self.control else []))
+        return detectable_share(self.sampled, [(n, rank_of(alpha, n)) for n in sizes], level, self.beside_base)
 
 
 @dataclass(frozen=True)
@@ -150,7 +159,7 @@ def judge(
     adjusted = dict(zip(tested, holm(list(tested.values())).tolist(), strict=True))
     found = [name for name, p in adjusted.items() if p < level]
     each = level / max(1, len(tested))
-    detectable = detectable_share(patients.sampled, patients.calibration, rank_of(alpha, patients.calibration), each)
+    detectable = patients.detectable(alpha, each)
     details = [f"Found: {_words(name)} (adjusted p = {adjusted[name]:.2g})." for name in found]
     if too_little and not (found and patients.training >= LEAST):
         return Verdict("too little", f"Too little to say. {too_little}", [], adjusted, detectable)
@@ -163,10 +172,11 @@ def judge(
     details += [*_power(primary, area), _reach(patients, detectable)]
     if extraction:
         kept = f"For {extraction.flagged or 'none'} of these captions did a picture keep coming back"
+        near = "that came out" if "extraction" in found else "that such pictures lay near, no more than chance gives"
         details.append(
             f"Extraction: one picture was drawn for each of {extraction.screened} training captions, and many for the "
             f"{extraction.prompts} whose pictures were most like a training image. An image that was learnt by heart "
-            f"would keep coming back. {kept}; training images that came out: {len(extraction.extracted)}. How rare a "
+            f"would keep coming back. {kept}; training images {near}: {len(extraction.extracted)}. How rare a "
             "copy this would have found is not known."
         )
     if patients.near_copies:

@@ -151,8 +151,24 @@ def test_what_was_not_judged_is_not_called_nothing():
     )
     classes = {attack.name: attack for attack in attack_classes(item, ABOUT, 0.01)}
     assert classes["membership inference"].found is None
-    assert classes["exfiltration (extraction)"].found is True
-    assert "nan" not in classes["exfiltration (extraction)"].result
+    assert classes["exfiltration (extraction)"].found is None
+    assert classes["exfiltration (extraction)"].result == (
+        "pictures that kept coming back lay near 3 training images, not judged"
+    )
+
+
+def test_images_come_out_where_that_is_no_chance():
+    by_chance, leak = (
+        {
+            attack.name: attack
+            for attack in attack_classes(audited(adjusted={"extraction": p}, extracted=[4]), ABOUT, 0.01)
+        }
+        for p in (0.3, 0.001)
+    )
+    assert by_chance["exfiltration (extraction)"].found is False
+    assert "no more than chance gives (p = 0.3)" in by_chance["exfiltration (extraction)"].result
+    assert leak["exfiltration (extraction)"].found is True
+    assert leak["exfiltration (extraction)"].result == "1 training images came out (p = 0.001)"
 
 
 def test_a_proven_bound_stands_on_the_page():

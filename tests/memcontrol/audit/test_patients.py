@@ -31,8 +31,8 @@ class Real:
         return Match(torch.tensor([0.9, 0.95]), torch.tensor([2, 2]))
 
 
-@pytest.fixture
-def ranked():
+@pytest.fixture(params=[True])
+def ranked(request):
     rng = torch.Generator().manual_seed(0)
     losses = [torch.rand(60, 4, generator=rng) + 1 for _ in range(4)]
     losses[2][14:16] = 0.05  # both images of patient p07
@@ -45,7 +45,8 @@ def ranked():
     pictures = torch.zeros(2, 3, 8, 8)
     after = Evidence({**after.found, Samples("train"): Sampled([0, 1], ["p00", "p00"], pictures, pictures, pictures)})
     extraction = Extraction(60, 4, 1, [41], 0.1, {41: 0.99, 3: 0.5}, 1e-5)
-    return patients_at_risk(Scene(Real(), SimpleNamespace(seed=0, alpha=0.01), before), after, extraction)
+    scene = Scene(Real(), SimpleNamespace(seed=0, alpha=0.01), before)
+    return patients_at_risk(scene, after, extraction, request.param)
 
 
 def test_the_most_exposed_come_first(ranked):
@@ -60,6 +61,13 @@ def test_the_most_exposed_come_first(ranked):
     assert by_name["copy"].isna().sum() == 28
     assert by_name.index[by_name["repeated"]].tolist() == ["p05"]
     assert by_name.loc["p20", "label"] == "finding 1"
+
+
+@pytest.mark.parametrize("ranked", [False], indirect=True)
+def test_whose_picture_lies_nearest_by_chance_has_lost_nothing(ranked):
+    assert not ranked["extracted"].any()
+    assert ranked["patient"][0] == "p07"
+    assert ranked.set_index("patient").loc["p20", "copy"] == pytest.approx(0.99)
 
 
 def test_the_file_is_its_owners(tmp_path, ranked):

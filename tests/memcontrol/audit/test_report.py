@@ -38,7 +38,7 @@ def page(tmp_path_factory):
     measures = measure(evidence, real, options.scoring)
     verdict = judge(measures, None, [], Patients(24, 84, 12, 42), None, 0.01, 0.01)
     (folder / "names").write_text("\n".join(real.subjects("train")))
-    ranked = patients_at_risk(Scene(real, options.scoring), evidence, None)
+    ranked = patients_at_risk(Scene(real, options.scoring), evidence, None, False)
     item = Audited(Source(folder / "pictures", "pictures"), evidence, measures, None, verdict, ranked=ranked)
     about = {**ABOUT, "command": "memcontrol audit <x>"}
     write_report([item], [], real, options, about, folder / "report.html")

@@ -20,17 +20,19 @@ from memcontrol.errors import DivergedError, RewardError
 from memcontrol.measures import MEASURES, Evidence, Measurement, Sampled, Samples, Scene
 from memcontrol.measures.aggregators import GroupAUC, Values
 from memcontrol.measures.copies import Match
+from memcontrol.measures.forecast import forecast
 from memcontrol.measures.probes import LossProbe, Probed
 from memcontrol.measures.score import refuse_what_is_not_finite
+from memcontrol.measures.statistics import permutation
 from memcontrol.measures.statistics.intervals import Interval
 from memcontrol.measures.statistics.power import detectable_share
-from memcontrol.measures.statistics.pvalues import p_exceed
+from memcontrol.measures.statistics.pvalues import p_exceed, rank_of
 
 
 @pytest.mark.parametrize(("n", "k", "rank", "level"), [(100, 30, 1, 0.01), (200, 90, 1, 0.00125), (300, 400, 4, 0.01)])
 def test_the_share_that_is_promised_is_found(n, k, rank, level):
     """As many copies as the verdict names are found in about 80 % of audits."""
-    share = detectable_share(n, k, rank, level)
+    share = detectable_share(n, [(k, rank)], level)
     found = 0
     for number in range(400):
         rng = np.random.default_rng(number)
@@ -41,8 +43,39 @@ def test_the_share_that_is_promised_is_found(n, k, rank, level):
     assert 0.72 <= found / 400 <= 0.88
 
 
+@pytest.mark.parametrize(("n", "k", "c"), [(80, 30, 60), (200, 200, 200)])
+def test_the_share_that_a_verdict_promises_is_found_by_all_tests_of_copies(n, k, c, monkeypatch):
+    """Beside held-out images, what is drawn for their prompts, and the base, which draws as many strays."""
+    monkeypatch.setattr(permutation, "LABELINGS", 1999)
+    alpha, level, found = 0.01, 0.01 / 15, 0
+    share = Patients(n, 2 * k, n, k, c, beside_base=True).detectable(alpha, level)
+    names, calibrating, controls = (
+        [f"{part}{i}" for i in range(size)] for part, size in (("a", n), ("b", k), ("c", c))
+    )
+    for number in range(200):
+        rng = np.random.default_rng(number)
+        calibration, control, before = (torch.from_numpy(rng.normal(size=size)) for size in (k, c, n))
+        drawn = torch.from_numpy(np.where(rng.random(n) < share, 99.0, rng.normal(size=n)))
+        rank = rank_of(alpha, k)
+        threshold = calibration.sort().values[-rank]
+        ours, base = (
+            Values((x > threshold).double(), names, calibration, calibrating, x, rank, control, controls)
+            for x in (drawn, before)
+        )
+        p = MEASURES["replication"].aggregator.summarize(ours, base, 1, number).p
+        found += p is not None and p < level
+    assert 0.7 <= found / 200 <= 0.9
+
+
+def test_a_forecast_says_what_the_verdict_will():
+    """With the numbers of a run with the default options: half of the held-out patients set the threshold."""
+    expected = Patients(1000, 100, 200, 50, 100, beside_base=True).detectable(0.01, 0.01 / 15)
+    assert forecast(1000, 100, True).share == expected
+
+
 def test_too_few_patients_find_nothing():
-    assert np.isnan(detectable_share(3, 8, 1, 0.001))
+    assert np.isnan(detectable_share(3, [(8, 1)], 0.001))
+    assert np.isnan(detectable_share(100, [(0, 1)], 0.01))
     said = judge([], None, [], Patients(30, 30, 3, 8), None, 0.01, 0.001).details
     assert "no copies could have been noticed" in said[-1]
 
