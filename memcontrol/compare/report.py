@@ -16,7 +16,6 @@ from memcontrol.compare.options import CompareOptions
 from memcontrol.compare.rows import Row, smallest_shown, table_of
 from memcontrol.compare.searches import SearchedFront
 from memcontrol.files.sheet import write_sheet
-from memcontrol.measures.statistics.intervals import Z95
 from memcontrol.measures.statistics.objective import reward_of
 from memcontrol.reports.colours import method_colour
 from memcontrol.reports.comparison_figures import (
@@ -140,7 +139,7 @@ def _marks(rows: Sequence[Row], options: CompareOptions) -> list[MethodMark]:
         is_minor = group.startswith("random")
         label = None if group in seen else group
         seen |= {group} if is_minor else set()
-        reach = Z95 * row.errors[x], Z95 * row.errors[y]
+        reach = row.reach(x), row.reach(y)
         named = label if is_minor else f"{row.method} ({100 * row.share:.3g} %)"
         marks.append(MethodMark(named, marker, (row.mean(x), row.mean(y)), reach, is_minor))
     return marks

@@ -89,6 +89,13 @@ class Row:
         """Return the mean of a measure over seeds."""
         return float(np.mean(self.values[name]))
 
+    def reach(self, name: str) -> float:
+        """Return half of the 95 % interval of the mean over seeds, by Student's t; NaN where there is none."""
+        error, of_seeds = self.errors[name], _seed_variance(self.values[name])
+        of_patients = max(0.0, error**2 - of_seeds)
+        freedom = _satterthwaite(of_patients, of_seeds, self.patients.get(name, MANY), len(self.seeds))
+        return float(student.isf(0.025, freedom) * error)
+
     def reward(self, name: str) -> float:
         """Return the mean as a reward: higher is better."""
         return reward_of(self.mean(name), self.directions[name])
@@ -244,10 +251,16 @@ def _freedom(a: Row, b: Row, name: str, of_patients: float, of_seeds: float) -> 
     variance = of_patients + of_seeds
     if not np.isfinite(variance) or seeds < 2:
         return None
-    if variance == 0:
+    patients = min(a.patients.get(name, MANY), b.patients.get(name, MANY))
+    return _satterthwaite(of_patients, of_seeds, patients, seeds)
+
+
+def _satterthwaite(of_patients: float, of_seeds: float, patients: int, seeds: int) -> float:
+    """Return the degrees of freedom of a sum of a variance over patients and one over seeds, each of a mean."""
+    if of_patients + of_seeds == 0:
         return float("inf")
-    patients = max(2, min(a.patients.get(name, MANY), b.patients.get(name, MANY)))
-    return float(variance**2 / (of_patients**2 / (patients - 1) + of_seeds**2 / (seeds - 1)))
+    parts = of_patients**2 / max(1, patients - 1) + of_seeds**2 / max(1, seeds - 1)
+    return float((of_patients + of_seeds) ** 2 / parts)
 
 
 def _columns() -> list[str]:
@@ -270,7 +283,7 @@ def table_of(rows: Sequence[Row]) -> pd.DataFrame:
         }
         for name in _columns():
             if name in row.values:
-                reach = Z95 * row.errors[name]
+                reach = row.reach(name)
                 line[name] = f"{row.mean(name):.4g}" + (f" ± {reach:.2g}" if np.isfinite(reach) else "")
                 line[f"{name} null"] = f"{row.nulls[name]:.4g}" if name in row.nulls else ""
         if row.extraction is not None:
