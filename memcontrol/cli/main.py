@@ -270,7 +270,8 @@ def build(args: list[str]) -> MemControlCLI:
 
 @contextmanager
 def _opened(args: list[str]) -> Iterator[None]:
-    """Read what arguments name, as far as they are trusted."""
+    """Read what arguments name, as far as they are trusted, without a library's asides, in workers too."""
+    quieten()
     trusts = _trusts(args)
     with guarded(trusts, args), reading(trusts):
         load_extensions(extensions_of(args), trusts)
@@ -296,7 +297,6 @@ def run_in_process(args: list[str]) -> MemControlCLI:
     Args:
         args: Arguments, with configs by their paths.
     """
-    quieten()
     kept, sys.argv = sys.argv, [sys.argv[0], *args]
     try:
         with _opened(args):

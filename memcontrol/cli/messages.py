@@ -32,6 +32,8 @@ WRONG: Final = re.compile(r"Expected a (typing\.Literal\[.*?\]|<class '[\w.]+'>)
 NO_KEY: Final = re.compile(r"does not accept option '([^']+)'")
 ANY_OF: Final = re.compile(r"- Expected a (<class '[\w.]+'>)$.*?Given value: ([^\n]*)", re.M | re.S)
 NO_CHOICE: Final = re.compile(r"invalid choice: '([^']+)' \(choose from (.*)\)")
+BEFORE: Final = ("lightning.LightningModule", "lightning.LightningDataModule")
+"""What jsonargparse takes for the class of an option that no config has named a class for."""
 UNREADABLE: Final = ("Unexpected config", "Problems parsing config", "codec can't decode")
 MOST: Final = 500
 TRUST: Final = (
@@ -51,7 +53,12 @@ def explained(text: str, configs: Sequence[str] = ()) -> str:
     at = f"Argument `{key}`" if key else "The config"
     if any(words in text for words in UNREADABLE):
         return f"One of the configs {list(configs)} is no YAML with names and values: {' '.join(text.split())[:MOST]}."
-    if denied := DENIED.search(text):
+    if (denied := DENIED.search(text)) and denied[1].startswith(BEFORE):
+        return (
+            f"Options of `{key or 'model or data'}` stand before the config that says which class they are of. Put "
+            "`--config` first, and options behind it."
+        )
+    if denied:
         return f"{at} names {denied[1]!r}.{_near(denied[1].rpartition('.')[2], _classes())} {TRUST}"
     if option := NO_KEY.search(text) or (None if key else NOT_ACCEPTED.search(text)):
         near = _near(option[1].partition(".")[0], ["model", "data", "trainer", "search", "compare", "options"])

@@ -39,6 +39,12 @@ def test_a_wrong_option_is_named(capsys, options, said):
     assert "\n" not in error
 
 
+def test_options_before_the_config_are_told_their_place(capsys):
+    with pytest.raises(SystemExit):
+        main(["fit", "--data.batch_size=4", "--config", "demo.yaml", "--print_config"])
+    assert "Options of `data` stand before the config that says which class they are of." in capsys.readouterr().err
+
+
 def test_a_wrong_command_is_named(capsys):
     with pytest.raises(SystemExit):
         main(["fitt", "--config", "demo.yaml"])
