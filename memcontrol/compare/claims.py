@@ -1,6 +1,7 @@
-"""The claims of docs/PROTOCOL.md, each with its test; Holm's correction is over the claims that were tested.
+"""The claims of docs/PROTOCOL.md, each with its test.
 
-A claim holds where its test says so, does not hold where the test of its reverse says so, and is undecided else.
+A claim holds where its test says so, does not hold where the test of its reverse says so, and is undecided else. Holm's
+correction is over the claims that were tested, for tests and for reverses.
 """
 
 from __future__ import annotations
@@ -80,17 +81,17 @@ def judge_claims(rows: Sequence[Row], options: CompareOptions, fronts: Sequence[
         ),
         *(_levers(by_name, options) if options.levers else []),
     ]
-    adjusted = iter(holm([f.p for f in found if f.p is not None]).tolist())
-    return [_judged(f, next(adjusted) if f.p is not None else None) for f in found]
+    tested = [f.p for f in found if f.p is not None]
+    reverses = [f.reverse for f in found if f.p is not None]
+    adjusted = zip(holm(tested).tolist(), holm(reverses).tolist(), strict=True)
+    return [_judged(f, *(next(adjusted) if f.p is not None else (None, 1.0))) for f in found]
 
 
-def _judged(found: _Found, adjusted: float | None) -> Claim:
-    if adjusted is None or found.p is None:
-        verdict = "undecided at this n"
-    elif adjusted < LEVEL:
+def _judged(found: _Found, adjusted: float | None, reverse: float) -> Claim:
+    if adjusted is not None and adjusted < LEVEL:
         verdict = "holds"
     else:
-        verdict = "does not hold" if found.reverse < LEVEL else "undecided at this n"
+        verdict = "does not hold" if reverse < LEVEL else "undecided at this n"
     return Claim(found.number, found.text, found.figure, found.p, adjusted, verdict)
 
 
