@@ -22,6 +22,7 @@ from typing import Final
 
 import numpy as np
 import torch
+from scipy.stats import t as student
 from torch import Tensor
 
 from memcontrol.measures.functional.membership import hits_at_fpr, tpr_of_labels
@@ -135,7 +136,8 @@ class Aggregator(ABC):
         one, two = self.replicates(a, seed), self.replicates(b, seed)
         if not len(one) or len(one) != len(two) or not _are_paired(a, b):
             return None
-        gap, reach = self.value(b) - self.value(a), Z95 * float(np.std(two - one, ddof=1))
+        far = float(student.isf(0.025, max(1, a.num_patients - 1)))
+        gap, reach = self.value(b) - self.value(a), far * float(np.std(two - one, ddof=1))
         return Interval(gap, gap - reach, gap + reach, a.num_patients)
 
     @abstractmethod
