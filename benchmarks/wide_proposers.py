@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -58,7 +58,11 @@ class Landscape:
 
     def rewards(self, proposal: Proposal) -> np.ndarray:
         """Return both rewards, about in [-3, 3], without noise."""
-        return self._all(np.array([proposal.mask], dtype=float), np.array([proposal.units]))[0]
+        return self.all_rewards([proposal])[0]
+
+    def all_rewards(self, proposals: Sequence[Proposal]) -> np.ndarray:
+        """Return those of many at once, with shape `(n, 2)`."""
+        return self._all(np.array([p.mask for p in proposals], dtype=float), np.array([p.units for p in proposals]))
 
     def _all(self, bits: np.ndarray, units: np.ndarray) -> np.ndarray:
         rng = np.random.default_rng(self.seed)
@@ -153,7 +157,7 @@ def random(landscape: Landscape, budget: int, seed: int, noise: float) -> list[n
     rng, space = np.random.default_rng(seed), landscape.space
     masks = rng.integers(0, 2, (budget, len(space.slots)))
     units = rng.random((budget, len(space.parameters)))
-    return [landscape.rewards(space.proposal(mask, unit)) for mask, unit in zip(masks, units, strict=True)]
+    return list(landscape.all_rewards([space.proposal(mask, unit) for mask, unit in zip(masks, units, strict=True)]))
 
 
 def by_optuna(sampler: Callable[[int], optuna.samplers.BaseSampler]) -> Callable[..., list[np.ndarray]]:

@@ -29,6 +29,7 @@ UNKNOWN: Final = re.compile(r"unrecognized arguments: (?:--)?([^=\n]+?)(?:=.*)?$
 NOT_ACCEPTED: Final = re.compile(r"Option '([^']+)' is not accepted")
 NO_CLASS: Final = re.compile(r"Expected a dot import path string: (.+)$", re.M)
 WRONG: Final = re.compile(r"Expected a (typing\.Literal\[.*?\]|<class '[\w.]+'>)\. Got value: (.*)$", re.M)
+BROKEN: Final = re.compile(r"Problem with given class_path '([^']+)':\n\s*((?:module|No module)[^\n]*)")
 NO_KEY: Final = re.compile(r"does not accept option '([^']+)'")
 ANY_OF: Final = re.compile(r"- Expected a (<class '[\w.]+'>)$.*?Given value: ([^\n]*)", re.M | re.S)
 NO_CHOICE: Final = re.compile(r"invalid choice: '([^']+)' \(choose from (.*)\)")
@@ -70,6 +71,8 @@ def explained(text: str, configs: Sequence[str] = ()) -> str:
         return f"There is no option `{'.'.join([*([key] if key else []), *outer, last])}`.{_near(last, _options())}"
     if choice := NO_CHOICE.search(text):
         return f"There is no command {choice[1]!r}.{_near(choice[1], list(COMMANDS))} There are {', '.join(COMMANDS)}."
+    if broken := BROKEN.search(text):
+        return f"{at} names {broken[1]!r}, which cannot be used: {broken[2].strip()}."
     if wrong := WRONG.search(text):
         return f"{at} must be {_allowed(wrong[1])}, but got {wrong[2].strip()!r}."
     if name := NO_CLASS.search(text):

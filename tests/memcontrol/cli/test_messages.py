@@ -39,6 +39,20 @@ def test_a_wrong_option_is_named(capsys, options, said):
     assert "\n" not in error
 
 
+def test_a_class_that_is_not_there_is_named_among_others(capsys):
+    with pytest.raises(SystemExit):
+        main(
+            [
+                "fit",
+                "--config=demo.yaml",
+                "--trainer.callbacks+=tests.killer.NotThere",
+                "--trust-config",
+                "--print_config",
+            ]
+        )
+    assert "names 'tests.killer.NotThere', which cannot be used: module" in capsys.readouterr().err
+
+
 def test_options_before_the_config_are_told_their_place(capsys):
     with pytest.raises(SystemExit):
         main(["fit", "--data.batch_size=4", "--config", "demo.yaml", "--print_config"])

@@ -49,6 +49,7 @@ def start(args):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},  # of workers too: another package may bring its own `tests`
     )
 
 
