@@ -72,3 +72,10 @@ def test_the_distance_is_in_standard_deviations():
     values = sides(np.random.default_rng(0), 50, 2000)
     values.inside[3] = 1.3
     assert StandsOut().value(values) == pytest.approx(10.0, rel=0.1)
+
+
+def test_a_tail_begins_at_a_value_of_the_null():
+    """A further value lies above the fifth largest of twenty with a probability of 5 / 21."""
+    null = np.arange(20.0)
+    assert p_beyond(np.array([15 + 1e-9]), null)[0] == pytest.approx(5 / 21)
+    assert beyond(5 / 21, null) == pytest.approx(15)
