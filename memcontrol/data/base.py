@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from abc import abstractmethod
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -14,26 +12,25 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch import LightningDataModule
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from memcontrol.data.burned_in import drop_burned_in, find_burned_in
-from memcontrol.data.cache import VERDICTS, CacheOptions, clear_cache, fill, open_store
+from memcontrol.data.cache import VERDICTS, CacheOptions, clear_cache
 from memcontrol.data.check import check_rows, raise_or_drop
-from memcontrol.data.dataset import Cached, CaptionedImages
-from memcontrol.data.identifiers import report_identifiers, without_identifiers
+from memcontrol.data.dataset import CaptionedImages
+from memcontrol.data.encoding import encoded_images, encoded_texts
 from memcontrol.data.images import Transform, Variant
 from memcontrol.data.poisson import PoissonSampler, RandomStreams, Visits, collated
 from memcontrol.data.readers import FileReader, ImageReader, Levels, Look, levels_of
+from memcontrol.data.remarks import say_what_is_cut_off, say_what_is_there_twice
 from memcontrol.data.sampler import EpochSampler, ResumableLoader
 from memcontrol.data.splits import SPLITS, MemorizationSubset, assign_splits, coin_half, in_pool, in_share, take
 from memcontrol.data.store import key_of
-from memcontrol.data.tidying import excluded_patients, named_splits, tidied
+from memcontrol.data.tidying import named_splits, tidied, with_subjects, without_identified, without_patients
 from memcontrol.described import Described
 from memcontrol.errors import DataError
 from memcontrol.files import worker_cache
 from memcontrol.ranges import check_ranges
-from memcontrol.sizes import height_and_width
 from memcontrol.types import ImageEncoder, TextEncoder
 
 __all__ = ["CaptionedImageDataModule"]
@@ -54,8 +51,6 @@ RANGES: Final = {
     "seed": "[0, 4294967295]",
     "split_seed": "[0, 4294967295]",
 }
-SHARE_SAID = 0.02
-"""Share of a picture that may be cut off without a word."""
 
 
 class CaptionedImageDataModule(Described, LightningDataModule):
@@ -203,7 +198,9 @@ class CaptionedImageDataModule(Described, LightningDataModule):
             return
         if self.cache.clear:
             clear_cache(self.cache)
-        table = self._without_excluded(self._with_splits(self._without_identifiers(tidied(self.rows()))))
+        table = self._with_splits(without_identified(tidied(self.rows()), self.identifiers))
+        if self.exclude is not None:  # after the splits are drawn: all others stay where they were
+            table = without_patients(table, self.exclude)
         used = pd.concat([self._used(split, table[table["split"] == split]) for split in SPLITS])
         table = self._divided_by_coins(self._checked(used.sort_index().reset_index(drop=True)))
         for split in SPLITS:
@@ -297,55 +294,16 @@ class CaptionedImageDataModule(Described, LightningDataModule):
             return
         for split in splits:
             dataset = self.datasets[split]
-            dataset.text_states = self._cached_texts(dataset, texts, batch_size)
+            dataset.text_states = encoded_texts(dataset, self.cache, texts, batch_size)
             if dataset.fresh_variants:
                 log.info("Random crops and changes are drawn anew each time: each step encodes its images")
             elif images is not None:
-                dataset.latents = self._cached_latents(dataset, images, batch_size)
+                dataset.latents = encoded_images(dataset, self.cache, images, batch_size)
 
     # Parts
 
-    def _without_identifiers(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Say which captions may identify patients, or leave such sentences out."""
-        if self.identifiers == "report":
-            report_identifiers(table["captions"] if "captions" in table else table["text"].map(lambda text: (text,)))
-            return table
-        if "captions" in table:
-            captions = table["captions"].map(
-                lambda texts: tuple(t for t in map(without_identifiers, texts) if t) or ("",)
-            )
-            return table.assign(captions=captions, text=captions.map(lambda texts: texts[0]))
-        return table.assign(text=table["text"].map(without_identifiers))
-
-    def _without_excluded(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Leave out the patients that `exclude` names, after the splits are drawn: all others stay where they were."""
-        if self.exclude is None:
-            return table
-        named = excluded_patients(Path(self.exclude).expanduser())
-        ours = table["subject_id"].isin(named)
-        if not ours.any():
-            raise DataError(
-                f"Argument `data.exclude` names {len(named)} patients in {self.exclude!r}, none of whom is among the "
-                f"{table['subject_id'].nunique()} of the data. Is it a table of other data?"
-            )
-        found = table.loc[ours, "subject_id"].nunique()
-        name = Path(self.exclude).name
-        log.info("%d images of %d patients are left out, as %s says", int(ours.sum()), found, name)
-        if found < len(named):
-            log.warning("%d names in %s are of no patient that is used here", len(named) - found, name)
-        return table[~ours].reset_index(drop=True)
-
     def _with_splits(self, table: pd.DataFrame) -> pd.DataFrame:
-        table = table.reset_index(drop=True)
-        if "subject_id" not in table:
-            if not self.each_image_a_subject:
-                raise DataError(
-                    "The rows name no subject (patient), so splits could share patients, and nothing could be said of "
-                    "leaks. Add a column `subject_id`, name yours (`data.subject_column`, or `data.columns.subject_id` "
-                    "of a prepared table), or say that each image is of another patient with "
-                    "`data.each_image_a_subject: true`."
-                )
-            table = table.assign(subject_id=table["path"])
+        table = with_subjects(table.reset_index(drop=True), self.each_image_a_subject)
         self.split_at_random = "split" not in table
         if self.split_at_random:
             table = table.assign(split=assign_splits(table["subject_id"], self.split_fractions, self.split_seed))
@@ -383,7 +341,7 @@ class CaptionedImageDataModule(Described, LightningDataModule):
         if self.burned_in != "ignore":
             good = drop_burned_in(good, find_burned_in(good, self.reader, ledger), self.burned_in == "drop")
         self._learn([looks[path] for path in good["path"]])
-        _say_what_is_there_twice(good)
+        say_what_is_there_twice(good)
         return good
 
     def _learn(self, looks: list[Look]) -> None:
@@ -399,16 +357,7 @@ class CaptionedImageDataModule(Described, LightningDataModule):
                 len(deep),
                 self.levels,
             )
-        lost = [self.transform.cut_off(*look.size) for look in looks]
-        if lost and max(lost) > SHARE_SAID:
-            log.warning(
-                "Crops to %d x %d cut off %.0f %% of the pictures on average, and up to %.0f %%. To keep more of them, "
-                "give `data.transform.size` as [height, width] of their shape, or set `data.transform.fit` to `pad` or "
-                "`squash`.",
-                *height_and_width(self.transform.size),
-                100 * sum(lost) / len(lost),
-                100 * max(lost),
-            )
+        say_what_is_cut_off(self.transform, self.sizes)
 
     def _used(self, split: str, table: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of a split that are used: only these are looked at, and a bad one changes no other."""
@@ -453,36 +402,6 @@ class CaptionedImageDataModule(Described, LightningDataModule):
         repeated = take(num_rows, subset.num_images, self.split_seed, "memorization")
         return np.concatenate([np.arange(num_rows), np.repeat(repeated, subset.repeats - 1)])
 
-    def _cached_texts(self, dataset: CaptionedImages, texts: TextEncoder, batch_size: int) -> Cached:
-        store = open_store(self.cache, "texts", texts.digest, texts.record_shape)
-        keys = dataset.text_keys()
-
-        captions = dataset.all_texts()
-
-        def encode(items: list[int]) -> Tensor:
-            return texts.encode([captions[item] for item in items])
-
-        fill(store, self.cache, keys, encode, batch_size, "texts")
-        return Cached(store, store.positions(keys))
-
-    def _cached_latents(self, dataset: CaptionedImages, images: ImageEncoder, batch_size: int) -> Cached:
-        size = self.transform.size
-        digest = key_of(images.digest, str(size)).hex()
-        store = open_store(self.cache, "latents", digest, images.record_shape(*height_and_width(size)))
-        keys = dataset.image_keys()
-        num_variants = len(dataset.variants)
-
-        def decode(item: int) -> Tensor:
-            return dataset.pixels(item // num_variants, dataset.variants[item % num_variants])
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-
-            def encode(items: list[int]) -> Tensor:
-                return images.encode(torch.stack(list(pool.map(decode, items))))
-
-            fill(store, self.cache, keys, encode, batch_size, "images")
-        return Cached(store, store.positions(keys).reshape(-1, num_variants))
-
     def _eval_loader(self, split: str) -> DataLoader[Any]:
         return DataLoader(self.datasets[split], batch_size=self.eval_batch_size, **self._loader_options())
 
@@ -503,16 +422,3 @@ class CaptionedImageDataModule(Described, LightningDataModule):
         loop = self.trainer.fit_loop
         epoch = loop.epoch_progress.current.processed  # type: ignore[attr-defined]
         return epoch, loop.epoch_loop.batch_progress.current.ready
-
-
-def _say_what_is_there_twice(table: pd.DataFrame) -> None:
-    twice = table[table["content"].duplicated(keep=False)]
-    if len(twice):
-        patients = twice.groupby("content")["subject_id"].nunique()
-        log.warning(
-            "%d rows hold an image that another row of their split holds too, %d of them under another patient: what "
-            "is repeated is learnt by heart sooner. E.g. %s",
-            len(twice),
-            int((twice["content"].map(patients) > 1).sum()),
-            ", ".join(map(str, twice["path"].head(2))),
-        )

@@ -1,7 +1,8 @@
-"""Bring a source's rows into one form: texts for ids and captions, one row per image, splits by their names."""
+"""Bring a source's rows into one form: texts for ids and captions, one row per image, patients and splits by name."""
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import Any, Final
@@ -9,11 +10,17 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from memcontrol.data.identifiers import report_identifiers, without_identifiers
 from memcontrol.data.splits import SPLITS, split_named
 from memcontrol.data.tables import read_table, tidy
 from memcontrol.errors import DataError
 
-__all__ = ["excluded_patients", "named_splits", "tidied"]
+__all__ = ["excluded_patients", "named_splits", "tidied", "with_subjects", "without_identified", "without_patients"]
+
+log = logging.getLogger("memcontrol")
+
+QUOTED: Final = re.compile(r"'[=+\-@\t\r]")
+"""How our sheets write what a spreadsheet would take for a formula."""
 
 
 def tidied(table: pd.DataFrame) -> pd.DataFrame:
@@ -64,8 +71,61 @@ def named_splits(names: pd.Series) -> pd.Series:
     return names.map(known)
 
 
-QUOTED: Final = re.compile(r"'[=+\-@\t\r]")
-"""How our sheets write what a spreadsheet would take for a formula."""
+def with_subjects(table: pd.DataFrame, each_image: bool) -> pd.DataFrame:
+    """Return rows that name a patient each.
+
+    Args:
+        table: Rows, with or without the column subject_id.
+        each_image: Whether each image is of another patient, where there is no such column.
+
+    Raises:
+        DataError: If the rows name no patient, and nobody said that each image is of another one.
+    """
+    if "subject_id" in table:
+        return table
+    if not each_image:
+        raise DataError(
+            "The rows name no subject (patient), so splits could share patients, and nothing could be said of leaks. "
+            "Add a column `subject_id`, name yours (`data.subject_column`, or `data.columns.subject_id` of a prepared "
+            "table), or say that each image is of another patient with `data.each_image_a_subject: true`."
+        )
+    return table.assign(subject_id=table["path"])
+
+
+def without_identified(table: pd.DataFrame, how: str) -> pd.DataFrame:
+    """Return the rows after captions that may identify patients were counted (`report`) or cut (`drop`)."""
+    if how == "report":
+        report_identifiers(table["captions"] if "captions" in table else table["text"].map(lambda text: (text,)))
+        return table
+    if "captions" in table:
+        captions = table["captions"].map(lambda texts: tuple(t for t in map(without_identifiers, texts) if t) or ("",))
+        return table.assign(captions=captions, text=captions.map(lambda texts: texts[0]))
+    return table.assign(text=table["text"].map(without_identifiers))
+
+
+def without_patients(table: pd.DataFrame, path: str) -> pd.DataFrame:
+    """Return the rows without those of the patients that another table names.
+
+    Args:
+        table: Rows with the column subject_id.
+        path: A csv with a column `patient` or `subject_id`.
+
+    Raises:
+        DataError: If it cannot be read, has neither column, or names none of these patients.
+    """
+    file = Path(path).expanduser()
+    named = excluded_patients(file)
+    theirs = table["subject_id"].isin(named)
+    if not theirs.any():
+        raise DataError(
+            f"Argument `data.exclude` names {len(named)} patients in {path!r}, none of whom is among the "
+            f"{table['subject_id'].nunique()} of the data. Is it a table of other data?"
+        )
+    found = table.loc[theirs, "subject_id"].nunique()
+    log.info("%d images of %d patients are left out, as %s says", int(theirs.sum()), found, file.name)
+    if found < len(named):
+        log.warning("%d names in %s are of no patient that is used here", len(named) - found, file.name)
+    return table[~theirs].reset_index(drop=True)
 
 
 def excluded_patients(path: Path) -> set[str]:
