@@ -12,7 +12,7 @@ from peft.config import PeftConfig
 from torch import Tensor, nn
 
 from memcontrol.adapters import AdaptedUNet, LayoutName, adapt, resolve_mask
-from memcontrol.adapters.configs import config_from_plain, config_to_plain
+from memcontrol.adapters.configs import config_from_plain
 from memcontrol.adapters.slots import DEFAULT_LAYOUT, Layout
 from memcontrol.denoising import Denoising
 from memcontrol.diffusion.bases import build_skeleton
@@ -27,9 +27,9 @@ from memcontrol.divergence import check_checkpoint, diverged
 from memcontrol.errors import CheckpointError, MemControlError
 from memcontrol.files.card import CARD_KEY, Card, check_fits
 from memcontrol.files.digests import fingerprint
-from memcontrol.files.provenance import version_of
 from memcontrol.masks import Mask, MaskSpec, by_slot
 from memcontrol.mitigation import Mitigation
+from memcontrol.module_card import card_of
 from memcontrol.optimizers import (
     OptimizerOptions,
     apply_options,
@@ -185,7 +185,8 @@ class MemControlModule(Denoising):
         parts.truncate(self.truncation_side)
         layout, mask = resolve_mask(parts.unet, self.slots, self.mask_spec)
         self.base_fingerprint = fingerprint(parts.unet)
-        self._num_base = sum(p.numel() for p in parts.unet.parameters())
+        self.num_base = sum(p.numel() for p in parts.unet.parameters())
+        """Number of the base U-Net's parameters."""
         self._adapted = adapt(parts.unet, self.adapter, layout, mask, self.seed, allow_empty=not self._trains)
         if self.gradient_checkpointing:
             parts.unet.enable_gradient_checkpointing()
@@ -394,58 +395,7 @@ class MemControlModule(Denoising):
 
     def card(self) -> Card:
         """Return what a checkpoint of this module belongs to."""
-        return Card(
-            base=str(Path(self.base).resolve()) if Path(self.base).exists() else self.base,
-            base_fingerprint=self.base_fingerprint,
-            random_init=self.random_init,
-            seed=self.seed,
-            adapter=config_to_plain(self.adapter),
-            mask=self.mask.to_dict(),
-            image_size=self.image_size,
-            step=self.global_step if getattr(self, "_trainer", None) is not None else 0,
-            version=version_of("memcontrol"),
-            training_set=self._training_set(),
-            truncation_side=self.truncation_side,
-            value_range=self._value_range(),
-            scale=self.scale,
-            trained=sum(p.numel() for p in self.adapted.trainable().values()),
-            parameters=self._num_base,
-            privacy=self._guarantee(),
-            **self._training_counts(),
-        )
-
-    def _guarantee(self) -> dict[str, Any] | None:
-        """Return what is proven of the weights as they are, or None outside of private training."""
-        if self.privacy is None or not self.privacy.patients:
-            return None
-        return self.privacy.guarantee(self.global_step).to_dict()
-
-    def _training_counts(self) -> dict[str, int]:
-        """Return how many images of how many patients are trained on, where the data tells."""
-        table = getattr(getattr(getattr(self, "_trainer", None), "datamodule", None), "table", None)
-        if table is None:
-            return {}
-        rows = table("train")
-        patients = {"patients": rows["subject_id"].nunique()}
-        # of a private run, the number of patients alone is no secret
-        return patients if self.privacy is not None else {"images": len(rows), **patients}
-
-    def _value_range(self) -> list[float] | None:
-        """Return which values of deep images are black and white, or None where the data has none."""
-        trainer = getattr(self, "_trainer", None)
-        found: list[float] | None = getattr(getattr(trainer, "datamodule", None), "value_range", None)
-        return found
-
-    def _training_set(self) -> str | None:
-        """Return the digest of what is trained on; of a run that only goes through a checkpoint, that one's.
-
-        Of private training it is kept back: who guesses the set could test for a patient.
-        """
-        if self.privacy is not None:
-            return None
-        trainer = getattr(self, "_trainer", None)
-        digest = getattr(getattr(trainer, "datamodule", None), "training_set", None)
-        return digest() if digest is not None else None
+        return card_of(self)
 
     def _check_mitigations(self, unet: nn.Module) -> None:
         """Refuse mitigations that cannot work, or that change the last weights where others are kept, or none is last.
@@ -491,8 +441,8 @@ class MemControlModule(Denoising):
         log.info(
             "Training %s of %s parameters (%.4f %%) of the U-Net; %d of %d slots of `%s` are on: %s",
             f"{count:,}",
-            f"{self._num_base:,}",
-            100 * count / self._num_base,
+            f"{self.num_base:,}",
+            100 * count / self.num_base,
             sum(self.mask.bits),
             len(self.mask.bits),
             self.mask.layout,
