@@ -88,7 +88,8 @@ class SearchOptions:
             bounds: `{at_most: {membership_calibrated: 0.62}}` is the best quality under a leak that is accepted, and
             `{at_most: {kid_decoded: 0.5}}` the smallest leak at a quality that suffices.
         prune: Whether hopeless trials are stopped early, once 10 have finished.
-        rescore_factor: The front is scored again with so many times the images and fresh seeds (0: not).
+        rescore_factor: The front is scored again with so many times the pictures and the noise that images are probed
+            with (`scoring.num_images`, `scoring.draws`), and fresh seeds (0: not).
         retries: How often a trial is started again after its worker died.
         executor: Runs trials elsewhere: any `concurrent.futures` executor.
         wandb: Project in Weights & Biases that trials and the front are logged to, numbers only; null for none.

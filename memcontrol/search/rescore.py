@@ -1,4 +1,4 @@
-"""Score a point of the front again, with fresh seeds and more images: the archive's best are lucky."""
+"""Score a point of the front again, with fresh seeds, more pictures and more noise: the archive's best are lucky."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from memcontrol.files import worker_cache
 from memcontrol.jobs.cuda_errors import dying_of_cuda_errors
 from memcontrol.jobs.entry import load_entry
 from memcontrol.jobs.run import use_threads
-from memcontrol.measures import Evidence, Point, ScoredModel, chosen_measures, score
+from memcontrol.measures import Evidence, Point, ScoredModel, ScoringOptions, chosen_measures, score
 from memcontrol.pipeline import load_pipeline
 from memcontrol.seeds import derive_seed
 
-__all__ = ["RescoreSpec", "rescore"]
+__all__ = ["RescoreSpec", "once_more", "rescore"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class RescoreSpec:
         checkpoint: Checkpoint of the point.
         step: Its step.
         objectives: Measures that are traded off.
-        factor: How many times the images.
+        factor: How many times the pictures, and the noise and timestep pairs of each probed image.
         scale: How far from the base to what was trained to go, in [0, 1].
         trust: Whether the config is trusted.
         threads: CPU threads.
@@ -44,6 +44,19 @@ class RescoreSpec:
     trust: bool = False
     threads: int | None = None
     scale: float = 1.0
+
+
+def once_more(scoring: ScoringOptions, factor: int) -> ScoringOptions:
+    """Return how a point is scored again: with so many times the pictures and the noise, and fresh seeds.
+
+    More pictures say more of quality, and more pairs of noise and timestep of what an attacker learns from losses.
+    """
+    return replace(
+        scoring,
+        num_images=scoring.num_images * factor,
+        draws=scoring.draws * factor,
+        seed=derive_seed(scoring.seed, "rescore") % 2**31,
+    )
 
 
 def rescore(spec: RescoreSpec) -> Point:
@@ -62,11 +75,7 @@ def _rescore(spec: RescoreSpec) -> Point:
     trust = ["--trust-config"] if spec.trust else []
     cli = load_entry(spec.build)(["--config", spec.config, "--trainer.devices=1", "--trainer.num_nodes=1", *trust])
     (scorer,) = (c for c in cli.trainer.callbacks if isinstance(c, RewardsCallback))
-    options = replace(
-        scorer.scoring,
-        num_images=scorer.scoring.num_images * spec.factor,
-        seed=derive_seed(scorer.scoring.seed, "rescore") % 2**31,
-    )
+    options = once_more(scorer.scoring, spec.factor)
     data = cli.datamodule
     data.setup("fit")
     size, sampling, device = data.transform.size, options.sampling_of(cli.model.sampling), device_named("auto")

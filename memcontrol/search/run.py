@@ -137,11 +137,16 @@ def _shares(options: SearchOptions) -> tuple[int, int | None]:
 
 
 def _known(study: Study, journal: Journal) -> dict[PointId, Point]:
-    """Return what was scored again: with as many images as are asked for, as others would not compare."""
+    """Return what was scored again: with as many pictures and as much noise as are asked for, or as were the last."""
+    found = [(_effort(e), e) for e in journal.events() if e["event"] == "rescore"]
     asked = study.options.rescore_factor
-    events = [e for e in journal.events() if e["event"] == "rescore"]
-    factor = asked or max((e.get("factor", 4) for e in events), default=0)
-    return {PointId.from_dict(e): Point.from_dict(e) for e in events if e.get("factor", 4) == factor}
+    effort = (asked, asked) if asked else max((effort for effort, _ in found), default=(0, 0))
+    return {PointId.from_dict(e): Point.from_dict(e) for theirs, e in found if theirs == effort}
+
+
+def _effort(event: dict[str, Any]) -> tuple[int, int]:
+    """Return by how much pictures and noise were multiplied; studies of version 0.1 left the noise as it was."""
+    return event.get("factor", 4), event.get("draws", 1)
 
 
 def _rescore(
@@ -175,7 +180,9 @@ def _rescore(
                 if done.error is not None:
                     log.warning("Point %s could not be scored again: %s", done.key, done.error)
                     continue
-                journal.append("rescore", **{**done.result.to_dict(), **done.key.to_dict()}, factor=factor)
+                journal.append(
+                    "rescore", **{**done.result.to_dict(), **done.key.to_dict()}, factor=factor, draws=factor
+                )
 
 
 def _publish(study: Study, journal: Journal, records: list[TrialRecord]) -> list[FrontPoint]:

@@ -17,6 +17,7 @@ from memcontrol.measures.statistics.intervals import Interval
 from memcontrol.search.front import archive, trials_since_growth
 from memcontrol.search.options import SearchOptions
 from memcontrol.search.records import PointId, TrialRecord, TrialState
+from memcontrol.search.rescore import once_more
 from memcontrol.search.results import write_results
 from memcontrol.search.study import narrowed, open_study
 
@@ -49,6 +50,13 @@ def test_a_point_that_was_not_scored_again_stays_on_the_front():
     assert [p.id.trial for p in archive(records, scored)] == [
         3
     ]  # a new one, which a prolonged study has not rescored yet
+
+
+def test_a_point_is_scored_again_with_more_pictures_and_more_noise():
+    first = ScoringOptions(num_images=64, draws=2, seed=3)
+    second = once_more(first, 4)
+    assert (second.num_images, second.draws) == (256, 8)
+    assert second.seed != first.seed
 
 
 @pytest.mark.parametrize("outlier", [(), ((-50.0, -50.0),)])
