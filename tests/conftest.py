@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -9,6 +11,8 @@ os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="memcontrol-cache-")  # o
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 
 def make_unet() -> UNet2DConditionModel:
