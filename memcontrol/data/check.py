@@ -105,7 +105,7 @@ def _look(paths: list[str], reader: ImageReader, known: sqlite3.Connection | Non
         for path, stamp in zip(paths, bar, strict=True):
             if stamp is None:
                 looks[path] = Look(problem=MISSING)
-            elif earlier.get(path, ("",))[0] == stamp:
+            elif earlier.get(path, ("",))[0] == stamp and not _from_text(earlier[path][1]).problem:
                 looks[path] = _from_text(earlier[path][1])
             else:
                 stamps[path] = stamp
@@ -114,7 +114,8 @@ def _look(paths: list[str], reader: ImageReader, known: sqlite3.Connection | Non
         for start in range(0, len(unknown), KEPT_AT_ONCE):
             chunk = unknown[start : start + KEPT_AT_ONCE]
             new = dict(zip(chunk, pool.map(lambda path: examine(path, reader), chunk), strict=True))
-            _remember(known, {path: (stamps[path], json.dumps(asdict(look))) for path, look in new.items()})
+            good = {path: look for path, look in new.items() if not look.problem}  # what failed may be mended
+            _remember(known, {path: (stamps[path], json.dumps(asdict(look))) for path, look in good.items()})
             looks |= new
             bar.update(len(chunk))
         bar.close()
@@ -129,9 +130,15 @@ def _stamp(path: str, reader: ImageReader) -> str | None:
 
 
 def examine(path: str, reader: ImageReader) -> Look:
-    """Look at an image; what cannot be read is a problem, and no error."""
+    """Look at an image; what cannot be read is a problem, and no error.
+
+    Raises:
+        DataError: If the reader itself cannot work.
+    """
     try:
         look = reader.look(path)
+    except DataError:  # no fault of the image: an extra is missing, say
+        raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         return Look(problem="truncated image" if "truncated" in str(error) else "unreadable image")
     if not look.problem and min(look.size) < 8:

@@ -26,6 +26,10 @@ class Cached:
     store: ArrayStore
     positions: np.ndarray
 
+    def __post_init__(self) -> None:
+        """Open the store, so that nobody can empty it before it is read."""
+        self.store.open()
+
     def read(self, *index: int) -> torch.Tensor:
         """Return one record in single precision."""
         record = self.store.read(int(self.positions[index]))
@@ -40,7 +44,7 @@ class CaptionedImages(Dataset[dict[str, Any]]):
             `captions`, of which `text` is the first.
         reader: Reads the images.
         transform: Cuts them.
-        variants: Variants that are kept in the cache.
+        variants: Variants that training draws from.
         order: Row of each position; a row that is repeated in training has several.
         seed: Seed of samples that are indexed by a bare position (validation, test).
         fresh_variants: Whether each visit is a fresh variant, which no cache can hold.
@@ -67,6 +71,8 @@ class CaptionedImages(Dataset[dict[str, Any]]):
         self.reader = reader
         self.transform = transform
         self.variants = variants
+        self.kept = variants if Variant() in variants else [*variants, Variant()]
+        """Variants that are kept in the cache: those of training, and the view that all splits are scored in."""
         self.order = np.arange(len(table)) if order is None else order
         self.seed = seed
         self.fresh_variants = fresh_variants
@@ -88,21 +94,29 @@ class CaptionedImages(Dataset[dict[str, Any]]):
             seed = derive_seed(self.seed, "sample", str(self.table["content"].iat[row]), row)
         which = derive_seed(seed, "caption of several") % len(self.captions[row]) if len(self.captions[row]) > 1 else 0
         sample: dict[str, Any] = {"index": row, "seed": seed, "text": self.captions[row][which]}
+        view = derive_seed(seed, "variant") % len(self.variants)
+        if len(self.variants) > 1:
+            sample["variant"] = view
         if self.weights is not None:
             sample["weight"] = float(self.weights[row])
         if self.text_states is not None:
             sample["text_states"] = self._states(row, which)
         if self.latents is not None:
-            sample["latents"] = self.latents.read(row, derive_seed(seed, "variant") % len(self.variants))
+            sample["latents"] = self.latents.read(row, view)
         else:
-            sample["pixels"] = self.pixels(row, self._variant(seed))
+            fresh = self.transform.fresh(seed) if self.fresh_variants else self.variants[view]
+            sample["pixels"] = self.pixels(row, fresh)
         return sample
 
     def plain(self, row: int) -> dict[str, torch.Tensor]:
-        """Return latents (or pixels) of a row in its first variant, and its first text's states where cached."""
+        """Return latents (or pixels) of a row, and its first text's states where cached.
+
+        The view is the centre without changes, in each split: in another one, training images would be told from
+        held-out ones by how they are cut.
+        """
         sample = {}
         if self.latents is not None:
-            sample["latents"] = self.latents.read(row, 0)
+            sample["latents"] = self.latents.read(row, self.kept.index(Variant()))
         else:
             sample["pixels"] = self.pixels(row, Variant())
         if self.text_states is not None:
@@ -113,22 +127,17 @@ class CaptionedImages(Dataset[dict[str, Any]]):
         assert self.text_states is not None
         return self.text_states.read(int(self._first_caption[row]) + which)
 
-    def _variant(self, seed: int) -> Variant:
-        if self.fresh_variants:
-            return self.transform.fresh(seed)
-        return self.variants[derive_seed(seed, "variant") % len(self.variants)]
-
     def pixels(self, row: int, variant: Variant) -> torch.Tensor:
         """Read and cut an image: shape `(3, H, W)`, values in [-1, 1]."""
         return self.transform.apply(self.reader.read(self.paths[row]), variant)
 
     def image_keys(self) -> list[bytes]:
-        """Return the cache key of each row and variant, row by row."""
+        """Return the cache key of each row in each variant that is kept, row by row."""
         read = self.reader.describe()
         return [
             key_of(content, self.transform.describe(variant), *([read] if read else []))
             for content in self.table["content"]
-            for variant in self.variants
+            for variant in self.kept
         ]
 
     def text_keys(self) -> list[bytes]:

@@ -40,7 +40,7 @@ def encoded_texts(dataset: CaptionedImages, cache: CacheOptions, texts: TextEnco
 
 
 def encoded_images(dataset: CaptionedImages, cache: CacheOptions, images: ImageEncoder, batch_size: int) -> Cached:
-    """Return the encoded images of a split, each in all its variants, after those that are missing were encoded.
+    """Return the encoded images of a split in all variants that are kept, after those that are missing were encoded.
 
     Args:
         dataset: The split.
@@ -55,10 +55,10 @@ def encoded_images(dataset: CaptionedImages, cache: CacheOptions, images: ImageE
     digest = key_of(images.digest, str(size)).hex()
     store = open_store(cache, "latents", digest, images.record_shape(*height_and_width(size)))
     keys = dataset.image_keys()
-    num_variants = len(dataset.variants)
+    num_variants = len(dataset.kept)
 
     def decode(item: int) -> Tensor:
-        return dataset.pixels(item // num_variants, dataset.variants[item % num_variants])
+        return dataset.pixels(item // num_variants, dataset.kept[item % num_variants])
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
 

@@ -17,7 +17,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from memcontrol.data.base import CaptionedImageDataModule
-from memcontrol.data.images import Variant
 from memcontrol.data.splits import SPLITS
 from memcontrol.data.store import key_of
 from memcontrol.errors import CheckpointError
@@ -62,7 +61,7 @@ def write_patients_record(folder: Path, data: CaptionedImageDataModule) -> None:
     for number, split in enumerate(SPLITS):
         dataset = data.datasets[split]
         read = [text for text in (dataset.reader.describe(),) if text]
-        described |= {(dataset.transform.describe(v), *read) for v in (*dataset.variants, Variant())}
+        described |= {(dataset.transform.describe(v), *read) for v in dataset.kept}
         tables.append(dataset.table.assign(split=number))
     rows = pd.concat(tables)
     texts = [text for row in (rows["captions"] if "captions" in rows else rows["text"]) for text in _several(row)]

@@ -18,6 +18,8 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from memcontrol.errors import CacheError
+
 __all__ = ["ArrayStore", "key_of"]
 
 KEY_BYTES: Final = 32
@@ -76,8 +78,24 @@ class ArrayStore:
     def read(self, position: int | NDArray[np.int64]) -> NDArray[np.generic]:
         """Return a copy of one record, or of several with shape `(n, *shape)`."""
         if self._map is None:
-            self._map = np.memmap(self.folder / "data.bin", dtype=self.dtype, mode="r", shape=(len(self), *self.shape))
+            self.open()
+        assert self._map is not None
         return np.array(self._map[position])
+
+    def open(self) -> None:
+        """Map the records; from then on they can be read even if the folder is removed.
+
+        Raises:
+            CacheError: If the store was emptied, or filled with others, since its keys were read.
+        """
+        if b"".join(self._read_keys()[: len(self)]) != b"".join(self._positions):
+            raise CacheError(
+                f"The cache in {self.folder} was emptied while this run needed it: another one has cleared it "
+                "(`data.cache.clear`), or made room (`data.cache.max_gib`). Run again, or give each run a "
+                "`data.cache.folder` of its own."
+            )
+        shape = (len(self), *self.shape)
+        self._map = np.memmap(self.folder / "data.bin", dtype=self.dtype, mode="r", shape=shape) if len(self) else None
 
     @contextmanager
     def writing(self) -> Iterator[None]:

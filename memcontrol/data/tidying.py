@@ -97,10 +97,19 @@ def without_identified(table: pd.DataFrame, how: str) -> pd.DataFrame:
     if how == "report":
         report_identifiers(table["captions"] if "captions" in table else table["text"].map(lambda text: (text,)))
         return table
-    if "captions" in table:
+    column = "captions" if "captions" in table else "text"
+    if column == "captions":
         captions = table["captions"].map(lambda texts: tuple(t for t in map(without_identifiers, texts) if t) or ("",))
-        return table.assign(captions=captions, text=captions.map(lambda texts: texts[0]))
-    return table.assign(text=table["text"].map(without_identifiers))
+        cut = table.assign(captions=captions, text=captions.map(lambda texts: texts[0]))
+    else:
+        cut = table.assign(text=table["text"].map(without_identifiers))
+    log.info("Of %d of %d rows, sentences that may say who a patient is are left out", *_changed(table, cut, column))
+    return cut
+
+
+def _changed(before: pd.DataFrame, after: pd.DataFrame, column: str) -> tuple[int, int]:
+    """Return how many rows hold something else, and how many there are."""
+    return sum(a != b for a, b in zip(before[column], after[column], strict=True)), len(after)
 
 
 def without_patients(table: pd.DataFrame, path: str) -> pd.DataFrame:

@@ -107,6 +107,11 @@ class MetricMeasure(Measure):
         self.samples = Samples("train" if reward.group == "memorization" else "heldout")
         self.needs = (self.samples,)  # type: ignore[misc]
 
+    @property
+    def sees_training(self) -> bool:
+        """Whether it looks at training patients: at what is drawn for them, or at their images."""
+        return super().sees_training or self.reward.inputs == "with_training"
+
     def values(self, evidence: Evidence, scene: Scene) -> Values:
         """Return the pictures; what the metric makes of them is its own."""
         sampled = evidence[self.samples]

@@ -9,6 +9,7 @@ from PIL import Image
 
 from memcontrol.data.augment import Augment
 from memcontrol.data.cache import CacheOptions
+from memcontrol.data.encoding import encoded_images
 from memcontrol.data.images import Transform, Variant
 from memcontrol.data.phantom.datamodule import PhantomDataModule
 from memcontrol.errors import DataError
@@ -85,3 +86,33 @@ def test_training_sees_changes_and_validation_does_not(tmp_path, variants):
 def test_large_changes_are_refused(name, value):
     with pytest.raises(DataError, match=f"transform.augment.{name}"):
         Augment(**{name: value})
+
+
+class Pictures:
+    """An encoder that keeps the pixels' means."""
+
+    digest = "means"
+
+    def record_shape(self, height, width):
+        return (1, 3, 8, 8)
+
+    def encode(self, pixels):
+        return torch.nn.functional.adaptive_avg_pool2d(pixels, 8)[:, None]
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_training_images_are_scored_in_the_view_of_held_out_ones(tmp_path, enabled):
+    """Else attacks would tell members by how their images are cut, and models would seem to leak or not to."""
+    options = CacheOptions(folder=str(tmp_path), enabled=enabled, dtype="float32")
+    data = PhantomDataModule(num_subjects=20, transform=Transform(size=32, crop="random"), cache=options)
+    data.setup("fit")
+    train, encoder = data.datasets["train"], Pictures()
+    if enabled:
+        train.latents = encoded_images(train, options, encoder, 16)
+        seen = {train[(0, seed)]["latents"].sum().item() for seed in range(30)}
+        plain = train.plain(0)["latents"]
+        assert len(seen) > 1
+        assert plain.sum().item() not in seen  # training draws from crops alone
+    else:
+        plain = encoder.encode(train.plain(0)["pixels"][None])[0]
+    torch.testing.assert_close(plain, encoder.encode(train.pixels(0, Variant())[None])[0])

@@ -12,6 +12,7 @@ from PIL import Image
 
 from memcontrol.data.identifiers import find_identifiers, report_identifiers, without_identifiers
 from memcontrol.data.imagefolder import ImageFolderDataModule
+from memcontrol.data.tidying import without_identified
 
 
 @pytest.mark.parametrize(
@@ -60,3 +61,10 @@ def test_sentences_are_left_out(tmp_path):
     module.setup("fit")
     texts = [text for split in ("train", "validate", "test") for text in module.table(split)["text"]]
     assert sorted(texts) == sorted(f"Clear lungs {i}." for i in range(12))
+
+
+def test_what_is_left_out_is_counted(caplog):
+    table = pd.DataFrame({"text": ["Clear. Seen by Dr. Smith.", "Clear.", "No effusion."]})
+    with caplog.at_level(logging.INFO, "memcontrol"):
+        assert without_identified(table, "drop")["text"].tolist() == ["Clear.", "Clear.", "No effusion."]
+    assert "Of 1 of 3 rows, sentences" in caplog.text

@@ -225,3 +225,28 @@ def test_ids_of_mimic_lead_nowhere_else(tmp_path):
         pd.read_csv(path).replace("00000003-aaaap", "../../../../../secret").to_csv(path, index=False)
     with pytest.raises(DataError, match="1 rows whose `dicom_id` is none of MIMIC-CXR's"):
         MimicCxrDataModule(str(root), str(reports), **SHARED).rows()
+
+
+def test_what_could_not_be_read_is_looked_at_again(tmp_path, monkeypatch):
+    from memcontrol.data.check import check_rows
+    from memcontrol.data.readers import FileReader
+
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 32), dtype=np.uint8)).save(tmp_path / "a.png")
+    table = pd.DataFrame({"path": [str(tmp_path / "a.png")], "text": ["x"], "subject_id": ["p"], "split": ["train"]})
+    ledger, real = tmp_path / "verdicts.sqlite", FileReader.look
+
+    def fails(error):
+        def look(self, path):
+            raise error
+
+        monkeypatch.setattr(FileReader, "look", look)
+
+    fails(OSError("input/output error"))  # of a network drive, say
+    assert check_rows(table, FileReader(), ledger)[0]["problem"].tolist() == ["unreadable image"]
+    fails(DataError("Reading this needs an extra."))
+    with pytest.raises(DataError, match="needs an extra"):
+        check_rows(table, FileReader(), ledger)
+    monkeypatch.setattr(FileReader, "look", real)
+    assert check_rows(table, FileReader(), ledger)[0]["problem"].tolist() == [""]
+    fails(OSError("gone"))
+    assert check_rows(table, FileReader(), ledger)[0]["problem"].tolist() == [""]  # what was good is remembered

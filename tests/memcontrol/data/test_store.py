@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import stat
 
 import numpy as np
@@ -56,3 +57,19 @@ def test_clearing_leaves_other_folders_alone(tmp_path):
     (tmp_path / "my-project").mkdir()
     clear_cache(options)
     assert [p.name for p in tmp_path.iterdir()] == ["my-project"]
+
+
+def test_a_store_that_others_have_emptied_is_not_read(tmp_path):
+    store = ArrayStore(tmp_path / "s", (3,), "float32")
+    with store.writing():
+        store.append([key_of("a"), key_of("b")], np.array([[1.0] * 3, [2.0] * 3]))
+    opened = ArrayStore(tmp_path / "s", (3,), "float32")
+    opened.open()
+    late = ArrayStore(tmp_path / "s", (3,), "float32")
+    shutil.rmtree(tmp_path / "s")
+    other = ArrayStore(tmp_path / "s", (3,), "float32")
+    with other.writing():
+        other.append([key_of("b"), key_of("a")], np.array([[2.0] * 3, [1.0] * 3]))
+    assert opened.read(0).tolist() == [1] * 3  # it was open before
+    with pytest.raises(CacheError, match="was emptied while this run needed it"):
+        late.read(0)
