@@ -130,7 +130,8 @@ def _measured(card: Card, run: Path | None) -> str:
 
 
 def _verdict(card: Card, run: Path | None) -> str:
-    if card.privacy is not None:
+    found = guarantee_of(card)
+    if found is not None and found.epsilon is not None:
         return (
             "Its training bounds what any attack can find, see *guarantee* above. What an audit has found is not "
             "repeated here: it is computed from training patients, and has no bound."

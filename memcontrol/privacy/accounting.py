@@ -55,7 +55,10 @@ def epsilon_of(steps: Iterable[Steps], delta: float, accountant: Accountant = "p
         delta: Probability with which the bound may fail.
         accountant: See `PrivacyOptions`.
     """
-    taken = tuple(part for part in steps if part.number)
+    counts: dict[tuple[float, float], int] = {}
+    for part in steps:
+        counts[part[1:]] = counts.get(part[1:], 0) + part.number
+    taken = tuple(Steps(number, *kind) for kind, number in counts.items() if number)
     accountant = able(accountant, taken)
     if any(part.noise_multiplier == 0 for part in taken):
         return math.inf

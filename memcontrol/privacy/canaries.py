@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from memcontrol.errors import GuaranteeError
-from memcontrol.privacy.clipping import ClippedSums, clip_factors
+from memcontrol.privacy.clipping import ClippedSums, clipped
 from memcontrol.privacy.one_run import OneRun, guess
 from memcontrol.privacy.secret import Secret
 
@@ -27,6 +27,8 @@ __all__ = ["Canaries"]
 
 GUESSED: Final = 0.2
 """Share of canaries that is guessed."""
+AT_ONCE: Final = 16
+"""Canaries whose gradients are held at once."""
 LOUD: Final = 10.0
 """Norm of a canary's gradient before it is clipped, in units of the clip."""
 
@@ -65,12 +67,13 @@ class Canaries:
             first += size
 
     def join(self, sums: ClippedSums, step: int, rate: float, clip: float) -> None:
-        """Add the gradients of those that a step takes."""
+        """Add the gradients of those that a step takes, clipped as those of patients are."""
         taken = self.included & (self._secret.generator("canaries", step).random(len(self.included)) < rate)
         for name, (numbers, places) in self.places.items():
-            adding = torch.from_numpy(places[taken[numbers]]).to(sums[name].device)
-            norms = torch.full((len(adding),), LOUD * clip)
-            sums[name].view(-1)[adding] += (norms * clip_factors(norms, clip)).to(sums[name])
+            for adding in torch.from_numpy(places[taken[numbers]]).to(sums[name].device).split(AT_ONCE):
+                gradients = torch.zeros(len(adding), sums[name].numel(), device=sums[name].device)
+                gradients[torch.arange(len(adding)), adding] = LOUD * clip
+                sums[name] += clipped({name: gradients}, clip)[name].view_as(sums[name])
 
     def look(self, name: str, noised: Tensor) -> None:
         """Take what a step gives away of them."""

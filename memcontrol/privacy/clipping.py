@@ -25,7 +25,7 @@ from torch.func import functional_call, vjp, vmap
 from memcontrol.diffusion.recording import Call, recording
 from memcontrol.errors import GuaranteeError
 
-__all__ = ["ClippedSums", "PatientLosses", "clip_factors", "clipped_sums", "units_of"]
+__all__ = ["ClippedSums", "PatientLosses", "clip_factors", "clipped", "clipped_sums", "units_of"]
 
 PatientLosses = Callable[[int, int], Tensor]
 """Takes the first patient and the one after the last, and returns their mean losses, with shape `(patients,)`."""
@@ -77,7 +77,7 @@ def clipped_sums(
             gradients = _of_one(trained, losses(start, stop))
         else:
             gradients = _of_several(module, units, losses, start, stop)
-        for name, summed in _clipped(gradients, clip).items():
+        for name, summed in clipped(gradients, clip).items():
             sums[name] += summed
     return sums
 
@@ -184,8 +184,13 @@ def _by_patient(value: Any, patients: int, unit: nn.Module) -> Any:
     return value.detach().unflatten(0, (patients, -1))
 
 
-def _clipped(gradients: Mapping[str, Tensor], clip: float) -> ClippedSums:
-    """Return the sum of patients' gradients after each was clipped."""
+def clipped(gradients: Mapping[str, Tensor], clip: float) -> ClippedSums:
+    """Return the sum of patients' gradients after each was clipped.
+
+    Args:
+        gradients: Gradients by parameter, with shape `(patients, ...)`.
+        clip: Largest norm of a patient's gradient over all of them.
+    """
     if not gradients:
         return {}
     squares = torch.stack([g.flatten(1).square().sum(dim=1, dtype=torch.float64) for g in gradients.values()]).sum(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from memcontrol.errors import CheckpointError
 from memcontrol.files.card import Card
@@ -12,8 +12,9 @@ from memcontrol.privacy.accounting import Steps, able, accountant_name, epsilon_
 from memcontrol.privacy.options import Accountant
 from memcontrol.ranges import is_in_range
 
-__all__ = ["NO_GUARANTEE", "Guarantee", "guarantee_of", "is_guarantee"]
+__all__ = ["NO_GUARANTEE", "Guarantee", "Unit", "guarantee_of", "is_guarantee", "rounded_up"]
 
+Unit = Literal["patient", "image"]
 NO_GUARANTEE: Final = "none (differential privacy was not used)"
 TOLERANCE: Final = 1e-3
 """Relative difference between two versions of an accountant that is let pass."""
@@ -26,6 +27,7 @@ RANGES: Final = {
     "steps": "[0, inf)",
     "patients": "[1, inf)",
     "draws": "[1, inf)",
+    "planned": "[0, inf)",
 }
 
 
@@ -44,7 +46,9 @@ class Guarantee:
         draws: Samples of a patient in a step.
         accountant: `pld` or `rdp`.
         by: The accountant with its version.
-        unit: Whose data neighbouring data sets differ by, as a whole.
+        unit: What neighbouring data sets differ by, as a whole: a `patient`, or an `image` where none is named.
+        planned: Steps of the whole training that these are the first of; who chose them by what came after has spent
+            what all of them cost. 0 where a record does not say.
     """
 
     epsilon: float | None
@@ -57,11 +61,20 @@ class Guarantee:
     draws: int
     accountant: Accountant = "pld"
     by: str = ""
-    unit: Literal["patient"] = "patient"
+    unit: Unit = "patient"
+    planned: int = 0
 
     @classmethod
     def of(
-        cls, steps: Steps, delta: float, clip: float, patients: int, draws: int, accountant: Accountant
+        cls,
+        steps: Steps,
+        delta: float,
+        clip: float,
+        patients: int,
+        draws: int,
+        accountant: Accountant,
+        unit: Unit = "patient",
+        planned: int = 0,
     ) -> Guarantee:
         """Return what steps on patients have cost."""
         accountant = able(accountant, [steps])
@@ -77,6 +90,8 @@ class Guarantee:
             draws,
             accountant,
             accountant_name(accountant),
+            unit,
+            planned,
         )
 
     @property
@@ -126,11 +141,18 @@ class Guarantee:
         """Return it as a report says it."""
         if self.epsilon is None:
             return f"none (each {self.unit} was clipped, but no noise was added)"
-        return (
-            f"({self.epsilon:.3g}, {self.delta:.0e})-differential privacy per {self.unit}, for the weights: "
-            f"{self.steps:,} steps that took each of {self.patients:,} {self.unit}s with probability {self.rate:.3g}, "
-            f"noise multiplier {self.noise_multiplier:g}; accountant {self.by}"
+        said = (
+            f"({rounded_up(self.epsilon)}, {rounded_up(self.delta)})-differential privacy per {self.unit}, for the "
+            f"weights: {self.steps:,} steps that took each of {self.patients:,} {self.unit}s with probability "
+            f"{self.rate:.3g}, noise multiplier {self.noise_multiplier:g}; accountant {self.by}"
         )
+        if self.planned > self.steps:
+            whole = epsilon_of([Steps(self.planned, self.rate, self.noise_multiplier)], self.delta, self.accountant)
+            said += (
+                f". These are the first of {self.planned:,} steps: if they were chosen by what came after them, "
+                f"epsilon is {rounded_up(whole)}"
+            )
+        return said
 
 
 def guarantee_of(card: Card) -> Guarantee | None:
@@ -146,14 +168,29 @@ def guarantee_of(card: Card) -> Guarantee | None:
     return found
 
 
+def rounded_up(value: float) -> str:
+    """Return a bound with three digits, which is never smaller than it.
+
+    Example:
+        >>> rounded_up(2.991), rounded_up(1.49e-4), rounded_up(8.0)
+        ('3', '0.000149', '8')
+    """
+    digits = f"{value:.3g}"
+    if float(digits) >= value:
+        return digits
+    return f"{float(digits) + 10.0 ** (math.floor(math.log10(value)) - 2):.3g}"
+
+
 def is_guarantee(values: Any) -> bool:
-    """Whether plain values are those of a guarantee."""
-    if not isinstance(values, dict) or set(values) != {field.name for field in fields(Guarantee)}:
+    """Whether plain values are those of a guarantee; one that older versions wrote lacks the planned steps."""
+    names = {field.name for field in fields(Guarantee)}
+    if not isinstance(values, dict) or not names - {"planned"} <= set(values) <= names:
         return False
-    texts = values["accountant"] in ("pld", "rdp") and values["unit"] == "patient" and isinstance(values["by"], str)
+    known = {"planned": 0, **values}
+    texts = known["accountant"] in ("pld", "rdp") and known["unit"] in get_args(Unit) and isinstance(known["by"], str)
     numbers = all(
-        (name == "epsilon" and values[name] is None)
-        or (isinstance(values[name], int | float) and not isinstance(values[name], bool))
+        (name == "epsilon" and known[name] is None)
+        or (isinstance(known[name], int | float) and not isinstance(known[name], bool))
         for name in RANGES
     )
-    return texts and numbers and all(values[n] is None or is_in_range(values[n], r) for n, r in RANGES.items())
+    return texts and numbers and all(known[n] is None or is_in_range(known[n], r) for n, r in RANGES.items())

@@ -37,8 +37,7 @@ class PrivacyOptions:
         noise_multiplier: Instead of `epsilon`: standard deviation of the noise in units of `clip`; 0 is no noise.
         draws: Samples of each patient in a step: images, in turn, each with a timestep and noise of its own, whose mean
             gradient is clipped. More cost time and no privacy, and make the gradient surer.
-        microbatch: Patients whose gradients are held at once: memory and speed, and rounding (with an adapter's
-            dropout, also which of its inputs are dropped).
+        microbatch: Patients whose gradients are held at once: memory and speed, and rounding.
         accountant: `pld` (privacy loss distributions, tight) or `rdp` (Renyi, looser and fast), of `dp-accounting`.
         canaries: Number of made-up patients with known gradients that are put into training, half of them by coins, to
             measure how much of the bound is used (`privacy.json` in the run folder). They cost quality: for a test of

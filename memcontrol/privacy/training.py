@@ -15,6 +15,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from memcontrol.adapters.configs import config_to_plain
 from memcontrol.data.poisson import PoissonSampler
 from memcontrol.errors import CheckpointError, GuaranteeError
 from memcontrol.files.atomic import write_json
@@ -23,7 +24,7 @@ from memcontrol.files.run_folder import PRIVACY, SECRET, find_run
 from memcontrol.privacy.accounting import Steps, noise_multiplier_for
 from memcontrol.privacy.canaries import Canaries
 from memcontrol.privacy.clipping import ClippedSums, clipped_sums
-from memcontrol.privacy.guarantee import Guarantee
+from memcontrol.privacy.guarantee import Guarantee, Unit
 from memcontrol.privacy.options import PrivacyOptions
 from memcontrol.privacy.secret import Secret, read_key, write_key
 from memcontrol.types import Batch
@@ -61,6 +62,9 @@ class PrivateTraining:
         self._sums: ClippedSums = {}
         self._visits = torch.zeros((), dtype=torch.int64)
         """Sum of the seeds of a batch's visits, which with its gradients says what noise belongs to."""
+        self._planned = 0
+        """Steps of the whole training."""
+        self._unit: Unit = "patient"
 
     # Before training
 
@@ -76,9 +80,17 @@ class PrivateTraining:
         """
         data = getattr(trainer, "datamodule", None)
         self._refuse(trainer, data, mitigations)
+        if trainer.max_steps < 1:
+            raise GuaranteeError(
+                "What a private training costs follows from the number of steps, which is said beforehand. Set "
+                "`trainer.max_steps`."
+            )
         assert data is not None
         table = data.table("train")
         self.patients = int(table["subject_id"].nunique())
+        self._planned = trainer.max_steps
+        named_by_image = data.each_image_a_subject and (table["subject_id"] == table["path"]).all()
+        self._unit = "image" if named_by_image else "patient"
         _refuse_two_ids(table)
         if not self.options.delta * self.patients < 1:
             raise GuaranteeError(
@@ -101,7 +113,7 @@ class PrivateTraining:
             self.rate * self.patients,
             self.options.clip,
             self.noise_multiplier,
-            self.guarantee(trainer.max_steps) if trainer.max_steps > 0 else "what its steps cost",
+            self.guarantee(trainer.max_steps),
         )
 
     def settings(self) -> dict[str, Any]:
@@ -126,6 +138,7 @@ class PrivateTraining:
                 "would count. Make a new module, or go on from the run's checkpoint."
             )
         self._has_trained = True
+        _refuse_dropout(trainer.lightning_module)
         sampler = getattr(trainer.train_dataloader, "sampler", None)
         if not isinstance(sampler, PoissonSampler) or sampler.rate != self.rate:
             raise GuaranteeError(
@@ -138,7 +151,7 @@ class PrivateTraining:
         if trainer.is_global_zero and log_dir is not None:
             self._keys.append(Path(log_dir) / SECRET)
             write_key(self._keys[-1], self.secret.key)
-            planned = self.guarantee(max(trainer.max_steps, 0))  # what a run that dies has spent at most
+            planned = self.guarantee(trainer.max_steps)  # what a run that dies has spent at most
             write_json(Path(log_dir) / PRIVACY, {"guarantee": planned.to_dict()})
         if self.options.canaries:
             if trainer.global_step:
@@ -207,7 +220,8 @@ class PrivateTraining:
         """Return the bound after so many steps."""
         o = self.options
         taken = Steps(steps, self.rate, self.noise_multiplier)
-        return Guarantee.of(taken, o.delta, o.clip, self.patients, o.draws, o.accountant)
+        planned = max(self._planned, steps)
+        return Guarantee.of(taken, o.delta, o.clip, self.patients, o.draws, o.accountant, self._unit, planned)
 
     def load(self, trainer: Trainer, card: Card, step: int) -> None:
         """See that a checkpoint has spent what it says, and go on with the key of its run.
@@ -248,7 +262,7 @@ class PrivateTraining:
         if log_dir is not None:
             about = {"guarantee": found.to_dict(), **({"canaries": canaries.to_dict()} if canaries is not None else {})}
             write_json(Path(log_dir) / PRIVACY, about)
-        if (trainer.global_step >= trainer.max_steps > 0 or trainer.should_stop) and not trainer.received_sigterm:
+        if not trainer.received_sigterm:  # one that was told to stop goes on elsewhere
             for key in self._keys:
                 key.unlink(missing_ok=True)
 
@@ -303,11 +317,6 @@ class PrivateTraining:
         if options.noise_multiplier is not None:
             return options.noise_multiplier
         assert options.epsilon is not None
-        if trainer.max_steps < 1:
-            raise GuaranteeError(
-                "The noise for `model.privacy.epsilon` follows from the number of steps. Set `trainer.max_steps`, or "
-                "give `model.privacy.noise_multiplier`."
-            )
         return noise_multiplier_for(options.epsilon, options.delta, trainer.max_steps, self.rate, options.accountant)
 
     def _take_key(self, trainer: Trainer, key: bytes) -> None:
@@ -318,6 +327,19 @@ class PrivateTraining:
     def _streams(self, *parts: int | str) -> np.random.Generator:
         assert self.secret is not None
         return self.secret.generator(*parts)
+
+
+def _refuse_dropout(module: Any) -> None:
+    """Refuse dropout: what is dropped of a patient depends on who else is in the batch, and on a known seed."""
+    active = [name for name, part in module.unet.named_modules() if isinstance(part, nn.Dropout) and part.p > 0]
+    options = config_to_plain(module.adapter) or {}
+    said = [name for name, value in options.items() if name.endswith("dropout") and value]
+    if active or said:
+        where = f"`{said[0]}` of `model.adapter`" if said else f"the layer `{active[0]}` of the base"
+        raise GuaranteeError(
+            f"Private training has no dropout, but {where} is above 0: what is dropped of one patient depends on who "
+            "else is in the batch, so that one patient changes more than `model.privacy.clip` says. Set it to 0."
+        )
 
 
 def _refuse_data(data: Any) -> None:

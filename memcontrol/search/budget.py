@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from memcontrol.errors import CheckpointError
-from memcontrol.files.run_folder import PRIVACY
+from memcontrol.files.run_folder import METRICS, PRIVACY
 from memcontrol.plain import read_mapping
 from memcontrol.privacy import Guarantee
-from memcontrol.privacy.accounting import epsilon_of
+from memcontrol.privacy.accounting import able, accountant_name, epsilon_of
+from memcontrol.privacy.guarantee import rounded_up
 
 __all__ = ["budget_line"]
 
@@ -21,18 +22,25 @@ def budget_line(runs: Iterable[Path]) -> str | None:
     Args:
         runs: Folders of trials.
     """
-    files = [run / PRIVACY for run in runs]
-    spent = [_read(path) for path in files if path.is_file()]
+    runs = list(runs)
+    spent = [_read(run / PRIVACY) for run in runs if (run / PRIVACY).is_file()]
     if not spent:
         return None
+    without = [run.name for run in runs if not (run / PRIVACY).is_file() and (run / METRICS).is_file()]
+    if without:
+        return (
+            f"Privacy: {len(without)} trials ({without[0]}, ...) were trained without a bound, so the study has none."
+        )
     delta = max(part.delta for part in spent)
     total = epsilon_of([part.taken for part in spent], delta)
     if math.isinf(total):
         return "Privacy: not all trials had noise, so the study has no bound."
+    by = accountant_name(able("pld", [part.taken for part in spent]))
+    units = "images" if any(part.unit == "image" for part in spent) else "patients"
     return (
-        f"Privacy: the {len(spent)} trials that began have together spent epsilon {total:.3g} at delta {delta:.0e} "
-        f"of the patients that they were trained on (added up by {spent[0].by}); what is fitted on other patients "
-        "adds nothing to it. Held-out patients, who chose between trials, have no bound."
+        f"Privacy: the {len(spent)} trials that began have together spent epsilon {rounded_up(total)} at delta "
+        f"{rounded_up(delta)} of the {units} that they were trained on (added up by {by}); what is fitted on other "
+        "patients adds nothing to it. Held-out patients, who chose between trials, have no bound."
     )
 
 

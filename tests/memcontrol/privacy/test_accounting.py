@@ -84,7 +84,7 @@ def test_a_claim_below_its_cost_is_refused():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("epsilon", -1), ("steps", "many"), ("rate", 0), ("unit", "image"), ("accountant", "mine"), ("draws", True)],
+    [("epsilon", -1), ("steps", "many"), ("rate", 0), ("unit", "hospital"), ("accountant", "mine"), ("draws", True)],
 )
 def test_records_that_make_no_sense(name, value):
     honest = Guarantee.of(Steps(10, 0.1, 1.5), 1e-4, 1.0, 500, 4, "pld").to_dict()

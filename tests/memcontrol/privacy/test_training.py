@@ -8,8 +8,10 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import memcontrol.api as mc
 from memcontrol.cli import main
@@ -18,7 +20,8 @@ from memcontrol.files.card import CARD_KEY, Card
 from memcontrol.files.checkpoints import find_checkpoint
 from memcontrol.privacy import Guarantee
 from memcontrol.privacy import training as private_training
-from memcontrol.privacy.guarantee import guarantee_of
+from memcontrol.privacy.accounting import Steps
+from memcontrol.privacy.guarantee import guarantee_of, rounded_up
 from memcontrol.privacy.secret import Secret
 from memcontrol.privacy.training import PrivateTraining
 from tests.conf import short_run
@@ -234,54 +237,15 @@ def test_a_lost_key_is_not_replaced(interrupted, tmp_path, capsys):
         (["--model.privacy.delta=0.2"], "must be below 1 / 12"),
         (["--model.mitigations=[{class_path: memcontrol.mitigation.PriorPreservation}]"], "PriorPreservation"),
         (
-            [
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                ""
-                "--model.mitigations=[{class_path: memcontrol.mitigation.NoiseNormThreshold, init_args: {quantile: "
-                "0.9}}]"
-            ],
+            ["--model.mitigations=[{class_path: NoiseNormThreshold, init_args: {quantile: 0.9}}]"],
             "NoiseNormThreshold",
         ),
         (["--trainer.callbacks+={class_path: callbacks.RewardsCallback}"], "membership_auc"),
         (["--trainer.callbacks+={class_path: callbacks.DuplicateWeights}"], "weights of near copies"),
+        (
+            ["--model.adapter={class_path: peft.LoraConfig, init_args: {r: 2, lora_dropout: 0.1}}"],
+            "`lora_dropout` of `model.adapter` is above 0",
+        ),
         (["--trainer.max_steps=-1", "--trainer.max_epochs=1"], "Set `trainer.max_steps`"),
         (["--data.memorization.num_images=2"], "data.memorization"),
         (["--data.max_train_images=8"], "data.max_train_images"),
@@ -295,6 +259,47 @@ def test_what_the_bound_does_not_cover_is_refused_before_training(tmp_path, caps
     with pytest.raises(SystemExit):
         main(private_run(tmp_path, *extra))
     assert said in capsys.readouterr().err
+
+
+def test_a_metric_that_is_fed_training_images_is_no_quality_for_private_training():
+    from torchmetrics import MeanMetric
+
+    from memcontrol.measures.metric import MetricMeasure, MetricReward
+
+    fed = {
+        inputs: MetricMeasure(MetricReward("m", MeanMetric(), inputs, higher_is_better=True)).sees_training
+        for inputs in ("real_and_generated", "with_training")
+    }
+    assert fed == {"real_and_generated": False, "with_training": True}
+
+
+def test_a_step_that_is_not_the_last_says_what_the_whole_training_cost():
+    first = Guarantee.of(Steps(75, 0.1, 1.0), 1e-4, 1.0, 600, 4, "pld", planned=300)
+    whole = Guarantee.of(Steps(300, 0.1, 1.0), 1e-4, 1.0, 600, 4, "pld", planned=300)
+    assert first.epsilon < whole.epsilon
+    assert f"chosen by what came after them, epsilon is {rounded_up(whole.epsilon)}" in str(first)
+    assert "chosen" not in str(whole)
+    older = {name: value for name, value in whole.to_dict().items() if name != "planned"}
+    assert Guarantee.from_dict(older).epsilon == whole.epsilon
+
+
+def test_images_without_patients_are_the_unit_and_not_patients(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(16):
+        noise = np.random.default_rng(number).integers(0, 255, (32, 32), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / f"{number}.png")
+    rows = "".join(f"{number}.png,a caption\n" for number in range(16))
+    (folder / "metadata.csv").write_text("file_name,text\n" + rows)
+    data = (
+        "--data=memcontrol.data.imagefolder.ImageFolderDataModule", f"--data.root={folder}",
+        "--data.each_image_a_subject=true", "--data.transform.size=32", "--data.split_fractions=[0.5,0.25,0.25]",
+        f"--data.cache.folder={tmp_path / 'cache'}",
+    )  # fmt: skip
+    args = [arg for arg in private_run(tmp_path) if not arg.startswith("--data.")]
+    main([*args, *data, "--data.batch_size=4", "--data.memorization.num_images=0", "--data.max_train_images=null"])
+    said = json.loads((tmp_path / "demo" / "version_0" / "privacy.json").read_text())["guarantee"]
+    assert "differential privacy per image" in str(Guarantee.from_dict(said))
 
 
 def test_one_person_under_two_ids_is_refused(tmp_path, monkeypatch, capsys):
@@ -366,7 +371,7 @@ def test_canaries_find_noise_that_is_too_small_by_three(tmp_path, monkeypatch):
 
 
 def test_canaries_find_that_nothing_is_clipped(tmp_path, monkeypatch):
-    monkeypatch.setattr("memcontrol.privacy.canaries.clip_factors", lambda norms, clip: torch.ones_like(norms))
+    monkeypatch.setattr("memcontrol.privacy.clipping.clip_factors", lambda norms, clip: torch.ones_like(norms))
     assert audited(tmp_path, "loud")["epsilon"] > 2
 
 

@@ -26,6 +26,14 @@ def test_trials_add_up(tmp_path):
     assert f"the 3 trials that began have together spent epsilon {expected:.3g}" in budget_line(runs)
 
 
+def test_a_trial_without_a_bound_is_not_left_out(tmp_path):
+    runs = [trial(tmp_path / "a"), tmp_path / "b"]
+    runs[1].mkdir()
+    assert "the 1 trials" in budget_line(runs)  # it has not begun
+    (runs[1] / "metrics.csv").write_text("step\n1\n")
+    assert "were trained without a bound" in budget_line(runs)
+
+
 def test_other_studies_say_nothing(tmp_path):
     assert budget_line([tmp_path / "none"]) is None
 
