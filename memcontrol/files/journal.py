@@ -98,9 +98,12 @@ class Journal:
         return list(self._events)
 
     def active_seconds(self, most: float) -> float:
-        """Return how long the journal was written to: the gaps between events, but for those over `most` seconds."""
+        """Return how long the journal was written to: the gaps between events, but for those over `most` seconds.
+
+        A clock that was set back counts for nothing.
+        """
         times = [event["time"] for event in self.events()]
-        return float(sum(gap for gap in np.diff(times) if gap <= most))
+        return float(sum(gap for gap in np.diff(times) if 0 <= gap <= most))
 
     def _take(self, added: bytes) -> None:
         """Parse whole lines; one without an end may still be written, or was torn by a kill."""

@@ -39,6 +39,8 @@ SPREAD: Final = 0.3
 leave open decide, and proposals are little better than random ones (`benchmarks/wide_proposers.py`)."""
 WIDELY: Final = 0.2
 """Share of proposals whose weights are sampled with all of it, so that nothing is left out for good."""
+FAR: Final = 5.0
+"""Standard deviations from the median beyond which a value counts as no further off."""
 BEST: Final = 5
 """Trials, the best ones under the weighting, around which candidates lie."""
 CHANGES: Final = 4
@@ -88,6 +90,18 @@ def _settings(space: SearchSpace, units: Floats) -> tuple[Floats, Floats]:
     return np.concatenate(columns, axis=1), np.array(owner, dtype=int)
 
 
+def without_outliers(values: Floats) -> Floats:
+    """Return values, those far from the median moved nearer: one broken trial would drown what all others tell.
+
+    Example:
+        >>> without_outliers(np.array([0.3, 0.4, 0.5, 0.6, 20.0])).round(2).tolist()
+        [0.3, 0.4, 0.5, 0.6, 1.24]
+    """
+    middle = float(np.median(values))
+    spread = 1.4826 * float(np.median(np.abs(values - middle)))  # a standard deviation, of normal values
+    return np.clip(values, middle - FAR * spread, middle + FAR * spread) if spread else values
+
+
 @dataclass(frozen=True)
 class PairwiseModel:
     """Posterior of one objective.
@@ -108,7 +122,8 @@ class PairwiseModel:
 
     @classmethod
     def fit(cls, x: Floats, order: Floats, y: Floats) -> PairwiseModel:
-        """Fit terms with shape `(n, F)` to values with shape `(n,)`."""
+        """Fit terms with shape `(n, F)` to values with shape `(n,)`; one that lies far off counts as a nearer one."""
+        y = without_outliers(y)
         scale = float(np.std(y)) or 1.0
         target = (y - float(np.mean(y))) / scale
         best: tuple[float, Floats, float] | None = None

@@ -49,17 +49,19 @@ def archive(records: Sequence[TrialRecord], rescored: Mapping[PointId, Point]) -
 
     Args:
         records: All trials.
-        rescored: What was scored again. A point that was not takes part as its trial reported it, unless it was beaten
-            there: it is new, or its checkpoint is gone.
+        rescored: What was scored again. A point that was not takes part as its trial reported it, moved by what scoring
+            again has moved the others on average: all points share the seed of a scoring, and so a part of its error.
     """
     points = []
     for record in records:
-        for point in record.points:
+        kept = front([point.rewards for point in record.points])  # of others, no checkpoint was kept
+        for point in (record.points[i] for i in kept):
             key = PointId(record.number, point.step, point.scale)
             points.append(FrontPoint(key, rescored.get(key, point), point, key in rescored))
-    unbeaten = set(front([p.reported.rewards for p in points]))
-    pool = [p for i, p in enumerate(points) if p.is_rescored or i in unbeaten]
-    return [pool[i] for i in front([p.rewards for p in pool])]
+    moved = [np.subtract(p.rewards, p.reported.rewards) for p in points if p.is_rescored]
+    shift = np.mean(moved, axis=0) if moved else 0.0
+    compared = [p.rewards if p.is_rescored else tuple(np.add(p.rewards, shift).tolist()) for p in points]
+    return [points[i] for i in front(compared)]
 
 
 def hypervolume_of(rewards: np.ndarray, reference: np.ndarray) -> float:

@@ -20,12 +20,12 @@ from memcontrol.measures import Point
 from memcontrol.measures.statistics.pareto import front
 from memcontrol.search.estimate import estimate
 from memcontrol.search.front import trials_since_growth
-from memcontrol.search.points import best_point, expected_point, read_points
+from memcontrol.search.points import best_point, expected_point, read_points, worst_of
 from memcontrol.search.proposer import Proposer
 from memcontrol.search.records import TrialLog, TrialRecord, TrialState
 from memcontrol.search.rehearsal import rehearse
 from memcontrol.search.space import Proposal
-from memcontrol.search.stop import FailureRow, cause_of, reopen, stop
+from memcontrol.search.stop import Cause, FailureRow, cause_of, reopen, stop
 from memcontrol.search.study import Study
 from memcontrol.search.tracking import trial_logger
 from memcontrol.seeds import derive_seed
@@ -215,6 +215,9 @@ class OuterLoop:
         number, result = done.key, result_of(done)
         state, points, reported, error = self._outcome(number, result)
         cause = cause_of(error, done.has_died) if error is not None else None
+        if cause is Cause.DIVERGED:
+            # else what diverges would be proposed again and again
+            reported = worst_of([point for record in self.records for point in record.points])
         self.journal.append(
             "finish",
             number=number,
@@ -257,7 +260,7 @@ class OuterLoop:
 
     @property
     def _is_stuck(self) -> bool:
-        return self.failures.is_too_long(self.records)
+        return self.failures.is_too_long(self.records, self.workers)
 
     @property
     def _num_finished(self) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from memcontrol.errors import DivergedError, MemControlError
 from memcontrol.measures import Point, directions
 from memcontrol.measures.score_log import Scored, read_scores
+from memcontrol.measures.statistics.pareto import front
 from memcontrol.seeds import derive_seed
 
 __all__ = ["best_point", "directions_of", "expected_point", "read_points"]
@@ -52,16 +53,26 @@ def best_point(points: Sequence[Point], others: Sequence[Point], number: int, se
 
     Args:
         points: Points of the trial.
-        others: Points of earlier trials, which set the scale.
+        others: Points of earlier trials; the front of all sets the scale, which no bad trial moves.
         number: Number of the trial, which with the seed decides its weights.
         seed: Seed of the study.
     """
     rewards = np.array([p.rewards for p in points])
     known = np.array([p.rewards for p in (*points, *others)])
-    low, spread = known.min(axis=0), np.ptp(known, axis=0) + 1e-12
+    best = known[front([tuple(row) for row in known])]
+    of_front = np.ptp(best, axis=0)
+    spread = np.where(of_front > 0, of_front, np.ptp(known, axis=0)) + 1e-12
+    low = best.min(axis=0) - spread  # from further down, else the ends of the front would never be the best
     weights = np.random.default_rng(derive_seed(seed, "weights", number)).dirichlet(np.ones(rewards.shape[1]))
     scores = (weights * (rewards - low) / spread).min(axis=1) + 0.05 * (weights * (rewards - low) / spread).sum(axis=1)
     return points[int(np.argmax(scores))]
+
+
+def worst_of(points: Sequence[Point]) -> Point | None:
+    """Return what is told of a trial that diverged, the worst of each reward that is known, or None where none is."""
+    if not points:
+        return None
+    return Point(0, tuple(np.array([p.rewards for p in points]).min(axis=0).tolist()), {})
 
 
 def expected_point(point: Point, finished: Sequence[Sequence[Point]]) -> Point:

@@ -42,7 +42,8 @@ class Proposer:
         seed: Seed.
 
     Raises:
-        SearchError: If nevergrad has no such optimizer.
+        SearchError: If nevergrad has no such optimizer, or has one that takes no trial which it has not asked for, or
+            that needs a package which is missing.
     """
 
     def __init__(
@@ -64,10 +65,24 @@ class Proposer:
         self.space = space
         self.seed = seed
         self.num_objectives = num_objectives
-        parametrization = space.parametrization()
-        parametrization.random_state.seed(derive_seed(seed, "proposer") % 2**32)
-        self._optimizer = ng.optimizers.registry[optimizer](parametrization, budget=budget, num_workers=num_workers)
+        self._waiting: list[Proposal] = []
+        self._begin(optimizer, budget, num_workers)
+        try:  # what it cannot do, it would say after the first trials were paid for
+            self.tell(space.proposal([1] * len(space.slots), space.middle), [0.0] * num_objectives)
+            self._optimizer.ask()
+        except Exception as error:
+            raise SearchError(
+                f"Argument `search.optimizer` is {optimizer!r}, which cannot carry out a search here "
+                f"({type(error).__name__}: {str(error)[:200]}). Choose another, such as {bayes.NAME!r} (ours)."
+            ) from error
+        self._begin(optimizer, budget, num_workers)
         self._waiting = list(design)
+
+    def _begin(self, optimizer: str, budget: int, num_workers: int) -> None:
+        """Make the optimizer, which knows of no trial."""
+        parametrization = self.space.parametrization()
+        parametrization.random_state.seed(derive_seed(self.seed, "proposer") % 2**32)
+        self._optimizer = ng.optimizers.registry[optimizer](parametrization, budget=budget, num_workers=num_workers)
         self._asked: dict[str, Any] = {}
         self._has_reference = False
 

@@ -41,14 +41,14 @@ class PruningCallback(Callback):
         if found[0].scored_step != trainer.global_step:
             return  # this validation was not scored
         log_dir = trainer.log_dir  # asks all processes, so all must ask
-        measured = {m.name: m for m in found[0].measurements if m.value is not None}
-        if any(name not in measured for name in self.objectives):
+        scales = [{m.name: m for m in scored if m.value is not None} for scored in found[0].scored.values()]
+        if any(name not in measured for measured in scales for name in self.objectives):
             return
         if self._trials is None:
             self._trials = TrialLog(Journal(Path(self.journal)))
         points = [point for record in self._trials.all() for point in record.points]
         others = [point for point in points if point.step == trainer.global_step]
-        is_beaten = is_hopeless([measured[name] for name in self.objectives], others)
+        is_beaten = all(is_hopeless([measured[name] for name in self.objectives], others) for measured in scales)
         if trainer.strategy.broadcast(is_beaten) and log_dir is not None:  # the journal may grow between two looks
             trainer.should_stop = True
             if trainer.is_global_zero:

@@ -9,6 +9,7 @@ from memcontrol.callbacks import RewardsCallback
 from memcontrol.devices import device_named
 from memcontrol.diffusion.bases import load_components
 from memcontrol.files import worker_cache
+from memcontrol.files.digests import digest_of
 from memcontrol.jobs.cuda_errors import dying_of_cuda_errors
 from memcontrol.jobs.entry import load_entry
 from memcontrol.jobs.run import use_threads
@@ -26,6 +27,7 @@ class RescoreSpec:
     Args:
         build: What makes trainer, module and data of a config, as `module:function`.
         config: Config file of the study's trials.
+        overlay: What the trial lays over it: how it draws, say, which belongs to its model.
         checkpoint: Checkpoint of the point.
         step: Its step.
         objectives: Measures that are traded off.
@@ -44,6 +46,7 @@ class RescoreSpec:
     trust: bool = False
     threads: int | None = None
     scale: float = 1.0
+    overlay: str | None = None
 
 
 def once_more(scoring: ScoringOptions, factor: int) -> ScoringOptions:
@@ -73,7 +76,8 @@ def _rescore(spec: RescoreSpec) -> Point:
     worker_cache.enable()
     use_threads(spec.threads)
     trust = ["--trust-config"] if spec.trust else []
-    cli = load_entry(spec.build)(["--config", spec.config, "--trainer.devices=1", "--trainer.num_nodes=1", *trust])
+    configs = [part for path in (spec.config, spec.overlay) if path is not None for part in ("--config", path)]
+    cli = load_entry(spec.build)([*configs, "--trainer.devices=1", "--trainer.num_nodes=1", *trust])
     (scorer,) = (c for c in cli.trainer.callbacks if isinstance(c, RewardsCallback))
     options = once_more(scorer.scoring, spec.factor)
     data = cli.datamodule
@@ -89,7 +93,8 @@ def _rescore(spec: RescoreSpec) -> Point:
             base = ScoredModel(parts.pipeline().to(device), size, sampling)
             return score(base, data, "validate", replace(options, measures=calibrated)).evidence
 
-        before = worker_cache.cached(("rescored base", spec.config, spec.factor), score_base)
+        setting = digest_of(vars(data.transform), sampling, data.data_fraction, data.max_train_images)
+        before = worker_cache.cached(("rescored base", spec.config, spec.factor, setting), score_base)
     model = ScoredModel(load_pipeline(spec.checkpoint, scale=spec.scale).to(device), size, sampling)
     found = score(model, data, "validate", options, before, further=scorer.metrics)
     return Point.of(spec.step, found.measurements, spec.objectives, spec.scale)

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from pathlib import Path
 from typing import Any, Final
 
 from tqdm import tqdm
@@ -16,7 +17,7 @@ from memcontrol.errors import SearchError
 from memcontrol.files.checkpoints import checkpoint_of
 from memcontrol.files.configs import ResolvedConfig
 from memcontrol.files.journal import Journal
-from memcontrol.files.run_folder import LOG
+from memcontrol.files.run_folder import LOG, OVERLAY
 from memcontrol.jobs.loop import JobLoop
 from memcontrol.jobs.workers import local_workers, num_devices
 from memcontrol.measures import Point
@@ -156,33 +157,42 @@ def _rescore(
     factor = study.options.rescore_factor
     if factor < 1:
         return
-    known = _known(study, journal)
-    jobs: JobLoop[PointId] = JobLoop(executor, study.options.retries, rescore, "scoring of")
-    for point in archive(records, {}):
-        checkpoint = checkpoint_of(study.trial(point.id.trial), point.id.step)
-        if point.id not in known and checkpoint is not None:
-            spec = RescoreSpec(
-                study.build,
-                str(study.config),
-                str(checkpoint),
-                point.id.step,
-                tuple(study.options.objectives),
-                factor,
-                study.trust,
-                threads,
-                point.id.scale,
-            )
-            jobs.submit(point.id, spec)
-    with tqdm(total=len(jobs.keys), desc="scoring the front again", unit="point") as bar:
-        while jobs.keys:
-            for done in jobs.wait():
-                bar.update()
-                if done.error is not None:
-                    log.warning("Point %s could not be scored again: %s", done.key, done.error)
-                    continue
-                journal.append(
-                    "rescore", **{**done.result.to_dict(), **done.key.to_dict()}, factor=factor, draws=factor
-                )
+    tried: set[PointId] = set()
+    while True:  # where points fall, others that were not scored again may come forward
+        front = archive(records, _known(study, journal))
+        again = {p.id: p for p in front if not p.is_rescored and p.id not in tried}
+        if not again:
+            return
+        tried |= set(again)
+        jobs: JobLoop[PointId] = JobLoop(executor, study.options.retries, rescore, "scoring of")
+        for key in again:
+            checkpoint, overlay = checkpoint_of(study.trial(key.trial), key.step), study.trial(key.trial) / OVERLAY
+            if checkpoint is not None:
+                jobs.submit(key, _spec(study, key, checkpoint, overlay if overlay.is_file() else None, threads))
+        with tqdm(total=len(jobs.keys), desc="scoring the front again", unit="point") as bar:
+            while jobs.keys:
+                for done in jobs.wait():
+                    bar.update()
+                    if done.error is not None:
+                        log.warning("Point %s could not be scored again: %s", done.key, done.error)
+                        continue
+                    point = {**done.result.to_dict(), **done.key.to_dict()}
+                    journal.append("rescore", **point, factor=factor, draws=factor)
+
+
+def _spec(study: Study, key: PointId, checkpoint: Path, overlay: Path | None, threads: int | None) -> RescoreSpec:
+    return RescoreSpec(
+        study.build,
+        str(study.config),
+        str(checkpoint),
+        key.step,
+        tuple(study.options.objectives),
+        study.options.rescore_factor,
+        study.trust,
+        threads,
+        key.scale,
+        str(overlay) if overlay is not None else None,
+    )
 
 
 def _publish(study: Study, journal: Journal, records: list[TrialRecord]) -> list[FrontPoint]:

@@ -1,7 +1,8 @@
-"""When a study stops: trials fail one after another and none has completed, so no proposal is to blame.
+"""When a study stops: trials fail one after another, more than proposals could be to blame for.
 
-It is stopped before its budget is burned. Run again, it opens those failures again that may be mended outside its
-config; a study that was not stopped never does, as nothing is trained twice.
+It is stopped before its budget is burned: early where none has completed, and later where some have (a disk is full, a
+mount is gone). Run again, it opens those failures again that may be mended outside its config; a study that was not
+stopped never does, as nothing is trained twice.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from memcontrol.search.study import Study
 __all__ = ["Cause", "FailureRow", "cause_of", "reopen", "stop"]
 
 LONGEST_ROW: Final = 3
+LATER_ROW: Final = 6
+"""The same, once trials have completed; with many workers, twice as many as these."""
 
 
 class Cause(StrEnum):
@@ -54,9 +57,15 @@ class FailureRow:
         """Count a trial, by what it failed of, or None if it did not."""
         self.length = 0 if cause in (None, Cause.DIVERGED) else self.length + 1
 
-    def is_too_long(self, records: Sequence[TrialRecord]) -> bool:
-        """Whether the study should stop: no trial of it has completed."""
-        return self.length >= LONGEST_ROW and not any(r.state is TrialState.COMPLETE for r in records)
+    def is_too_long(self, records: Sequence[TrialRecord], workers: int = 1) -> bool:
+        """Whether the study should stop.
+
+        Args:
+            records: All trials.
+            workers: Trials at once, which may all fail of one thing.
+        """
+        has_completed = any(r.state is TrialState.COMPLETE for r in records)
+        return self.length >= (max(LATER_ROW, 2 * workers) if has_completed else LONGEST_ROW)
 
 
 def stop(study: Study, journal: Journal, records: Sequence[TrialRecord]) -> SearchError:
@@ -66,7 +75,7 @@ def stop(study: Study, journal: Journal, records: Sequence[TrialRecord]) -> Sear
     last = next(e["number"] for e in reversed(journal.events()) if e["event"] == "finish")
     opened = f"it then opens the trials {', '.join(map(str, again))} again" if again else "it then goes on"
     return SearchError(
-        f"The study in {study.folder} is stopped: its trials fail one after another, and none has completed. Trial "
+        f"The study in {study.folder} is stopped: its trials fail one after another. Trial "
         f"{last} failed of {records[last].error} That log is {study.trial(last) / LOG}. Mend what is wrong outside the "
         f"config (files, disk, devices), and run the same command again: {opened}. If the config is wrong, name "
         "another `--search.study`."

@@ -59,6 +59,14 @@ def test_a_point_is_scored_again_with_more_pictures_and_more_noise():
     assert second.seed != first.seed
 
 
+def test_points_that_were_not_scored_again_are_moved_as_the_others_were():
+    records = [trial(0, (1.0, 0.0)), trial(1, (0.0, 1.0)), trial(2, (0.9, 0.2))]
+    scored = {PointId(0, 10): again(0.5, -0.5), PointId(1, 10): again(-0.5, 0.5)}
+    assert [p.id.trial for p in archive(records, scored)] == [0, 1, 2]  # not the one alone that was not scored again
+    assert [p.id.trial for p in archive([*records, trial(3, (0.4, 0.4))], scored)] == [0, 1, 2, 3]
+    assert 4 not in [p.id.trial for p in archive([*records, trial(4, (0.4, 0.1))], scored)]
+
+
 @pytest.mark.parametrize("outlier", [(), ((-50.0, -50.0),)])
 def test_patience_counts_trials_without_growth(outlier):
     first = [trial(k, pair) for k, pair in enumerate([*outlier, (0.0, 1.0), (1.0, 0.0), (0.7, 0.7)])]

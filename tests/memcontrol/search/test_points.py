@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memcontrol.measures import Point
-from memcontrol.search.points import best_point, expected_point
+from memcontrol.search.points import best_point, expected_point, worst_of
 
 FRONT = [(0.0, 1.0), (0.5, 0.6), (0.8, 0.3), (1.0, 0.0)]
 POINTS = [Point(i, r) for i, r in enumerate([*FRONT, (0.4, 0.5), (0.1, 0.1)])]
@@ -30,7 +30,11 @@ def test_others_set_the_scale():
         return [Point(p.step, (1024 * p.rewards[0] - 7, p.rewards[1] / 4)) for p in points]
 
     assert chosen(scaled(POINTS), scaled(OTHERS)) == chosen()
-    assert chosen(others=[Point(9, (0.0, -50.0))]) != chosen()
+    assert chosen(others=[Point(9, (2.0, -1.0))]) != chosen()
+
+
+def test_a_bad_trial_does_not_move_the_scale():
+    assert chosen(others=[Point(9, (0.0, -50.0))]) == chosen()
 
 
 def test_mean_growth_of_finished_trials_is_added():
@@ -49,3 +53,8 @@ def test_nothing_to_expect():
     point = Point(3, (-1.0, -2.0))
     assert expected_point(point, []) == point
     assert expected_point(point, [[Point(2, (0.0, 0.0)), Point(6, (5.0, 5.0))], [Point(3, (1.0, 1.0))]]) == point
+
+
+def test_a_trial_that_diverged_is_told_the_worst_that_is_known():
+    assert worst_of(POINTS).rewards == (0.0, 0.0)
+    assert worst_of([]) is None

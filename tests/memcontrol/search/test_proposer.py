@@ -7,6 +7,7 @@ import pytest
 
 from memcontrol.errors import SearchError
 from memcontrol.measures.statistics.pareto import front
+from memcontrol.search.bayes import PairwiseModel, features
 from memcontrol.search.front import hypervolume_of, knee
 from memcontrol.search.proposer import Proposer
 from memcontrol.search.pruning import levels
@@ -67,6 +68,23 @@ def test_non_finite_rewards_are_never_told():
 def test_unknown_optimizer_is_refused():
     with pytest.raises(SearchError, match="PairwiseThompson"):
         Proposer(SPACE, "Pairwise", [], 10, 1, 2, 0)
+
+
+@pytest.mark.parametrize("optimizer", ["EDA", "NLOPT_LN_SBPLX"])
+def test_an_optimizer_that_cannot_go_on_is_refused_before_the_first_trial(optimizer):
+    with pytest.raises(SearchError, match="cannot carry out a search here"):
+        Proposer(SPACE, optimizer, [], 10, 1, 2, 0)
+
+
+def test_one_broken_trial_does_not_drown_the_others():
+    rng = np.random.default_rng(0)
+    bits = rng.integers(0, 2, (40, 8))
+    losses = bits @ np.linspace(-1, 1, 8) + 0.05 * rng.standard_normal(40)
+    broken = np.where(np.arange(40) == 7, 50.0, losses)
+    x, order = features(SPACE, bits, np.full((40, len(SPACE.parameters)), 0.5))
+    found = PairwiseModel.fit(x, order, broken)
+    weights = found._given(found.target)[1:9]
+    assert np.corrcoef(weights, np.linspace(-1, 1, 8))[0, 1] > 0.9
 
 
 def test_parameters_map_to_their_ranges():

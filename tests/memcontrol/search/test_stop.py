@@ -69,6 +69,20 @@ def test_a_study_that_was_not_stopped_trains_no_failure_again(run):
     assert run({}, 7)[0] == [6]
 
 
+def test_an_outage_after_a_success_does_not_burn_the_budget(run):
+    with pytest.raises(SearchError, match="opens the trials 1, 2, 3, 4, 5, 6 again"):
+        run(dict.fromkeys(range(1, 12), MISSING))
+    assert run({}, 7)[0] == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_proposer_is_told_of_a_trial_that_diverged(run, tmp_path):
+    run({2: DIVERGED}, 4)
+    told = [event["told"] for event in Journal(tmp_path / "journal.jsonl").events() if event["event"] == "finish"]
+    rewards = [each["rewards"] for each in told]
+    assert rewards[2] == [min(pair[k] for pair in rewards[:2]) for k in range(2)]
+    assert run({}, 5)[0] == [4]
+
+
 def test_fewer_failures_than_a_row_are_not_opened_again(run):
     assert run({0: MISSING, 1: MISSING}, 2)[0] == [0, 1]
     assert run({}, 3)[0] == [2]
