@@ -113,8 +113,7 @@ class Denoising(Described, LightningModule):
             self.input_perturbation,
         )
         if self.ambient is not None:
-            images = torch.tensor([derive_seed(self.seed, "image", row) for row in batch["index"].tolist()])
-            noised = ambient(self.parts.scheduler, noised, moments[:, 0], seeds, images, self.ambient)
+            noised = ambient(self.parts.scheduler, noised, moments[:, 0], seeds, self._views(batch), self.ambient)
         states = self.training_states(batch, seeds)
         for mitigation in self.mitigations:
             mitigation.prepare(self.heldout_profile, self.global_step)
@@ -138,6 +137,17 @@ class Denoising(Described, LightningModule):
             for mitigation in self.mitigations:
                 kept = kept & mitigation.kept(norms)
         return errors, noised.t, kept
+
+    def _views(self, batch: Batch) -> Tensor:
+        """Return one seed per view of each image: with one noise for all, views would show what it hides."""
+        rows = batch["index"].tolist()
+        views = batch["variant"].tolist() if "variant" in batch else [0] * len(rows)
+        return torch.tensor(
+            [
+                derive_seed(self.seed, "image", row, *([view] if view else []))
+                for row, view in zip(rows, views, strict=True)
+            ]
+        )
 
     def heldout_errors(self, batch: Batch) -> Tensor:
         """Return the error of each sample at fixed noise and timesteps, with shape `(B,)`; lower is better."""
@@ -176,8 +186,9 @@ class Denoising(Described, LightningModule):
     def errors_on(self, latents: Tensor, states: Tensor, seeds: Tensor) -> Tensor:
         """Return the errors of latents at noise and timesteps that seeds decide, with shape `(n,)`."""
         t = self.timesteps.sample(seeds, self.num_timesteps)
-        noised = noise_latents(self.parts.scheduler, latents.to(self.device)[:, None], seeds, t)
-        states = drop_captions(states.to(self.device), self.null_states, seeds, self.caption_dropout)
+        latents, states = self.trainer.precision_plugin.convert_input((latents.to(self.device), states.to(self.device)))
+        noised = noise_latents(self.parts.scheduler, latents[:, None], seeds, t)
+        states = drop_captions(states, self.null_states, seeds, self.caption_dropout)
         return denoising_errors(self.unet(noised.x_t, noised.t, states).sample, noised.target)
 
     def heldout_profile(self, images: int, parts: int) -> Tensor:
@@ -185,6 +196,7 @@ class Denoising(Described, LightningModule):
         dataset = self._split("validate")
         rows = take(len(dataset), min(images, len(dataset)), self.seed, "reference")
         batch = self.transfer_batch_to_device(default_collate([dataset[int(row)] for row in rows]), self.device, 0)
+        batch = self.trainer.precision_plugin.convert_input(batch)
         return self.errors_by_part(batch, parts).mean(dim=0)
 
     @property

@@ -82,8 +82,8 @@ class MemControlModule(Denoising):
         snr_gamma: Bound of the min-SNR weight of the loss, or null for no weight.
         noise_offset: See `memcontrol.diffusion.noising.noise_latents`.
         input_perturbation: See `memcontrol.diffusion.noising.noise_latents`.
-        ambient: Share of the schedule, in (0, 1), from which on training sees one fixed noisy version of each image in
-            its place, or null; see `memcontrol.diffusion.ambient`.
+        ambient: Share of the schedule, in (0, 1), from which on training sees one fixed noisy version of each image (of
+            each of its views, where there are several) in its place, or null; see `memcontrol.diffusion.ambient`.
         caption_dropout: Share of captions replaced by the empty one, in [0, 1].
         gradient_checkpointing: Whether to save memory by computing activations twice.
         eval_draws: Noise and timestep pairs per held-out image; fixed, so that losses compare. With 0, no held-out
@@ -155,6 +155,12 @@ class MemControlModule(Denoising):
         """Whether checkpoints hold an average of the weights; the callback that averages says so."""
         self.strict_loading = False
         check_ranges(MemControlError, "model", self, RANGES)
+        if ambient is not None and (noise_offset or input_perturbation):
+            raise MemControlError(
+                f"Argument `model.ambient` is {ambient}, which replaces the noise of training, so that "
+                f"`model.noise_offset` ({noise_offset}) and `model.input_perturbation` ({input_perturbation}) would "
+                "hold below it alone. Leave one or the other out."
+            )
         self._lost_batches = 0
         self._is_resumed = False
         self._adapted: AdaptedUNet | None = None
@@ -239,6 +245,12 @@ class MemControlModule(Denoising):
     def setup(self, stage: str) -> None:
         """Learn the image size from the data, and find errors of the config before anything is loaded."""
         transform = getattr(getattr(self.trainer, "datamodule", None), "transform", None)
+        if self.ambient is not None and not getattr(transform, "is_cacheable", True):
+            raise MemControlError(
+                f"Argument `model.ambient` is {self.ambient}, but each visit shows a fresh view of an image, and so no "
+                "noisy version of it is fixed. Give `data.transform.crop_variants` and "
+                "`data.transform.augment.variants` above 0, or leave `model.ambient` out."
+            )
         self.image_size = getattr(transform, "size", self.image_size)
         if self._adapted is None and not is_cached(self.base, self.random_init, self.seed):
             self.check(allow_empty=not self._trains)
@@ -270,12 +282,15 @@ class MemControlModule(Denoising):
         torch.manual_seed(derive_seed(self.seed, "step", self.current_epoch, batch_idx, self.trainer.global_rank))
         if self.privacy is not None:
             trained = self.adapted.trainable()
+            for mitigation in self.mitigations:  # also where no patient is taken, so that nothing tells whether one was
+                mitigation.prepare(self.heldout_profile, self.global_step)
             self.privacy.sum_gradients(self.unet, trained, lambda part: self._losses(part)[0], batch)
             return torch.zeros((), device=self.device)  # the loss of training patients is not noised, and not shown
         losses, kept = self._losses(batch)
         weighted = losses * batch["weight"].to(losses) if "weight" in batch else losses
-        # A batch of which nothing is kept has the loss 0, and changes nothing.
-        loss = weighted.sum() / kept.sum().clamp_min(1)
+        # The mean over what is kept by all ranks, whose gradients are averaged; 0 where nothing is.
+        every = self.trainer.strategy.reduce(kept.sum(), reduce_op="sum")
+        loss = self.trainer.world_size * weighted.sum() / every.clamp_min(1)
         for mitigation in self.mitigations:
             added = mitigation.added(self, batch["seed"])
             loss = loss if added is None else loss + added
@@ -290,6 +305,15 @@ class MemControlModule(Denoising):
             super().backward(loss, *args, **kwargs)
         else:
             self.privacy.write_gradients(self.trainer, self.adapted.trainable())
+
+    @property
+    def has_last_weights(self) -> bool:
+        """Whether the weights are those that a run of so many steps ends with: mitigations may change the last ones."""
+        return self.trainer.global_step >= self.trainer.max_steps > 0 or not self._last_changed_by
+
+    @property
+    def _last_changed_by(self) -> list[str]:
+        return [type(m).__name__ for m in self.mitigations if m.changes_last_weights]
 
     def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the weighted error of each sample, 0 where it does not count, and whether it counts."""
@@ -310,6 +334,13 @@ class MemControlModule(Denoising):
         """Train on at the rates of the config: a checkpoint brings those that it was trained with."""
         for mitigation in self.mitigations:
             mitigation.begin(self)
+        steps = self.trainer.estimated_stepping_batches
+        if self._last_changed_by and steps < self.trainer.max_steps:
+            raise MemControlError(
+                f"Mitigation {self._last_changed_by[0]} changes the weights after step {self.trainer.max_steps} "
+                f"(`trainer.max_steps`), but `trainer.max_epochs` ({self.trainer.max_epochs}) ends the training after "
+                f"{steps:.0f}. Leave `trainer.max_epochs` out, or lower `trainer.max_steps`."
+            )
         if self.privacy is not None:
             self.privacy.begin(self.trainer, self.adapted.trainable())
         if self._is_resumed:
@@ -322,6 +353,17 @@ class MemControlModule(Denoising):
         if self.trainer.global_step + 1 >= self.trainer.max_steps > 0:
             for mitigation in self.mitigations:
                 mitigation.finish(self.unet)
+
+    def on_train_end(self) -> None:
+        """Say where a training ended before mitigations could change its last weights."""
+        if not self.has_last_weights:
+            log.warning(
+                "Training ended at step %d of %d, before %s changed the weights: what lies in the run folder is not "
+                "protected by it. Go on with `--ckpt_path`, or train again with as many steps as there were.",
+                self.trainer.global_step,
+                self.trainer.max_steps,
+                self._last_changed_by[0],
+            )
 
     def on_validation_epoch_end(self) -> None:
         """Log what was spent so far."""
@@ -407,7 +449,7 @@ class MemControlModule(Denoising):
             return
         for mitigation in self.mitigations:
             mitigation.check(unet)
-        found = [type(m).__name__ for m in self.mitigations if m.changes_last_weights]
+        found = self._last_changed_by
         if found and (self.trainer.max_steps < 1 or self.is_averaged):
             raise MemControlError(
                 f"Mitigation {found[0]} changes the weights after the last step, which needs `trainer.max_steps` "

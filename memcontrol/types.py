@@ -24,6 +24,8 @@ class Batch(TypedDict):
     """One seed per sample and draw, with shape `(B,)`; all its randomness follows from it."""
     text: list[str]
     """Captions."""
+    variant: NotRequired[Tensor]
+    """Number of the view of the image that is kept, with shape `(B,)`; 0 where it is left out."""
     weight: NotRequired[Tensor]
     """Weight of each sample in the loss, in (0, 1], with shape `(B,)`; 1 where it is left out."""
     latents: NotRequired[Tensor]

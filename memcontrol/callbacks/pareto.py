@@ -40,7 +40,8 @@ class ParetoCheckpoint(Described, Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the checkpoint if nothing dominates it."""
-        if not trainer.sanity_checking and trainer.state.fn == TrainerFn.FITTING:
+        is_fitting = not trainer.sanity_checking and trainer.state.fn == TrainerFn.FITTING
+        if is_fitting and getattr(pl_module, "has_last_weights", True):
             self._consider(trainer)
 
     def _consider(self, trainer: Trainer) -> None:

@@ -138,6 +138,8 @@ class RewardsCallback(Described, Callback):
         is_last = trainer.global_step >= trainer.max_steps > 0
         if self.real is None or (self._count % self.every_n_validations and not is_last):
             return
+        if not pl_module.has_last_weights:  # a mitigation changes them after the last step: these belong to no run
+            return
         if not is_finite(pl_module.adapted.trainable()):
             raise diverged(trainer, "trained weights are not finite")
         trained = time.monotonic() - self._trained_since
@@ -197,7 +199,11 @@ class RewardsCallback(Described, Callback):
             if self.score_base:
                 self._record(trainer, module, found, step=0)
         log_dir = trainer.log_dir  # asks all processes, so all must ask
-        if log_dir is not None and is_overdue(trainer, {scored.step for scored in read_scores(Path(log_dir))}):
+        if (
+            log_dir is not None
+            and module.has_last_weights
+            and is_overdue(trainer, {scored.step for scored in read_scores(Path(log_dir))})
+        ):
             with averaged(trainer, module):
                 self._score_all(trainer, module)
         self.seconds["scoring"] += time.monotonic() - started

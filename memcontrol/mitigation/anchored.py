@@ -13,6 +13,7 @@ from __future__ import annotations
 import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from memcontrol.adapters.svdiff.factors import as_matrix
 from memcontrol.adapters.svdiff.store import factors_of
@@ -75,11 +76,12 @@ class BaseAnchoredFilter(Mitigation):
         for layer, (u, s, v), alignment in zip(layers, channels, alignments, strict=True):
             roots = torch.where(alignment < bound, 0.0, s).sqrt()
             up, down = layer.lora_B[ADAPTER].weight, layer.lora_A[ADAPTER].weight
-            up.copy_((u * roots).view_as(up))
-            down.copy_((roots[:, None] * v).view_as(down))
+            spare = up.shape[1] - len(s)  # of a rank above the layer's own, as many channels stay empty
+            up.copy_(pad(u * roots, (0, spare)).view_as(up))
+            down.copy_(pad(roots[:, None] * v, (0, 0, 0, spare)).view_as(down))
 
     def _alignment(self, layer: LoraLayer, u: Tensor, v: Tensor) -> Tensor:
-        """Return how well each channel is aligned, as a multiple of what a random one would be, with shape `(r,)`."""
+        """Return how well each channel is aligned, as a multiple of what a random one would be, with shape `(k,)`."""
         weight: Tensor = layer.get_base_layer().weight
         left, values, right = (factor.to(u) for factor in factors_of(weight.detach()))
         carried = values.square().cumsum(0) / values.square().sum()
@@ -95,9 +97,9 @@ def _layers(unet: nn.Module) -> list[LoraLayer]:
 
 
 def _channels(layer: LoraLayer) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the singular channels of what a LoRA adds, without its scaling: `(m, r)`, `(r,)` and `(r, n)`."""
+    """Return the singular channels of what a LoRA adds, without its scaling: `(m, k)`, `(k,)` and `(k, n)`."""
     up, down = layer.lora_B[ADAPTER].weight.flatten(1), layer.lora_A[ADAPTER].weight.flatten(1)
     q_up, r_up = torch.linalg.qr(up.double())
     q_down, r_down = torch.linalg.qr(down.double().T)
-    inner_u, s, inner_v = torch.linalg.svd(r_up @ r_down.T)
+    inner_u, s, inner_v = torch.linalg.svd(r_up @ r_down.T, full_matrices=False)
     return q_up @ inner_u, s, inner_v @ q_down.T

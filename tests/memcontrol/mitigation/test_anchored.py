@@ -10,6 +10,7 @@ from torch import nn
 from memcontrol.cli import main
 from memcontrol.errors import AdapterError, MemControlError
 from memcontrol.files.checkpoints import read_checkpoint
+from memcontrol.measures.score_log import read_scores
 from memcontrol.mitigation import BaseAnchoredFilter
 from tests.conf import short_run
 
@@ -49,6 +50,18 @@ def test_the_channel_across_the_base_goes_and_the_one_along_it_stays(kind):
     torch.testing.assert_close(product(found), 0.5 * along, atol=1e-6, rtol=0)  # though the other was twice as large
 
 
+@pytest.mark.parametrize("shape", [(4, 12), (12, 4)])
+def test_a_rank_above_that_of_the_layer_leaves_channels_empty(shape):
+    torch.manual_seed(0)
+    rows, columns = shape
+    found = adapted(nn.Linear(columns, rows, bias=False), torch.randn(rows, 8), torch.randn(8, columns))
+    before = product(found)
+    BaseAnchoredFilter(share=0.0).finish(nn.ModuleList([found]))
+    torch.testing.assert_close(product(found), before, atol=1e-5, rtol=0)
+    BaseAnchoredFilter(share=0.5).finish(nn.ModuleList([found]))
+    assert torch.linalg.matrix_rank(product(found)) == 2
+
+
 def test_random_channels_are_as_well_aligned_as_chance_in_layers_of_all_shapes():
     torch.manual_seed(0)
     for rows, columns in ((64, 64), (16, 256), (256, 32)):
@@ -80,9 +93,27 @@ def test_the_checkpoint_of_the_last_step_lacks_channels_and_earlier_ones_do_not(
     assert full[4] == pytest.approx(full[2] / 2, abs=len(ups) / 10)
 
 
+def test_only_the_last_step_is_scored_since_earlier_weights_belong_to_no_run(tmp_path):
+    scoring = "{measures: [heldout_loss, kid], num_images: 8, num_probes: 0, draws: 1, sampling: {steps: 1}}"
+    reward = f"{{class_path: callbacks.RewardsCallback, init_args: {{memorization: heldout_loss, scoring: {scoring}}}}}"
+    option = "--model.mitigations=[{class_path: BaseAnchoredFilter}]"
+    main(
+        short_run(
+            tmp_path,
+            "--trainer.max_steps=4",
+            "--trainer.val_check_interval=2",
+            LORA,
+            option,
+            f"--trainer.callbacks+={reward}",
+        )
+    )
+    assert {point.step for point in read_scores(tmp_path / "demo" / "version_0")} - {0} == {4}
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
+        (["--trainer.max_steps=40", "--trainer.max_epochs=1", LORA], "ends the training after 4"),
         (["--trainer.max_steps=-1", "--trainer.max_epochs=1", LORA], "needs `trainer.max_steps`"),
         (["--trainer.max_steps=1"], "peft.LoraConfig"),
     ],
