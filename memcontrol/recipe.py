@@ -17,7 +17,7 @@ log = logging.getLogger("memcontrol")
 
 RECIPE_KEY: Final = "memcontrol_recipe"
 """Where a checkpoint holds it."""
-FREE: Final = ("snr_gamma", "noise_offset", "input_perturbation", "caption_dropout")
+FREE: Final = ("snr_gamma", "noise_offset", "input_perturbation", "caption_dropout", "ambient")
 """Numbers of the module that may change from one step to the next."""
 
 

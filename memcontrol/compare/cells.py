@@ -116,9 +116,11 @@ def score_cell(spec: CellSpec) -> str:
     options, size = spec.options.scoring, data.transform.size
     sampling, device = options.sampling_of(model.sampling), device_named("auto")
     real = RealImages(data, "test", options.features(), options.seed)
-    before = ScoredModel(load_components(model.base).pipeline().to(device), size, sampling)
+    parts = load_components(model.base)
+    parts.truncate(model.truncation_side)
+    before = ScoredModel(parts.pipeline().to(device), size, sampling)
     base = worker_cache.cached(
-        ("base", model.base, setting_digest(real, options, sampling, size)),
+        ("base", model.base, model.truncation_side, setting_digest(real, options, sampling, size)),
         lambda: score(before, data, "test", options, real=real),
     )
     shadows = [

@@ -99,7 +99,7 @@ class TextCodec:
     def say_what_is_cut(self, texts: list[str]) -> None:
         """Say how many captions are longer than what the encoder reads, and how many it cannot tell from others."""
         room = self.length - 2
-        longer = [text for text in dict.fromkeys(texts) if len(text) > room]  # a token is a character at least
+        longer = [text for text in dict.fromkeys(texts) if len(text.encode()) > room]  # a token is a byte at least
         ids: list[list[int]] = []
         for start in tqdm(range(0, len(longer), 4096), desc="measuring captions", unit="batch", delay=2):
             ids += self.tokenizer(longer[start : start + 4096], add_special_tokens=False).input_ids

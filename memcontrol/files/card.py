@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,8 @@ from memcontrol.sizes import Size, is_size
 __all__ = ["CARD_KEY", "Card", "check_fits", "check_value_range"]
 
 FORMAT: Final = 1
+NO_OPTIONS: Final = ("auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision")
+"""Fields of an adapter's config that change nothing of it."""
 CARD_KEY: Final = "memcontrol"
 
 log = logging.getLogger(__name__)
@@ -159,6 +161,17 @@ class Card:
         return f"bits:{''.join(map(str, self.mask['bits']))}"
 
 
+def changed_options(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    """Return the options of an adapter that differ, in words; one that only one version of PEFT has is no difference.
+
+    Example:
+        >>> changed_options({"r": 4, "lora_alpha": 4, "peft_version": "0.18"}, {"r": 4, "lora_alpha": 8})
+        ['`lora_alpha` 4 (the config says 8)']
+    """
+    shared = [name for name in theirs if name in ours and name not in NO_OPTIONS]
+    return [f"`{n}` {theirs[n]} (the config says {ours[n]})" for n in shared if theirs[n] != ours[n]]
+
+
 def check_fits(checkpoint: dict[str, Any], ours: Card, expected: set[str]) -> None:
     """Refuse weights that were trained under another mask, by another adapter or on another base.
 
@@ -193,6 +206,12 @@ def check_fits(checkpoint: dict[str, Any], ours: Card, expected: set[str]) -> No
         raise CheckpointError(
             f"The checkpoint was trained on captions that were cut at the {theirs.truncation_side}, but "
             f"`model.truncation_side` is {ours.truncation_side}. Give the one that it was trained with."
+        )
+    changed = changed_options(theirs.adapter or {}, ours.adapter or {})
+    if changed:
+        raise CheckpointError(
+            f"The checkpoint was trained with the adapter's {', '.join(changed)}. Give `model.adapter` the "
+            "options that it was trained with (config.yaml in the run folder)."
         )
     check_value_range(theirs, ours.value_range)
     if theirs.training_set not in (None, ours.training_set):

@@ -50,7 +50,7 @@ class LossFloor(Mitigation):
 
     def prepare(self, heldout: HeldoutLosses, step: int) -> None:
         """Take the reference in the first step, and again after `every` steps."""
-        if self._reference is None or step - self._taken_at >= self.every:
+        if self._reference is None or not 0 <= step - self._taken_at < self.every:
             self._reference, self._taken_at = heldout(self.images, self.parts).cpu(), step
 
     def counts(self, errors: Tensor, shares: Tensor) -> Tensor:

@@ -55,9 +55,9 @@ class SVDiffLayer(LeafLayer):
         self.svdiff_shift[adapter_name] = nn.Parameter(torch.zeros_like(self.s))
 
     def change(self, adapter_name: str) -> Tensor:
-        """Return `relu(S + shift) - S`, with shape `(r,)`."""
+        """Return `relu(S + shift) - S`, with shape `(r,)`, so that a small shift is not rounded off."""
         shift: Tensor = self.svdiff_shift[adapter_name]
-        return torch.relu(self.s + shift) - self.s
+        return torch.maximum(shift, -self.s)
 
     def adapted_parameters(self, adapter_name: str) -> dict[str, Tensor]:
         """Return the weight with shifted singular values."""

@@ -49,3 +49,13 @@ def test_a_pipeline_cuts_where_its_run_did(parts):
     codec = TextCodec(parts.tokenizer, parts.text_encoder)
     states = parts.pipeline().encode_prompt(PAIR[0], "cpu", 1, False)[0]
     torch.testing.assert_close(states, codec.encode(PAIR[:1]))
+
+
+def test_captions_in_other_scripts_are_measured_too(parts, caplog):
+    codec = TextCodec(parts.tokenizer, parts.text_encoder)
+    room = codec.record_shape[0] - 2
+    text = "\u6b63\u5e38\u306a\u80f8\u90e8" * 6
+    assert len(text) < room < len(parts.tokenizer(text, add_special_tokens=False).input_ids)
+    with caplog.at_level(logging.WARNING, "memcontrol"):
+        codec.say_what_is_cut([text])
+    assert "1 of 1 captions have more than" in caplog.text

@@ -69,3 +69,11 @@ def test_other_images_are_warned_of(caplog):
     with caplog.at_level(logging.WARNING, "memcontrol"):
         check(CARD, training_set="others")
     assert "trained on other images" in caplog.text
+
+
+def test_other_options_of_the_adapter():
+    ours = replace(CARD, adapter={"peft_type": "LORA", "r": 4, "lora_alpha": 8, "peft_version": "2"})
+    theirs = {"peft_type": "LORA", "r": 4, "lora_alpha": 4, "peft_version": "1"}
+    with pytest.raises(CheckpointError, match=r"adapter's `lora_alpha` 4 \(the config says 8\)"):
+        check(ours, adapter=theirs)
+    check(replace(ours, adapter={**theirs, "peft_version": "2", "new_option": True}), adapter=theirs)

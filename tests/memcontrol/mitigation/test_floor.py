@@ -75,3 +75,18 @@ def test_a_resumed_run_is_undisturbed(tmp_path):
     whole, parts, free = weights
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
     assert not all(torch.equal(whole[key], free[key]) for key in whole)
+
+
+def test_a_second_training_takes_its_own_reference():
+    floor, taken = LossFloor(every=10), []
+    for step in (0, 5, 15, 0, 3):
+        floor.prepare(lambda images, parts: taken.append(step) or torch.ones(parts), step)  # noqa: B023
+    assert taken == [0, 15, 0]
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("mitigation", ["LossFloor", "PriorPreservation"])
+def test_those_that_look_at_images_of_their_own_train_in_half_precision(tmp_path, mitigation):
+    option = f"--model.mitigations=[{{class_path: {mitigation}}}]"
+    main(short_run(tmp_path, option, "--trainer.max_steps=2", "--trainer.precision=bf16-true"))
+    assert (tmp_path / "demo" / "version_0" / "adapter").is_dir()

@@ -114,7 +114,7 @@ def test_the_noise_norm_of_a_velocity_model_is_that_of_its_noise():
 
 
 @pytest.mark.whole
-def test_emptied_batches_change_nothing(tmp_path):
+def test_emptied_batches_have_no_gradient(tmp_path):
     from memcontrol.files.checkpoints import find_checkpoint, read_checkpoint
 
     option = "{class_path: memcontrol.mitigation.NoiseNormThreshold, init_args: {threshold: -1}}"
