@@ -420,6 +420,12 @@ class MemControlModule(Denoising):
         self.configure_model()
         check_fits(checkpoint, self.card(), {f"unet.{name}" for name in self.adapted.trainable()})
         if self.trainer.state.fn == TrainerFn.FITTING:
+            if checkpoint.get("optimizer_states") == []:
+                raise CheckpointError(
+                    "The checkpoint holds what was trained and no optimizer (it is a point of a front, or of a trial "
+                    "that has ended), so training cannot go on from it. Give `--ckpt_path` one of the run's "
+                    "checkpoints/, or train anew with the point's overlay."
+                )
             self._is_resumed = True
             theirs = Card.from_dict(checkpoint[CARD_KEY], Path("The checkpoint"))
             if self.privacy is not None:

@@ -14,7 +14,7 @@ import yaml
 
 from memcontrol.cli import main
 from memcontrol.cli.identity import identified
-from memcontrol.files.checkpoints import find_checkpoint
+from memcontrol.files.checkpoints import drop_optimizer, find_checkpoint
 from tests.conf import short_run
 
 EMA = "--trainer.callbacks+={class_path: callbacks.EMACallback, init_args: {decay: 0.9}}"
@@ -73,6 +73,15 @@ def test_what_it_cannot_change_is_refused(run, tmp_path, capsys, option, said):
     with pytest.raises(SystemExit):
         go_on(run, tmp_path, option)
     assert said in capsys.readouterr().err
+
+
+def test_a_checkpoint_without_optimizer_is_refused(run, tmp_path, capsys):
+    ckpt = tmp_path / "point.ckpt"
+    ckpt.write_bytes(find_checkpoint(run / "demo" / "version_0").read_bytes())
+    drop_optimizer(ckpt)
+    with pytest.raises(SystemExit):
+        main([*short_run(tmp_path), f"--ckpt_path={ckpt}", "--trainer.max_steps=3"])
+    assert "holds what was trained and no optimizer" in capsys.readouterr().err
 
 
 def test_what_it_changes_is_said(run, tmp_path, caplog):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from memcontrol.callbacks.rewards import scorers
 from memcontrol.described import Described
-from memcontrol.files.atomic import replacing, write_json
+from memcontrol.files.atomic import write_json
+from memcontrol.files.checkpoints import drop_optimizer
 from memcontrol.files.run_folder import PARETO, pareto_checkpoint
 from memcontrol.measures.statistics.pareto import dominates
 
@@ -59,7 +59,7 @@ class ParetoCheckpoint(Described, Callback):
         path = pareto_checkpoint(run, step)
         trainer.save_checkpoint(path)
         if trainer.is_global_zero:
-            _drop_optimizer(path)
+            drop_optimizer(path)
             for beaten in before - {known for known, _ in self.points}:
                 pareto_checkpoint(run, beaten).unlink(missing_ok=True)
             front = [
@@ -97,13 +97,3 @@ class ParetoCheckpoint(Described, Callback):
         self.points = {
             (int(step), float(scale or 1)): tuple(state_dict["points"][key]) for key, (step, _, scale) in keys.items()
         }
-
-
-def _drop_optimizer(path: Path) -> None:
-    """Rewrite a checkpoint without its optimizer, which is two thirds of it."""
-    if path.is_dir():  # sharded
-        return
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    content["optimizer_states"] = []
-    with replacing(path) as partial:
-        torch.save(content, partial)

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from memcontrol.errors import CheckpointError
+from memcontrol.files.atomic import replacing
 from memcontrol.files.card import CARD_KEY, Card
 from memcontrol.files.run_folder import CHECKPOINTS, newest_run, pareto_checkpoint
 
-__all__ = ["checkpoint_of", "find_checkpoint", "read_checkpoint"]
+__all__ = ["checkpoint_of", "drop_optimizer", "find_checkpoint", "keep_the_last", "read_checkpoint"]
 
 DAMAGED = (AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile)
 """What torch raises for files that it did not write, besides what it refuses."""
@@ -55,6 +56,32 @@ def checkpoint_of(run: Path, step: int) -> Path | None:
         return last if read_checkpoint(last)[0].step == step else None
     except CheckpointError:
         return None
+
+
+def drop_optimizer(path: Path) -> None:
+    """Rewrite a checkpoint without its optimizer, which is two thirds of it; training cannot go on from it."""
+    if path.is_dir():  # sharded
+        return
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    content["optimizer_states"] = []
+    with replacing(path) as partial:
+        torch.save(content, partial)
+
+
+def keep_the_last(run: Path) -> None:
+    """Remove what a run that has ended needs no more: all of `checkpoints/` but the newest, and that one's optimizer.
+
+    Raises:
+        OSError: If the disk is full, say; then the newest is as it was.
+    """
+    try:
+        last = find_checkpoint(run)
+    except CheckpointError:
+        return
+    for path in (run / CHECKPOINTS).glob("*.ckpt"):
+        if path != last and path.is_file():
+            path.unlink()
+    drop_optimizer(last)
 
 
 def read_checkpoint(path: Path) -> tuple[Card, dict[str, Tensor]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def arguments_of(job: Job) -> list[str]:
     A folder with a checkpoint is gone on with; what an attempt has left that left none is removed.
     """
     folder = Path(job.folder)
-    overlay = _overlay(job)
+    overlay = _overlay_as_before(job)
     _forget_other_batches(folder, overlay)
     write_text(folder / OVERLAY, yaml.safe_dump(overlay, sort_keys=False))
     args = ["fit"]
@@ -44,6 +45,17 @@ def arguments_of(job: Job) -> list[str]:
     for name in stale:
         (folder / name).unlink(missing_ok=True)
     return args
+
+
+def _overlay_as_before(job: Job) -> dict[str, Any]:
+    """Return the job's overlay; at half the batch where an attempt has begun so when memory ran out."""
+    folder, overlay = Path(job.folder), _overlay(job)
+    path = folder / OVERLAY
+    if job.halved or not path.is_file() or not _has_begun(folder):
+        return overlay
+    before, halved = yaml.safe_load(path.read_text()) or {}, _overlay(replace(job, halved=1))
+    sizes = [tree.get("data", {}).get("batch_size") for tree in (overlay, before, halved)]
+    return halved if sizes[0] != sizes[1] == sizes[2] else overlay
 
 
 def _has_begun(folder: Path) -> bool:

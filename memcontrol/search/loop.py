@@ -11,6 +11,7 @@ from typing import Final
 
 from tqdm import tqdm
 
+from memcontrol.files.checkpoints import keep_the_last
 from memcontrol.files.journal import Journal
 from memcontrol.files.provenance import provenance
 from memcontrol.files.redaction import shareable
@@ -231,6 +232,8 @@ class OuterLoop:
         )
         if reported is not None:
             self.proposer.tell(self.proposals[number], reported.rewards)
+        if error is None:
+            self._tidy(number)
         if error is not None:
             log.warning("Trial %d failed: %s Its folder is %s", number, error, self.study.trial(number))
         self.failures.add(cause)
@@ -239,6 +242,13 @@ class OuterLoop:
         if state is TrialState.COMPLETE and not self._is_estimated and left > 0:
             self._is_estimated = True
             log.info("%s", estimate(result.seconds, self.study.trial(number), left, self.workers))
+
+    def _tidy(self, number: int) -> None:
+        """Remove what only a trial that goes on would need: of 200 trials, it fills disks."""
+        try:
+            keep_the_last(self.study.trial(number))
+        except OSError as error:
+            log.warning("Checkpoints of trial %d could not be made smaller: %s", number, error)
 
     def _outcome(
         self, number: int, result: JobResult

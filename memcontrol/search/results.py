@@ -84,4 +84,18 @@ def _write_overlay(path: Path, study: Study, record: TrialRecord, point: FrontPo
     found = ", ".join(f"{name} {point.measures[name].value:.4g}" for name in study.options.objectives)
     scale = "" if point.id.scale == 1 else f", {point.id.scale:g} of the way from the base"
     head = f"# Trial {record.number} at step {point.id.step}{scale}: {found}\n"
+    planned = study.plain.get("trainer", {}).get("max_steps", -1)
+    if point.id.step < planned and _is_made_for_its_end(study, tree):
+        head += (
+            f"# These were the first of {planned} steps, and the schedule of the learning rate or the noise of "
+            f"`model.privacy`\n# was made for so many: what is trained for {point.id.step} steps is another model.\n"
+        )
     write_text(path, head + yaml.safe_dump(tree, sort_keys=False, default_flow_style=None))
+
+
+def _is_made_for_its_end(study: Study, tree: dict[str, Any]) -> bool:
+    """Whether a training depends on its number of steps from the beginning on."""
+    both = [study.plain.get("model", {}).get("init_args", {}), tree.get("model", {})]
+    schedule = [part["optimizer"]["schedule"] for part in both if "schedule" in (part.get("optimizer") or {})]
+    privacy = [part["privacy"] for part in both if part.get("privacy")]
+    return bool(privacy) or (bool(schedule) and not schedule[-1].startswith("constant"))

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from pandas.testing import assert_frame_equal
 
 from memcontrol.callbacks import RewardsCallback
 from memcontrol.cli import main
 from memcontrol.files.journal import Journal
+from memcontrol.pipeline import load_pipeline
 from memcontrol.search.records import TrialState
 from tests.conf import short_run, wait_for
 from tests.memcontrol.search.conf import KEEP, SCORING, arguments, inline_workers, trials
@@ -42,6 +44,13 @@ def test_study_is_complete(study):
     assert front["rescored"].all()
     assert (front["noise_norm_low"] <= front["noise_norm"]).all()
     assert "on the front (knee)" in (study / "study" / "report.html").read_text()
+
+
+def test_trials_that_have_ended_keep_no_optimizer(study):
+    for trial in (study / "study" / "trials").iterdir():
+        (kept,) = (trial / "checkpoints").glob("*.ckpt")
+        assert torch.load(kept, map_location="cpu", weights_only=True)["optimizer_states"] == []
+        assert load_pipeline(trial).unet is not None
 
 
 def test_overlay_is_what_the_trial_was(study, tmp_path):
