@@ -27,7 +27,7 @@ from memcontrol.audit.sources import Source, named, open_source
 from memcontrol.audit.verdict import Patients, judge
 from memcontrol.data.base import CaptionedImageDataModule
 from memcontrol.data.features import file_pixels
-from memcontrol.data.patients import write_patients_record
+from memcontrol.data.patients import recorded_training_set, write_patients_record
 from memcontrol.devices import device_named
 from memcontrol.diffusion.components import Pipeline
 from memcontrol.diffusion.sampling import SamplingOptions
@@ -178,7 +178,7 @@ def _audit_one(
     )
     fairness = exchangeability(real, before, scoring.seed)
     verdict = judge(measurements, extraction, leaking, patients, fairness, scoring.alpha, options.level)
-    if source.card is not None and source.card.training_set not in (None, real.data.training_set()):
+    if _trained_on(source) not in (None, real.data.training_set()):
         log.warning("%s: %s", source.path, OTHER_SET)
         verdict = replace(verdict, details=[OTHER_SET, *verdict.details])
     scene = Scene(real, scoring, before, shadows)
@@ -188,6 +188,13 @@ def _audit_one(
     return Audited(
         source, evidence, measurements, extraction, verdict, before, fairness, ranked, shadows, guarantee, used
     )
+
+
+def _trained_on(source: Source) -> str | None:
+    """Return the digest of what a source was trained on, as far as it is known."""
+    if source.card is None or source.card.training_set is not None:
+        return source.card.training_set if source.card is not None else None
+    return recorded_training_set(find_run(source.path) or source.path)
 
 
 def _shadows(

@@ -23,7 +23,7 @@ from memcontrol.errors import CheckpointError
 from memcontrol.files.atomic import replacing
 from memcontrol.files.run_folder import PATIENTS
 
-__all__ = ["Membership", "find_patient", "text_digest", "write_patients_record"]
+__all__ = ["Membership", "find_patient", "recorded_training_set", "text_digest", "write_patients_record"]
 
 BYTES: Final = 8
 
@@ -92,7 +92,7 @@ def find_patient(folder: Path, patient: str) -> Membership | None:
         return None
     try:
         with np.load(path, allow_pickle=False) as file:
-            about: dict[str, Any] = json.loads(bytes(file["about"]))
+            about = _about(file)
             names = ("patient", "content", "split", "text", "row_of_text")
             patients, contents, splits, texts, row_of_text = (file[name] for name in names)
         rows = np.flatnonzero(patients == _array([_salted(str(about["salt"]), patient)])[0])
@@ -109,6 +109,26 @@ def find_patient(folder: Path, patient: str) -> Membership | None:
         )
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}. Who was trained on there is not known.") from error
+
+
+def recorded_training_set(folder: Path) -> str | None:
+    """Return the digest of the images that a run was trained on, as its own folder says, or None if it does not.
+
+    A private run's checkpoints and cards keep it back; what lies beside them does not leave the house.
+    """
+    path = folder / PATIENTS
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return str(_about(file)["training_set"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}. What was trained on there is not known.") from error
+
+
+def _about(file: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(bytes(file["about"]))
+    return found
 
 
 def text_digest(text: str) -> bytes:

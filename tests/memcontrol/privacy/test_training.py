@@ -14,7 +14,9 @@ import torch
 from PIL import Image
 
 import memcontrol.api as mc
+from memcontrol.audit.run import _trained_on
 from memcontrol.cli import main
+from memcontrol.data.patients import recorded_training_set
 from memcontrol.errors import GuaranteeError
 from memcontrol.files.card import CARD_KEY, Card
 from memcontrol.files.checkpoints import find_checkpoint
@@ -61,6 +63,8 @@ def test_a_run_says_what_it_spent_and_its_key_is_gone(tmp_path, capsys):
     card = Card.read(run / "adapter")
     assert guarantee_of(card) == Guarantee.from_dict(said)
     assert card.training_set is None  # who guesses the set could test for a patient
+    source = SimpleNamespace(card=card, path=run)
+    assert _trained_on(source) == recorded_training_set(run) is not None  # an audit in the house knows
     assert (card.images, card.patients) == (None, 12)
     assert "differential privacy per patient" in (run / "adapter" / "README.md").read_text()
     assert not (run / "privacy.key").exists()
