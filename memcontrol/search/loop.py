@@ -180,7 +180,8 @@ class OuterLoop:
 
     def _rehearse(self) -> None:
         """Say what the study will take, from a few steps of what it begins with."""
-        proposals = self.proposer.preview(self.workers)
+        # elsewhere, workers may come hours apart, and none should wait for the last
+        proposals = self.proposer.preview(self.workers if self.study.options.executor is None else 1)
         said = rehearse(self.study, self.executor, [self._job(0, p.mask, p.units, 0) for p in proposals], self.workers)
         if said is not None:
             self._is_estimated = True
