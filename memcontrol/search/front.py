@@ -49,19 +49,37 @@ def archive(records: Sequence[TrialRecord], rescored: Mapping[PointId, Point]) -
 
     Args:
         records: All trials.
-        rescored: What was scored again. A point that was not takes part as its trial reported it, moved by what scoring
-            again has moved the others on average: all points share the seed of a scoring, and so a part of its error.
+        rescored: What was scored again. A point that was not takes part, unless it was beaten as its trial reported it:
+            it is new, or its checkpoint is gone. It is compared as it was reported, moved by what scoring again has
+            moved the others on average: all points share the seed of a scoring, and so a part of its error.
     """
+    points = _points(records, rescored)
+    unbeaten = set(front([p.reported.rewards for p in points]))
+    pool = [p for i, p in enumerate(points) if p.is_rescored or i in unbeaten]
+    return [pool[i] for i in front(_compared(pool))]
+
+
+def contenders(records: Sequence[TrialRecord], rescored: Mapping[PointId, Point]) -> list[FrontPoint]:
+    """Return the points that are to be scored again: also those that come forward where others have fallen."""
+    points = _points(records, rescored)
+    return [points[i] for i in front(_compared(points)) if not points[i].is_rescored]
+
+
+def _points(records: Sequence[TrialRecord], rescored: Mapping[PointId, Point]) -> list[FrontPoint]:
     points = []
     for record in records:
         kept = front([point.rewards for point in record.points])  # of others, no checkpoint was kept
         for point in (record.points[i] for i in kept):
             key = PointId(record.number, point.step, point.scale)
             points.append(FrontPoint(key, rescored.get(key, point), point, key in rescored))
+    return points
+
+
+def _compared(points: Sequence[FrontPoint]) -> list[tuple[float, ...]]:
+    """Return the rewards by which points are compared."""
     moved = [np.subtract(p.rewards, p.reported.rewards) for p in points if p.is_rescored]
     shift = np.mean(moved, axis=0) if moved else 0.0
-    compared = [p.rewards if p.is_rescored else tuple(np.add(p.rewards, shift).tolist()) for p in points]
-    return [points[i] for i in front(compared)]
+    return [p.rewards if p.is_rescored else tuple(np.add(p.rewards, shift).tolist()) for p in points]
 
 
 def hypervolume_of(rewards: np.ndarray, reference: np.ndarray) -> float:

@@ -23,7 +23,7 @@ from memcontrol.jobs.workers import local_workers, num_devices
 from memcontrol.measures import Point
 from memcontrol.module import MemControlModule
 from memcontrol.search.design import initial_design
-from memcontrol.search.front import FrontPoint, archive, pick
+from memcontrol.search.front import FrontPoint, archive, contenders, pick
 from memcontrol.search.loop import OuterLoop
 from memcontrol.search.options import SearchOptions
 from memcontrol.search.proposer import Proposer
@@ -139,9 +139,13 @@ def _shares(options: SearchOptions) -> tuple[int, int | None]:
 
 def _known(study: Study, journal: Journal) -> dict[PointId, Point]:
     """Return what was scored again: with as many pictures and as much noise as are asked for, or as were the last."""
-    found = [(_effort(e), e) for e in journal.events() if e["event"] == "rescore"]
+    events = journal.events()
+    found = [(_effort(e), e) for e in events if e["event"] == "rescore"]
     asked = study.options.rescore_factor
     effort = (asked, asked) if asked else max((effort for effort, _ in found), default=(0, 0))
+    ends = [_effort(e) if e["event"] == "rescore" else None for e in events if e["event"] in ("finish", "rescore")]
+    if ends and ends[-1] == (asked, 1):  # a study that has ended under an older version stands as it is
+        effort = (asked, 1)
     return {PointId.from_dict(e): Point.from_dict(e) for theirs, e in found if theirs == effort}
 
 
@@ -159,11 +163,10 @@ def _rescore(
         return
     tried: set[PointId] = set()
     while True:  # where points fall, others that were not scored again may come forward
-        front = archive(records, _known(study, journal))
-        again = {p.id: p for p in front if not p.is_rescored and p.id not in tried}
+        again = [p.id for p in contenders(records, _known(study, journal)) if p.id not in tried]
         if not again:
             return
-        tried |= set(again)
+        tried.update(again)
         jobs: JobLoop[PointId] = JobLoop(executor, study.options.retries, rescore, "scoring of")
         for key in again:
             checkpoint, overlay = checkpoint_of(study.trial(key.trial), key.step), study.trial(key.trial) / OVERLAY

@@ -14,7 +14,7 @@ from memcontrol.jobs.arguments import arguments_of
 from memcontrol.jobs.job import Job, overlay_of
 from memcontrol.measures import Point, ScoringOptions
 from memcontrol.measures.statistics.intervals import Interval
-from memcontrol.search.front import archive, trials_since_growth
+from memcontrol.search.front import archive, contenders, trials_since_growth
 from memcontrol.search.options import SearchOptions
 from memcontrol.search.records import PointId, TrialRecord, TrialState
 from memcontrol.search.rescore import once_more
@@ -50,6 +50,14 @@ def test_a_point_that_was_not_scored_again_stays_on_the_front():
     assert [p.id.trial for p in archive(records, scored)] == [
         3
     ]  # a new one, which a prolonged study has not rescored yet
+
+
+def test_a_point_comes_forward_when_a_lucky_one_falls():
+    records = [trial(0, (1.0, 1.0)), trial(1, (0.8, 0.8)), trial(2, (0.9, -0.5)), trial(3, (-0.5, 0.9))]
+    assert [p.id.trial for p in contenders(records, {})] == [0]
+    scored = {PointId(0, 10): again(0.1, 0.1), PointId(2, 10): again(0.9, -0.5), PointId(3, 10): again(-0.5, 0.9)}
+    assert [p.id.trial for p in contenders(records, scored)] == [1]
+    assert contenders(records, {**scored, PointId(1, 10): again(0.7, 0.7)}) == []
 
 
 def test_a_point_is_scored_again_with_more_pictures_and_more_noise():
