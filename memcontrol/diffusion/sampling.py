@@ -61,7 +61,7 @@ class SamplingOptions:
 
     Args:
         steps: Sampler steps.
-        guidance_scale: Strength of classifier-free guidance; 1 is none.
+        guidance_scale: Strength of classifier-free guidance; 1 and less is none, as in diffusers.
         scheduler: Name of a scheduler class of diffusers that takes its noise from our seeds.
         batch_size: Images drawn at once, at least 1; by default 16 on a CPU and 128 elsewhere. Where memory does not
             suffice it is halved, and the images stay the same.
@@ -284,9 +284,8 @@ def _sample_mitigated(
     seen = scheduler.scale_model_input(noise, first)
     for mitigation in options.all_mitigations:
         states = mitigation.states(denoiser, states, null, seen, first.expand(len(seen)))
-    *_, last = walk(
-        denoiser, scheduler, states, null, seeds, shape, options.steps, options.guidance_scale, options.all_mitigations
-    )
+    strength = max(1.0, options.guidance_scale)
+    *_, last = walk(denoiser, scheduler, states, null, seeds, shape, options.steps, strength, options.all_mitigations)
     if not decode:
         return last.latents
     decoded = pipeline.vae.decode(last.latents / pipeline.vae.config.scaling_factor).sample
