@@ -332,15 +332,14 @@ class MemControlModule(Denoising):
 
     def on_train_start(self) -> None:
         """Train on at the rates of the config: a checkpoint brings those that it was trained with."""
-        for mitigation in self.mitigations:
-            mitigation.begin(self)
-        steps = self.trainer.estimated_stepping_batches
-        if self._last_changed_by and steps < self.trainer.max_steps:
+        if self._last_changed_by and (steps := self.trainer.estimated_stepping_batches) < self.trainer.max_steps:
             raise MemControlError(
                 f"Mitigation {self._last_changed_by[0]} changes the weights after step {self.trainer.max_steps} "
                 f"(`trainer.max_steps`), but `trainer.max_epochs` ({self.trainer.max_epochs}) ends the training after "
                 f"{steps:.0f}. Leave `trainer.max_epochs` out, or lower `trainer.max_steps`."
             )
+        for mitigation in self.mitigations:
+            mitigation.begin(self)
         if self.privacy is not None:
             self.privacy.begin(self.trainer, self.adapted.trainable())
         if self._is_resumed:

@@ -105,8 +105,8 @@ def _look(paths: list[str], reader: ImageReader, known: sqlite3.Connection | Non
         for path, stamp in zip(paths, bar, strict=True):
             if stamp is None:
                 looks[path] = Look(problem=MISSING)
-            elif earlier.get(path, ("",))[0] == stamp and not _from_text(earlier[path][1]).problem:
-                looks[path] = _from_text(earlier[path][1])
+            elif earlier.get(path, ("",))[0] == stamp and not (look := _from_text(earlier[path][1])).problem:
+                looks[path] = look
             else:
                 stamps[path] = stamp
         unknown = list(stamps)

@@ -104,8 +104,8 @@ class CaptionedImages(Dataset[dict[str, Any]]):
         if self.latents is not None:
             sample["latents"] = self.latents.read(row, view)
         else:
-            fresh = self.transform.fresh(seed) if self.fresh_variants else self.variants[view]
-            sample["pixels"] = self.pixels(row, fresh)
+            variant = self.transform.fresh(seed) if self.fresh_variants else self.variants[view]
+            sample["pixels"] = self.pixels(row, variant)
         return sample
 
     def plain(self, row: int) -> dict[str, torch.Tensor]:

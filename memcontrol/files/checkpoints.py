@@ -72,16 +72,19 @@ def keep_the_last(run: Path) -> None:
     """Remove what a run that has ended needs no more: all of `checkpoints/` but the newest, and that one's optimizer.
 
     Raises:
-        OSError: If the disk is full, say; then the newest is as it was.
+        CheckpointError: If it cannot be read or written, as on a full disk; then the newest is as it was.
     """
     try:
         last = find_checkpoint(run)
     except CheckpointError:
         return
-    for path in (run / CHECKPOINTS).glob("*.ckpt"):
-        if path != last and path.is_file():
-            path.unlink()
-    drop_optimizer(last)
+    try:
+        for path in (run / CHECKPOINTS).glob("*.ckpt"):
+            if path != last and path.is_file():
+                path.unlink()
+        drop_optimizer(last)
+    except (*DAMAGED, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{last} could not be made smaller: {error}") from error
 
 
 def read_checkpoint(path: Path) -> tuple[Card, dict[str, Tensor]]:

@@ -11,6 +11,7 @@ from typing import Final
 
 from tqdm import tqdm
 
+from memcontrol.errors import CheckpointError
 from memcontrol.files.checkpoints import keep_the_last
 from memcontrol.files.journal import Journal
 from memcontrol.files.provenance import provenance
@@ -235,7 +236,7 @@ class OuterLoop:
             self.proposer.tell(self.proposals[number], reported.rewards)
         if error is None:
             self._tidy(number)
-        if error is not None:
+        else:
             log.warning("Trial %d failed: %s Its folder is %s", number, error, self.study.trial(number))
         self.failures.add(cause)
         self.report(self.records)
@@ -248,8 +249,8 @@ class OuterLoop:
         """Remove what only a trial that goes on would need: of 200 trials, it fills disks."""
         try:
             keep_the_last(self.study.trial(number))
-        except OSError as error:
-            log.warning("Checkpoints of trial %d could not be made smaller: %s", number, error)
+        except CheckpointError as error:
+            log.warning("Trial %d keeps its optimizer: %s", number, error)
 
     def _outcome(
         self, number: int, result: JobResult

@@ -9,11 +9,11 @@ from memcontrol.callbacks import RewardsCallback
 from memcontrol.devices import device_named
 from memcontrol.diffusion.bases import load_components
 from memcontrol.files import worker_cache
-from memcontrol.files.digests import digest_of
 from memcontrol.jobs.cuda_errors import dying_of_cuda_errors
 from memcontrol.jobs.entry import load_entry
 from memcontrol.jobs.run import use_threads
-from memcontrol.measures import Evidence, Point, ScoredModel, ScoringOptions, chosen_measures, score
+from memcontrol.measures import Evidence, Point, RealImages, ScoredModel, ScoringOptions, chosen_measures, score
+from memcontrol.measures.setting import setting_digest
 from memcontrol.pipeline import load_pipeline
 from memcontrol.seeds import derive_seed
 
@@ -83,7 +83,7 @@ def _rescore(spec: RescoreSpec) -> Point:
     data = cli.datamodule
     data.setup("fit")
     size, sampling, device = data.transform.size, options.sampling_of(cli.model.sampling), device_named("auto")
-    before = None
+    real, before = RealImages(data, "validate", options.features(), options.seed), None
     calibrated = [m.name for m in chosen_measures(options, scorer.metrics) if m.needs_base]
     if calibrated:
 
@@ -91,10 +91,10 @@ def _rescore(spec: RescoreSpec) -> Point:
             parts = load_components(cli.model.base, cli.model.random_init, cli.model.seed)
             parts.truncate(cli.model.truncation_side)
             base = ScoredModel(parts.pipeline().to(device), size, sampling)
-            return score(base, data, "validate", replace(options, measures=calibrated)).evidence
+            return score(base, data, "validate", replace(options, measures=calibrated), real=real).evidence
 
-        setting = digest_of(vars(data.transform), sampling, data.data_fraction, data.max_train_images)
-        before = worker_cache.cached(("rescored base", spec.config, spec.factor, setting), score_base)
+        setting = setting_digest(real, options, sampling, size)
+        before = worker_cache.cached(("rescored base", spec.config, setting), score_base)
     model = ScoredModel(load_pipeline(spec.checkpoint, scale=spec.scale).to(device), size, sampling)
-    found = score(model, data, "validate", options, before, further=scorer.metrics)
+    found = score(model, data, "validate", options, before, real=real, further=scorer.metrics)
     return Point.of(spec.step, found.measurements, spec.objectives, spec.scale)
