@@ -25,6 +25,7 @@ TYPES: Final = {
 }
 KEY: Final = re.compile(r'Parser key "([^"]+)"')
 DENIED: Final = re.compile(r"Importing '([^']+)' is not allowed")
+BARE: Final = re.compile(r"unrecognized arguments: (?!-)(\S*/\S*)")
 UNKNOWN: Final = re.compile(r"unrecognized arguments: (?:--)?([^=\n]+?)(?:=.*)?$", re.M)
 NOT_ACCEPTED: Final = re.compile(r"Option '([^']+)' is not accepted")
 NO_CLASS: Final = re.compile(r"Expected a dot import path string: (.+)$", re.M)
@@ -66,6 +67,11 @@ def explained(text: str, configs: Sequence[str] = ()) -> str:
         return f"The config has `{option[1]}`, which is no option.{near}"
     if option := NOT_ACCEPTED.search(text):
         return f"{at} has no option {option[1]!r}.{_near(option[1].rpartition('.')[2], _options())}"
+    if bare := BARE.search(text):
+        return (
+            f"{bare[1]!r} is a value without its option. Write `--ckpt_path {bare[1]}` if it is a run, `--config "
+            f"{bare[1]}` if it is a config, or see `--help`."
+        )
     if option := UNKNOWN.search(text):
         *outer, last = option[1].split(".")
         return f"There is no option `{'.'.join([*([key] if key else []), *outer, last])}`.{_near(last, _options())}"

@@ -21,6 +21,7 @@ from memcontrol.cli import main
             "Argument `seed_everything` must be `true` or `false` or a whole number, but got 'x'.",
         ),
         (["--trainer.max_step=5"], "There is no option `trainer.max_step`. Do you mean `max_steps`?"),
+        (["runs/demo/version_0"], "'runs/demo/version_0' is a value without its option. Write `--ckpt_path runs/demo"),
         (["--model.optimizer.momentum=1"], "There is no option `model.optimizer.momentum`."),
         (["--data.num_worker=1"], "Argument `data` has no option 'num_worker'. Do you mean `num_workers`?"),
         (["--model.adapter=LoraConfg"], "Do you mean `LoraConfig`?"),
