@@ -13,11 +13,10 @@ import numpy as np
 
 from memcontrol.errors import SearchError
 from memcontrol.files.journal import JOURNAL, Journal
-from memcontrol.measures import Point
 from memcontrol.measures.statistics.intervals import Z95, Interval
 from memcontrol.measures.statistics.objective import reward_of
 from memcontrol.search.front import archive, hypervolume_of
-from memcontrol.search.records import PointId, read_trials
+from memcontrol.search.records import read_rescored, read_trials
 
 __all__ = ["Exchange", "SearchedFront", "check_searches", "exchange", "read_fronts"]
 
@@ -101,9 +100,7 @@ def _front(
     name: str, journal: Journal, budget: int, names: Sequence[str], directions: Mapping[str, bool]
 ) -> SearchedFront:
     records = read_trials(journal)[:budget]
-    events = [event for event in journal.events() if event["event"] == "rescore"]
-    rescored = {PointId.from_dict(event): Point.from_dict(event) for event in events}
-    points = archive(records, rescored)
+    points = archive(records, read_rescored(journal))
     every = [_rewards(point.measures, names, directions, name)[0] for record in records for point in record.points]
     rewards, errors = zip(*(_rewards(point.measures, names, directions, name) for point in points), strict=True)
     return SearchedFront(name, np.array(rewards), np.array(errors), np.array(every).min(axis=0))

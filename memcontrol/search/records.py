@@ -11,7 +11,7 @@ from memcontrol.errors import SearchError
 from memcontrol.files.journal import Journal
 from memcontrol.measures import Point
 
-__all__ = ["PointId", "TrialLog", "TrialRecord", "TrialState", "read_trials"]
+__all__ = ["PointId", "TrialLog", "TrialRecord", "TrialState", "read_rescored", "read_trials"]
 
 
 class TrialState(StrEnum):
@@ -131,6 +131,12 @@ class TrialLog:
 def read_trials(journal: Journal) -> list[TrialRecord]:
     """Return what a journal tells of each trial, by number."""
     return TrialLog(journal).all()
+
+
+def read_rescored(journal: Journal) -> dict[PointId, Point]:
+    """Return what a journal tells of points that were scored again: of each the last time."""
+    events = (event for event in journal.events() if event["event"] == "rescore")
+    return {PointId.from_dict(event): Point.from_dict(event) for event in events}
 
 
 def _asked(event: dict[str, Any]) -> TrialRecord:
