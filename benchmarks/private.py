@@ -1,13 +1,13 @@
-"""What a proven bound costs in quality, by method: private fine-tunings at several epsilons, each audited.
+"""What a proven bound costs in quality, by method: private fine-tunings at several epsilons, audited side by side.
 
-    python benchmarks/private.py --root FOLDER --base FOLDER --where "seen == 0" --folder runs/private
+    python benchmarks/private.py --root FOLDER --base FOLDER --where "seen == 0" --search
+    python benchmarks/private.py --root FOLDER --base FOLDER --where "seen == 0" --seeds 0 1 2
 
-Nothing is chosen by any of the figures: rates are those of the rows without a bound, batch and steps are fixed, and
-what is printed is measured once, on held-out patients who chose nothing. What is there is not run again. `--plan`
-prints the runs, `--compare` also by how much svdiff and found lie above attention and LoRA at equal epsilon, paired.
-
-Rows: full, attention, LoRA of rank 4, SVDiff, and the mask that a search without a bound found (LoRA 2, 21 of 24
-slots).
+`--search` runs `compare/private_search.yaml` (docs/PROTOCOL.md, private table): on search patients, under the noise of
+`--epsilon`, each row with two learning rates, and then what our proposer makes of methods, masks and rates. Of each row
+the rate with the lower `kid_decoded` on validation patients is taken, and for `found` what the study picks. The table
+is measured on test patients, who chose nothing. Rows of one epsilon and seed are audited together, paired with
+attention; `--compare` pairs the masked ones with LoRA, too. What is there is not run again.
 """
 
 from __future__ import annotations
@@ -21,18 +21,25 @@ import sys
 from pathlib import Path
 from typing import Any
 
-ROWS: dict[str, tuple[list[str], float]] = {
-    "svdiff": (["adapter/svdiff.yaml"], 5e-3),
-    "lora_r4": (["compare/methods/lora_r4.yaml"], 1e-3),
-    "found": (["compare/found/cxr_wide.yaml"], 1e-3),
-    "attention": (["adapter/attention.yaml"], 3e-4),
-    "full": (["adapter/full.yaml"], 1e-4),
+from memcontrol.files.journal import Journal
+from memcontrol.privacy.accounting import noise_multiplier_for
+from memcontrol.search.records import TrialRecord, read_trials
+
+ROWS = {
+    "attention": "adapter/attention.yaml",
+    "lora_r4": "compare/methods/lora_r4.yaml",
+    "svdiff": "adapter/svdiff.yaml",
+    "norm": "adapter/norm.yaml",
+    "full": "adapter/full.yaml",
 }
-"""Overlays and learning rate of each row."""
-MASKED = ("svdiff", "found")
+"""Overlay of each row that is picked by hand; `found` has the study's."""
+METHODS = {"lora_r4": "lora"}
+"""What the study calls a row, where it has another name."""
 RIVALS = ("attention", "lora_r4")
-"""What trains less by a mask or by singular values, and what it is to be better than."""
+MASKED = ("found", "svdiff", "norm")
+"""What is to be better than the rivals: a mask, singular values, norms."""
 MEASURES = ("kid_decoded", "heldout_loss", "membership_calibrated")
+STUDY = "search"
 
 
 def run(command: list[str], log: Path) -> int:
@@ -42,106 +49,161 @@ def run(command: list[str], log: Path) -> int:
     return done.returncode
 
 
-def cell(row: str, epsilon: float | None, seed: int, options: argparse.Namespace) -> dict[str, Any]:
-    """Train and audit one fine-tuning, unless that was done; return its measures."""
-    name = f"{row}-{'none' if epsilon is None else f'{epsilon:g}'}-{seed}"
-    folder = options.folder / name
-    data = data_options(options)
-    audit = folder / "audit" / "audit.json"
-    if not audit.is_file():
+def search(options: argparse.Namespace) -> None:
+    """Search on the search patients, under the noise that all patients would have at the middle epsilon."""
+    rate = options.patients / options.number
+    noise = noise_multiplier_for(options.epsilon, options.delta, options.steps, rate)
+    command = [
+        "search", "--config", "cxr.yaml", "--config", "search/cxr.yaml", "--config", "search/private.yaml", "--config",
+        options.division, "--config", "compare/private_search.yaml", *where(options), *steps(options),
+        "--data.train_on", "search", "--model.caption_dropout", "0.1",
+        "--model.privacy", f"{{epsilon: null, noise_multiplier: {noise}, clip: {options.clip}, {privacy(options)}}}",
+        "--search.study", str(options.folder / STUDY), "--search.workers", str(options.workers),
+        "--search.threads", "1",
+        "--data.cache.folder", str(options.folder / "cache"),
+    ]  # fmt: skip
+    if run(command, options.folder / "search.txt"):
+        raise SystemExit(f"The search failed: see {options.folder / 'search.txt'}")
+
+
+def starts(options: argparse.Namespace) -> dict[str, TrialRecord]:
+    """Return of each row the trial with the lowest `kid_decoded` among those that were picked by hand."""
+    records = read_trials(Journal(options.folder / STUDY / "journal.jsonl"))
+    best: dict[str, TrialRecord] = {}
+    for record in records[: options.starts]:
+        method = record.values["model.adapter"]
+        if record.points and (method not in best or record.points[-1].rewards[1] > best[method].points[-1].rewards[1]):
+            best[method] = record
+    return best
+
+
+def fit(row: str, epsilon: float, seed: int, options: argparse.Namespace) -> Path:
+    """Train one fine-tuning, unless that was done; return its run folder."""
+    folder: Path = options.folder / f"{row}-{epsilon:g}-{seed}"
+    done = folder / "fitted"
+    if not done.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        overlays, lr = ROWS[row]
-        config = [part for overlay in overlays for part in ("--config", overlay)]
-        bound = (
-            ["--model.privacy.noise_multiplier", "0"] if epsilon is None else ["--model.privacy.epsilon", str(epsilon)]
-        )
-        fit = [
-            "fit", *data, *config, *bound, "--model.privacy.delta", str(options.delta), "--model.privacy.draws",
-            str(options.draws), "--model.privacy.microbatch", "32", "--model.optimizer.lr", str(lr),
-            "--data.batch_size", str(options.patients), "--data.transform", "{size: 64}", "--trainer.max_steps",
-            str(options.steps), "--trainer.val_check_interval", str(options.steps), "--model.caption_dropout", "0.1",
+        config = ["--config", str(options.folder / STUDY / "best.yaml")]
+        if row != "found":
+            lr = starts(options)[METHODS.get(row, row)].values["model.optimizer.lr"]
+            config = ["--config", ROWS[row], "--model.optimizer.lr", str(lr)]
+        bound = ["--model.privacy.epsilon", str(epsilon)] if epsilon else ["--model.privacy.noise_multiplier", "0"]
+        command = [
+            "fit", "--config", "cxr.yaml", "--config", options.division, "--data.search_fraction", "0", *config, *bound,
+            "--model.privacy.delta", str(options.delta), "--model.privacy.draws", str(options.draws),
+            "--model.privacy.microbatch", "32", "--model.privacy.clip", str(options.clip), *where(options),
+            *steps(options), "--model.caption_dropout", "0.1",
             "--trainer.callbacks", "[{class_path: callbacks.AdapterCheckpoint}]", "--trainer.logger",
             f"{{class_path: lightning.pytorch.loggers.CSVLogger, init_args: {{save_dir: {folder}, name: run}}}}",
             "--trainer.enable_progress_bar", "false", "--seed_everything", str(seed), "--model.eval_draws", "0",
+            "--data.cache.folder", str(options.folder / "cache"),
         ]  # fmt: skip
-        ask = ["audit", *data, *audit_options(options), "--ckpt_path", str(folder / "run"), "--output",
-               str(folder / "audit")]  # fmt: skip
-        log = folder / "log.txt"
-        codes = [run(fit, log), run(ask, log)]
-        if codes[0] or codes[1] not in (0, 3, 4):
-            raise SystemExit(f"{name} failed: see {log}")
-    found = json.loads(audit.read_text())["audited"][0]
-    values = {m["name"]: m["value"] for m in found["measures"] if m["value"]}
-    base = {m["name"]: m["null"] for m in found["measures"] if m["null"]}
-    return {"row": row, "epsilon": epsilon, "guarantee": found["guarantee"], "base": base, **values}
+        if run(command, folder / "log.txt"):
+            raise SystemExit(f"{folder} failed: see {folder / 'log.txt'}")
+        done.touch()
+    return folder / "run"
 
 
-def data_options(options: argparse.Namespace) -> list[str]:
-    """Return what says the data and the base."""
-    data = ["--config", "cxr.yaml", "--config", "compare/wide_data.yaml", "--data.search_fraction", "0"]
-    data += ["--data.root", str(options.root), "--model.base", str(options.base), "--data.test_pool", "0"]
-    return data + (["--data.where", options.where] if options.where else [])
-
-
-def audit_options(options: argparse.Namespace) -> list[str]:
-    """Return what an audit measures."""
-    scoring = f"{{measures: [{', '.join(MEASURES)}], num_images: {options.images}, num_probes: 0, draws: 4}}"
-    sampling = "{steps: 10, guidance_scale: 2.0, scheduler: DPMSolverMultistepScheduler, batch_size: 64}"
-    return ["--data.transform", "{size: 64}", "--options.scoring", scoring, "--options.scoring.sampling", sampling,
-            "--options.extraction.prompts", "0"]  # fmt: skip
-
-
-def compared(rival: str, epsilon: float | None, seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return by how much the masked rows lie above a rival at equal epsilon, paired, in what both were measured by."""
-    names = [f"{row}-{'none' if epsilon is None else f'{epsilon:g}'}-{seed}" for row in (rival, *MASKED)]
-    output = options.folder / f"{rival}-compared-{names[0].partition('-')[2]}"
+def audit(rows: tuple[str, ...], epsilon: float, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Audit the runs of rows side by side, unless that was done; the first is what the others are paired with."""
+    runs = [str(fit(row, epsilon, seed, options)) for row in rows]
+    output: Path = options.folder / f"audit-{'-'.join(rows)}-{epsilon:g}-{seed}"
     if not (output / "audit.json").is_file():
-        runs = [str(options.folder / name / "run") for name in names]
-        ask = ["audit", *data_options(options), *audit_options(options), "--ckpt_path", *runs, "--output", str(output)]
-        if run(ask, options.folder / "compared.txt") not in (0, 3, 4):
-            raise SystemExit(f"An audit failed: see {options.folder / 'compared.txt'}")
-    found: list[dict[str, Any]] = json.loads((output / "audit.json").read_text())["differences"]
-    of_row = len(found) // len(MASKED)  # one row after the other
-    return [{**gap, "row": MASKED[number // of_row]} for number, gap in enumerate(found)]
+        scoring = f"{{measures: [{', '.join(MEASURES)}], num_images: {options.images}, num_probes: 0, draws: 4}}"
+        sampling = "{steps: 10, guidance_scale: 2.0, scheduler: DPMSolverMultistepScheduler, batch_size: 64}"
+        command = [
+            "audit", "--config", "cxr.yaml", "--config", options.division, "--data.search_fraction", "0",
+            *where(options), "--data.test_pools", "1", "--options.scoring", scoring,
+            "--options.scoring.sampling", sampling,
+            "--options.extraction.prompts", "0", "--ckpt_path", *runs, "--output", str(output),
+            "--data.cache.folder", str(options.folder / "cache"),
+        ]  # fmt: skip
+        if run(command, options.folder / "audits.txt") not in (0, 3, 4):
+            raise SystemExit(f"An audit failed: see {options.folder / 'audits.txt'}")
+    found: dict[str, Any] = json.loads((output / "audit.json").read_text())
+    return found
+
+
+def differences(found: dict[str, Any], rows: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return by how much each row but the first lies above the first, in what both were measured by."""
+    gaps: list[dict[str, Any]] = found["differences"]
+    of_row = len(gaps) // (len(rows) - 1)  # one row after the other
+    return [{**gap, "row": rows[1 + number // of_row]} for number, gap in enumerate(gaps)]
+
+
+def where(options: argparse.Namespace) -> list[str]:
+    """Return what says the images and the base."""
+    found = ["--data.root", str(options.root), "--model.base", str(options.base), "--data.transform", "{size: 64}"]
+    return found + (["--data.where", options.where] if options.where else [])
+
+
+def steps(options: argparse.Namespace) -> list[str]:
+    """Return what says how long is trained, and on how many patients at once."""
+    return ["--data.batch_size", str(options.patients), "--trainer.max_steps", str(options.steps),
+            "--trainer.val_check_interval", str(options.steps)]  # fmt: skip
+
+
+def privacy(options: argparse.Namespace) -> str:
+    """Return the options of private training that all runs share."""
+    return f"delta: {options.delta}, draws: {options.draws}, microbatch: 32"
+
+
+def show(interval: dict[str, float], signed: bool = False) -> str:
+    """Return a value with its interval."""
+    return "{value:{s}.3f} [{low:{s}.3f}, {high:{s}.3f}]".format(**interval, s="+" if signed else "")
 
 
 def main() -> None:
-    """Run the table and print it."""
+    """Search, or run the table and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--where")
+    parser.add_argument("--division", default="compare/wide_data.yaml", help="config that divides the patients")
     parser.add_argument("--folder", type=Path, default=Path("runs/private"))
-    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
-    parser.add_argument("--epsilons", nargs="+", type=float, default=[1, 4, 10, 0], help="0 is clipping without noise")
+    parser.add_argument("--search", action="store_true", help="choose rates and what is found, and stop")
+    parser.add_argument("--rows", nargs="+", choices=[*ROWS, "found"], default=[*ROWS, "found"])
+    parser.add_argument("--epsilons", nargs="+", type=float, default=[10, 4, 1, 0], help="0 is clipping without noise")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--epsilon", type=float, default=10, help="under whose noise is searched")
+    parser.add_argument("--number", type=int, default=179, help="training patients of the table")
+    parser.add_argument("--starts", type=int, default=11, help="trials of the study that were picked by hand")
+    parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--patients", type=int, default=64, help="in a step, on average")
-    parser.add_argument("--draws", type=int, default=2)
+    parser.add_argument("--draws", type=int, default=1)
+    parser.add_argument("--clip", type=float, default=0.01)
     parser.add_argument("--delta", type=float, default=1e-3)
     parser.add_argument("--images", type=int, default=200)
-    parser.add_argument("--compare", action="store_true", help="compare masked rows with their rivals, paired")
-    parser.add_argument("--plan", action="store_true")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--compare", action="store_true", help="pair the masked rows with LoRA, too")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    cells = [(row, e or None, seed) for seed in options.seeds for e in options.epsilons for row in options.rows]
-    if options.plan:
-        print("\n".join(map(str, cells)))
+    options.folder.mkdir(parents=True, exist_ok=True)
+    if options.search:
+        search(options)
         return
-    print(f"| method | epsilon | noise | {' | '.join(MEASURES)} |\n" + "| --- " * (3 + len(MEASURES)) + "|", flush=True)
-    for row, epsilon, seed in cells:
-        found = cell(row, epsilon, seed, options)
-        values = [f"{found[m]['value']:.3f} [{found[m]['low']:.3f}, {found[m]['high']:.3f}]" for m in MEASURES]
-        noise = found["guarantee"]["noise_multiplier"]
-        print(f"| {row} | {epsilon or 'none'} | {noise:.3g} | {' | '.join(values)} |", flush=True)
-    print("base:", dict(found["base"].items()))
-    if options.compare:
-        print("\n| epsilon | row | against | measure | difference |\n| --- | --- | --- | --- | --- |")
-        for seed, epsilon, rival in itertools.product(options.seeds, options.epsilons, RIVALS):
-            for gap in compared(rival, epsilon or None, seed, options):
-                value = gap["value"]
-                said = f"{value['value']:+.3f} [{value['low']:+.3f}, {value['high']:+.3f}]"
-                print(f"| {epsilon or 'none'} | {gap['row']} | {rival} | {gap['name']} | {said} |", flush=True)
+    rows, gaps = tuple(options.rows), []
+    print(
+        f"| seed | method | epsilon | noise | {' | '.join(MEASURES)} |\n" + "| --- " * (4 + len(MEASURES)) + "|",
+        flush=True,
+    )
+    for epsilon, seed in itertools.product(options.epsilons, options.seeds):
+        found = audit(rows, epsilon, seed, options)
+        for row, audited in zip(rows, found["audited"], strict=True):
+            values = {m["name"]: m for m in audited["measures"] if m["value"]}
+            noise = audited["guarantee"]["noise_multiplier"]
+            shown = " | ".join(show(values[name]["value"]) for name in MEASURES)
+            print(f"| {seed} | {row} | {epsilon or 'none'} | {noise:.3g} | {shown} |", flush=True)
+        nulls = {m["name"]: show(m["null"]) for m in found["audited"][0]["measures"] if m["null"]}
+        print(f"| {seed} | base | | | {' | '.join(nulls.get(name, '') for name in MEASURES)} |", flush=True)
+        gaps += [(epsilon, seed, rows[0], gap) for gap in differences(found, rows)]
+        masked = tuple(row for row in MASKED if row in rows)
+        if options.compare and masked and "lora_r4" in rows:
+            pair = ("lora_r4", *masked)
+            gaps += [(epsilon, seed, "lora_r4", gap) for gap in differences(audit(pair, epsilon, seed, options), pair)]
+    print("\n| seed | epsilon | row | against | measure | difference |\n" + "| --- " * 6 + "|")
+    for epsilon, seed, rival, gap in gaps:
+        print(f"| {seed} | {epsilon or 'none'} | {gap['row']} | {rival} | {gap['name']} | {show(gap['value'], True)} |")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from private import ROWS
 from private import run as run_command
 
 HELD_OUT = 200
+RATES = {"svdiff": 5e-3, "lora_r4": 1e-3, "full": 1e-4}
 
 
 def learnt(row: str, patients: int, epsilon: float, options: argparse.Namespace) -> tuple[dict[str, float], float]:
@@ -25,14 +26,14 @@ def learnt(row: str, patients: int, epsilon: float, options: argparse.Namespace)
     name = f"{row}-{patients}-{epsilon:g}"
     run = options.folder / name / "version_0"
     if not (run / "privacy.json").is_file():
-        overlays, lr = ROWS[row]
         whole = patients + 2 * HELD_OUT
         shares = [patients / whole, HELD_OUT / whole, HELD_OUT / whole]
         bound = ["--model.privacy.epsilon", str(epsilon)] if epsilon else ["--model.privacy.noise_multiplier", "0"]
         command = [
-            "fit", "--config", "demo.yaml", *(part for overlay in overlays for part in ("--config", overlay)), *bound,
+            "fit", "--config", "demo.yaml", "--config", ROWS[row], *bound,
             "--model.privacy.delta", "1e-5", "--model.privacy.draws", "2", "--model.privacy.microbatch", "32",
-            "--model.optimizer.lr", str(lr), "--data.batch_size", str(options.batch), "--data.num_subjects", str(whole),
+            "--model.optimizer.lr", str(RATES[row]), "--data.batch_size", str(options.batch),
+            "--data.num_subjects", str(whole),
             "--data.images_per_subject", "1", "--data.split_fractions", str(shares), "--data.max_train_images", "null",
             "--data.memorization.num_images", "0", "--trainer.max_steps", str(options.steps),
             "--trainer.val_check_interval", str(options.steps), "--model.eval_draws", "4",
@@ -52,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patients", nargs="+", type=int, default=[100, 1000, 10_000])
     parser.add_argument("--epsilons", nargs="+", type=float, default=[10, 1], help="0 is clipping without noise")
-    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=["svdiff", "lora_r4", "full"])
+    parser.add_argument("--rows", nargs="+", choices=list(RATES), default=list(RATES))
     parser.add_argument("--batch", type=int, default=32, help="patients in a step, on average")
     parser.add_argument("--steps", type=int, default=80)
     parser.add_argument("--folder", type=Path, default=Path("runs/private-curve"))
