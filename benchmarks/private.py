@@ -1,13 +1,10 @@
 """What a proven bound costs in quality, by method: private fine-tunings at several epsilons, audited side by side.
 
-    python benchmarks/private.py --root FOLDER --base FOLDER --where "seen == 0" --search
-    python benchmarks/private.py --root FOLDER --base FOLDER --where "seen == 0" --seeds 0 1 2
+    python benchmarks/private.py --root FOLDER --base FOLDER --where "seen == 0" [--epsilons 10 0] [--seeds 0 1 2]
 
-`--search` runs `compare/private_search.yaml` (docs/PROTOCOL.md, private table): on search patients, under the noise of
-`--epsilon`, each row with two learning rates, and then what our proposer makes of methods, masks and rates. Of each row
-the rate with the lower `kid_decoded` on validation patients is taken, and for `found` what the study picks. The table
-is measured on test patients, who chose nothing. Rows of one epsilon and seed are audited together, paired with
-attention; `--compare` pairs the masked ones with LoRA, too. What is there is not run again.
+Rates, steps and clip are those of docs/PROTOCOL.md (private table, version 2), chosen on validation patients; what is
+printed is measured on test patients, who chose nothing. Rows of one epsilon and seed are audited together, paired with
+the first. What is there is not run again.
 """
 
 from __future__ import annotations
@@ -21,25 +18,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from memcontrol.files.journal import Journal
-from memcontrol.privacy.accounting import noise_multiplier_for
-from memcontrol.search.records import TrialRecord, read_trials
-
 ROWS = {
-    "attention": "adapter/attention.yaml",
-    "lora_r4": "compare/methods/lora_r4.yaml",
-    "svdiff": "adapter/svdiff.yaml",
-    "bias": "adapter/bias.yaml",
-    "full": "adapter/full.yaml",
+    "attention": ("adapter/attention.yaml", 3e-4),
+    "lora_r4": ("compare/methods/lora_r4.yaml", 3e-3),
+    "svdiff": ("adapter/svdiff.yaml", 2e-2),
+    "bias": ("adapter/bias.yaml", 1e-2),
+    "full": ("adapter/full.yaml", 3e-4),
 }
-"""Overlay of each row that is picked by hand; `found` has the study's."""
-METHODS = {"lora_r4": "lora"}
-"""What the study calls a row, where it has another name."""
-RIVALS = ("attention", "lora_r4")
-MASKED = ("found", "svdiff", "bias")
-"""What is to be better than the rivals: a mask, singular values, biases."""
+"""Overlay and learning rate of each row."""
 MEASURES = ("kid_decoded", "heldout_loss", "membership_calibrated")
-STUDY = "search"
 
 
 def run(command: list[str], log: Path) -> int:
@@ -49,47 +36,17 @@ def run(command: list[str], log: Path) -> int:
     return done.returncode
 
 
-def search(options: argparse.Namespace) -> None:
-    """Search on the search patients, under the noise that all patients would have at the middle epsilon."""
-    rate = options.patients / options.number
-    noise = noise_multiplier_for(options.epsilon, options.delta, options.steps, rate)
-    command = [
-        "search", "--config", "cxr.yaml", "--config", "search/cxr.yaml", "--config", "search/private.yaml", "--config",
-        options.division, "--config", "compare/private_search.yaml", *where(options), *steps(options),
-        "--data.train_on", "search", "--model.caption_dropout", "0.1",
-        "--model.privacy", f"{{epsilon: null, noise_multiplier: {noise}, clip: {options.clip}, {privacy(options)}}}",
-        "--search.study", str(options.folder / STUDY), "--search.workers", str(options.workers),
-        "--search.threads", "1",
-        "--data.cache.folder", str(options.folder / "cache"),
-    ]  # fmt: skip
-    if run(command, options.folder / "search.txt"):
-        raise SystemExit(f"The search failed: see {options.folder / 'search.txt'}")
-
-
-def starts(options: argparse.Namespace) -> dict[str, TrialRecord]:
-    """Return of each row the trial with the lowest `kid_decoded` among those that were picked by hand."""
-    records = read_trials(Journal(options.folder / STUDY / "journal.jsonl"))
-    best: dict[str, TrialRecord] = {}
-    for record in records[: options.starts]:
-        method = "attention" if 0 in record.mask else record.values["model.adapter"]
-        if record.points and (method not in best or record.points[-1].rewards[1] > best[method].points[-1].rewards[1]):
-            best[method] = record
-    return best
-
-
 def fit(row: str, epsilon: float, seed: int, options: argparse.Namespace) -> Path:
     """Train one fine-tuning, unless that was done; return its run folder."""
     folder: Path = options.folder / f"{row}-{epsilon:g}-{seed}"
     done = folder / "fitted"
     if not done.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        config = ["--config", str(options.folder / STUDY / "best.yaml")]
-        if row != "found":
-            lr = starts(options)[METHODS.get(row, row)].values["model.optimizer.lr"]
-            config = ["--config", ROWS[row], "--model.optimizer.lr", str(lr)]
+        overlay, lr = ROWS[row]
         bound = ["--model.privacy.epsilon", str(epsilon)] if epsilon else ["--model.privacy.noise_multiplier", "0"]
         command = [
-            "fit", "--config", "cxr.yaml", "--config", options.division, "--data.search_fraction", "0", *config, *bound,
+            "fit", "--config", "cxr.yaml", "--config", options.division, "--data.search_fraction", "0", "--config",
+            overlay, *bound, "--model.optimizer.lr", str(lr),
             "--model.privacy.delta", str(options.delta), "--model.privacy.draws", str(options.draws),
             "--model.privacy.microbatch", "32", "--model.privacy.clip", str(options.clip), *where(options),
             *steps(options), "--model.caption_dropout", "0.1",
@@ -143,45 +100,31 @@ def steps(options: argparse.Namespace) -> list[str]:
             "--trainer.val_check_interval", str(options.steps)]  # fmt: skip
 
 
-def privacy(options: argparse.Namespace) -> str:
-    """Return the options of private training that all runs share."""
-    return f"delta: {options.delta}, draws: {options.draws}, microbatch: 32"
-
-
 def show(interval: dict[str, float], signed: bool = False) -> str:
     """Return a value with its interval."""
     return "{value:{s}.3f} [{low:{s}.3f}, {high:{s}.3f}]".format(**interval, s="+" if signed else "")
 
 
 def main() -> None:
-    """Search, or run the table and print it."""
+    """Run the table and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--where")
     parser.add_argument("--division", default="compare/wide_data.yaml", help="config that divides the patients")
     parser.add_argument("--folder", type=Path, default=Path("runs/private"))
-    parser.add_argument("--search", action="store_true", help="choose rates and what is found, and stop")
-    parser.add_argument("--rows", nargs="+", choices=[*ROWS, "found"], default=[*ROWS, "found"])
-    parser.add_argument("--epsilons", nargs="+", type=float, default=[10, 4, 1, 0], help="0 is clipping without noise")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--epsilon", type=float, default=10, help="under whose noise is searched")
-    parser.add_argument("--number", type=int, default=179, help="training patients of the table")
-    parser.add_argument("--starts", type=int, default=10, help="trials of the study that were picked by hand")
-    parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--patients", type=int, default=64, help="in a step, on average")
-    parser.add_argument("--draws", type=int, default=1)
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--epsilons", nargs="+", type=float, default=[10, 0], help="0 is clipping without noise")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--patients", type=int, default=179, help="in a step, on average")
+    parser.add_argument("--draws", type=int, default=2)
     parser.add_argument("--clip", type=float, default=0.01)
     parser.add_argument("--delta", type=float, default=1e-3)
     parser.add_argument("--images", type=int, default=200)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--compare", action="store_true", help="pair the masked rows with LoRA, too")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     options.folder.mkdir(parents=True, exist_ok=True)
-    if options.search:
-        search(options)
-        return
     rows, gaps = tuple(options.rows), []
     print(
         f"| seed | method | epsilon | noise | {' | '.join(MEASURES)} |\n" + "| --- " * (4 + len(MEASURES)) + "|",
@@ -196,14 +139,10 @@ def main() -> None:
             print(f"| {seed} | {row} | {epsilon or 'none'} | {noise:.3g} | {shown} |", flush=True)
         nulls = {m["name"]: show(m["null"]) for m in found["audited"][0]["measures"] if m["null"]}
         print(f"| {seed} | base | | | {' | '.join(nulls.get(name, '') for name in MEASURES)} |", flush=True)
-        gaps += [(epsilon, seed, rows[0], gap) for gap in differences(found, rows)]
-        masked = tuple(row for row in MASKED if row in rows)
-        if options.compare and masked and "lora_r4" in rows:
-            pair = ("lora_r4", *masked)
-            gaps += [(epsilon, seed, "lora_r4", gap) for gap in differences(audit(pair, epsilon, seed, options), pair)]
-    print("\n| seed | epsilon | row | against | measure | difference |\n" + "| --- " * 6 + "|")
-    for epsilon, seed, rival, gap in gaps:
-        print(f"| {seed} | {epsilon or 'none'} | {gap['row']} | {rival} | {gap['name']} | {show(gap['value'], True)} |")
+        gaps += [(epsilon, seed, gap) for gap in differences(found, rows)]
+    print(f"\n| seed | epsilon | row | measure | above {rows[0]} |\n" + "| --- " * 5 + "|")
+    for epsilon, seed, gap in gaps:
+        print(f"| {seed} | {epsilon or 'none'} | {gap['row']} | {gap['name']} | {show(gap['value'], True)} |")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def learnt(row: str, patients: int, epsilon: float, options: argparse.Namespace)
         shares = [patients / whole, HELD_OUT / whole, HELD_OUT / whole]
         bound = ["--model.privacy.epsilon", str(epsilon)] if epsilon else ["--model.privacy.noise_multiplier", "0"]
         command = [
-            "fit", "--config", "demo.yaml", "--config", ROWS[row], *bound,
+            "fit", "--config", "demo.yaml", "--config", ROWS[row][0], *bound,
             "--model.privacy.delta", "1e-5", "--model.privacy.draws", "2", "--model.privacy.microbatch", "32",
             "--model.optimizer.lr", str(RATES[row]), "--data.batch_size", str(options.batch),
             "--data.num_subjects", str(whole),
