@@ -28,7 +28,7 @@ from memcontrol.jobs.entry import load_entry
 from memcontrol.jobs.job import Job, JobResult
 from memcontrol.jobs.processes import run_processes
 
-__all__ = ["run_fit", "run_job", "use_threads"]
+__all__ = ["reason_of", "run_fit", "run_job", "use_threads"]
 
 
 def run_job(job: Job) -> JobResult:
@@ -76,14 +76,14 @@ def run_fit(entry: str, args: list[str], log: Path, threads: int | None = None) 
         raise  # not a failure of the job: its machine is taken away
     except SystemExit as error:
         worker_cache.clear()
-        why = _why(error) if error.__cause__ is not None else f"SystemExit: {_last_lines(log)}"
+        why = reason_of(error) if error.__cause__ is not None else f"SystemExit: {_last_lines(log)}"
         return JobResult(why, seconds={"total": time.monotonic() - started})
     except Exception as error:
         worker_cache.clear()
         text = "".join(traceback.format_exception(error))
         with open_private(log) as file:
             file.write(text)
-        return JobResult(_why(error), is_out_of_memory(error), seconds={"total": time.monotonic() - started})
+        return JobResult(reason_of(error), is_out_of_memory(error), seconds={"total": time.monotonic() - started})
     finally:
         _end_tracking()
         gc.collect()
@@ -99,7 +99,8 @@ def _last_lines(log: Path, count: int = 3) -> str:
     return " ".join(log.read_text().strip().splitlines()[-count:])[-500:]
 
 
-def _why(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """Return class and text of an error: of the one of ours that a library has wrapped, if there is one."""
     cause = error.__cause__ if isinstance(error, SystemExit) and error.__cause__ is not None else error
     found: BaseException | None = cause
     while found is not None and not isinstance(found, MemControlError):

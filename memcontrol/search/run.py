@@ -22,6 +22,7 @@ from memcontrol.jobs.loop import JobLoop
 from memcontrol.jobs.workers import local_workers, num_devices
 from memcontrol.measures import Point
 from memcontrol.module import MemControlModule
+from memcontrol.search.choices import check_choices
 from memcontrol.search.design import initial_design
 from memcontrol.search.front import FrontPoint, archive, contenders, pick
 from memcontrol.search.loop import OuterLoop
@@ -85,6 +86,8 @@ def search(
         options.seed,
     )
     journal = Journal(study.journal)
+    if not study.journal.exists():
+        check_choices(study)
     with journal.writing():
         study.write()
         executor = options.executor or local_workers(workers, options.devices_per_trial)

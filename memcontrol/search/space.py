@@ -226,6 +226,21 @@ class SearchSpace:
         """The middle of all numbers, and the first of each parameter's choices."""
         return tuple(p.unit(0) if p.kind == "choice" else 0.5 for p in self.parameters)
 
+    def choosing(self, k: int, level: int) -> tuple[float, ...]:
+        """Return the middle of the space with a choice of a parameter, and what it takes for that one to matter."""
+        units = list(self.middle)
+        self._choose(units, k, level)
+        return tuple(units)
+
+    def _choose(self, units: list[float], k: int, level: int) -> None:
+        units[k] = self.parameters[k].unit(level)
+        for key, allowed in self.parameters[k].when.items():
+            parents = [j for j in range(k) if self.parameters[j].key == key]
+            met = [j for j in parents if self.parameters[j].value(units[j]) in allowed]
+            if not (met and self.matters(np.array([units]))[0, met].any()):
+                j, label = next((j, v) for j in parents for v in allowed if v in self.parameters[j].labels)
+                self._choose(units, j, self.parameters[j].labels.index(label))
+
     def trains(self, proposal: Proposal) -> bool:
         """Whether a proposal trains something."""
         return self.may_be_empty or not self.slots or any(proposal.mask)

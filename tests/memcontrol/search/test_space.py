@@ -51,6 +51,16 @@ def test_conditions_of_conditions():
     assert "alpha" not in space.proposal([], [SVDIFF, 0.9, 0.5, 0.5]).values
 
 
+def test_choosing_sets_what_a_choice_depends_on():
+    chained = Parameter("alpha", "choice", choices=["low", "high"], when={"method.init_args.r": [8]})
+    space = SearchSpace((), (METHOD, RANK, chained, SMALL))
+    values = space.proposal([], space.choosing(2, 1)).values
+    assert values["method"] == "lora"
+    assert values["method.init_args.r"] == 8
+    assert values["alpha"] == "high"
+    assert space.proposal([], space.choosing(0, 0)).values == {"method": "svdiff"}
+
+
 @pytest.mark.parametrize("parameters", [
     (RANK, METHOD),
     (METHOD, Parameter("r", "integer", 1, 4, when={"method": ["dora"]})),
