@@ -35,3 +35,23 @@ def test_a_choice_that_cannot_be_run_is_refused_before_the_first_trial(tmp_path,
     told = " ".join(capsys.readouterr().err.split())
     assert re.search(said, told), told
     assert not (tmp_path / "study").exists() or not list((tmp_path / "study").iterdir())
+
+
+class BegunError(Exception):
+    """The study has come as far as its first trial."""
+
+
+@pytest.mark.parametrize("space", [
+    pytest.param("wide", marks=pytest.mark.whole), pytest.param("levers", marks=pytest.mark.whole), "private",
+])  # fmt: skip
+def test_the_choices_that_come_with_memcontrol_can_be_run(tmp_path, monkeypatch, space):
+    def begin(*args):
+        raise BegunError
+
+    monkeypatch.setattr("memcontrol.search.run.OuterLoop", begin)
+    args = arguments(tmp_path, 4, "--data.max_train_images=null")
+    place = args.index("demo.yaml") + 1
+    if space == "private":  # it has rewards of its own
+        args = [a for a in args if not a.startswith(("--search.objectives", "--trainer.callbacks"))]
+    with inline_workers(), pytest.raises(BegunError):
+        main([*args[:place], "--config", f"search/{space}.yaml", *args[place:]])
