@@ -39,14 +39,8 @@ def initial_design(space: SearchSpace, options: SearchOptions, trains_without: b
     return found
 
 
-def _each_choice(space: SearchSpace) -> list[list[float]]:
+def _each_choice(space: SearchSpace) -> list[tuple[float, ...]]:
     """Return the middle of the space with each value of each choice that other parameters depend on, if any do."""
     conditions = {key for parameter in space.parameters for key in parameter.when}
     deciding = [k for k in space.categories if space.parameters[k].key in conditions]
-    found = []
-    for k in deciding or space.categories:
-        for level in range(len(space.parameters[k].choices)):
-            units = list(space.middle)
-            units[k] = space.parameters[k].unit(level)
-            found.append(units)
-    return found
+    return [space.choosing(k, n) for k in deciding or space.categories for n in range(len(space.parameters[k].choices))]

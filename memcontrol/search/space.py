@@ -227,7 +227,15 @@ class SearchSpace:
         return tuple(p.unit(0) if p.kind == "choice" else 0.5 for p in self.parameters)
 
     def choosing(self, k: int, level: int) -> tuple[float, ...]:
-        """Return the middle of the space with a choice of a parameter, and what it takes for that one to matter."""
+        """Return the middle of the space with a choice of a parameter, and what it takes for that one to matter.
+
+        Args:
+            k: Number of the parameter in the space, which is a choice.
+            level: Number of what is chosen.
+
+        Returns:
+            A number in [0, 1] for each parameter, in the order of the space.
+        """
         units = list(self.middle)
         self._choose(units, k, level)
         return tuple(units)
